@@ -1,0 +1,28 @@
+FROM python:3.11-slim AS build
+WORKDIR /src
+RUN python -m venv /venv
+COPY pyproject.toml README.md LICENSE ./
+COPY predictor predictor
+COPY scheduler scheduler
+COPY collectors collectors
+COPY models_store models_store
+COPY proxy proxy
+COPY simulator simulator
+COPY foretoken foretoken
+COPY dashboards dashboards
+RUN /venv/bin/pip install --no-cache-dir .
+
+FROM python:3.11-slim
+# LightGBM needs the OpenMP runtime.
+RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --create-home foretoken
+COPY --from=build /venv /venv
+USER 10001
+WORKDIR /home/foretoken
+ENV PATH=/venv/bin:$PATH
+EXPOSE 8000
+HEALTHCHECK --interval=5s --timeout=2s --start-period=10s \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
+ENTRYPOINT ["foretoken"]
+CMD ["serve", "--host", "0.0.0.0", "--config", "/etc/foretoken/foretoken.toml"]

@@ -1,0 +1,50 @@
+# Every target sets up what it needs in .venv; nothing is installed outside the repository
+# except by test-all, which needs Chromium and Prometheus from Debian where they are missing.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_ARGS ?=
+
+.PHONY: help venv demo demo-vllm test test-all lint dashboards clean
+
+help:
+	@echo "make demo        run Foretoken against a simulated fleet (about three minutes; DEMO_ARGS=...)"
+	@echo "make demo-vllm   run it in front of two real vLLM servers on CPU (about eight minutes)"
+	@echo "make test        unit, property, in-process and loopback tests (under five minutes)"
+	@echo "make test-all    the tests against real parts too: vLLM on CPU, Chromium, Prometheus"
+	@echo "make lint        format, lint, types, import layers"
+	@echo "make dashboards  regenerate the Grafana dashboard"
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Foretoken needs Python 3.11 or later; say make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test]"
+	@touch $@
+
+venv: $(VENV)/.installed
+
+demo: venv
+	$(BIN)/foretoken demo $(DEMO_ARGS)
+
+demo-vllm: venv
+	$(BIN)/foretoken demo-vllm $(DEMO_ARGS)
+
+test: venv
+	$(BIN)/python -m pytest -m "not real"
+
+test-all: venv
+	scripts/real_parts.sh
+	$(BIN)/python -m pytest -m real
+
+lint: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+dashboards: venv
+	$(BIN)/python -m dashboards.build
+
+clean:
+	rm -rf $(VENV) .venv-vllm .work

@@ -1,0 +1,351 @@
+"""The vocabulary every folder speaks: requests, endpoints, predictions, observations.
+
+Decides what passes between the proxy, the scheduler, the predictor and the
+collectors, and in which units: seconds, tokens, bytes and fractions, never
+milliseconds or percents. Unknown is ``None`` (NaN inside arrays), never 0.
+Everything here is immutable; whoever wants a different value makes another one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+BLOCK_BYTES: Final = 256
+"""Prompt bytes per prefix block: 64 tokens of text, or 64 token ids of 4 bytes."""
+
+Layer = Literal["cold", "prior", "mixture"]
+"""What the served numbers rest on: nothing yet, the physics prior, or all experts."""
+
+Outcome = Literal["completed", "client_gone", "upstream_error", "client_error", "cut", "shed"]
+"""How a request ended.
+
+``client_error`` is a 4xx of the endpoint, ``upstream_error`` a failure before the
+first byte, ``cut`` a response that broke after its first byte, ``shed`` one that the
+scheduler refused or gave up.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """Hold a request's latency targets; each is optional and independent.
+
+    Attributes:
+        ttft_s: Most seconds from receipt to the first output token, or ``None``.
+        tpot_s: Most seconds per output token after the first, or ``None``.
+    """
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.ttft_s is not None or self.tpot_s is not None
+
+
+NO_OBJECTIVE = Objective()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFeatures:
+    """Describe one request as the scheduler sees it: sizes, hashes and wishes, no text.
+
+    Attributes:
+        request_id: Unique while the request lives.
+        arrived_s: When the proxy received it, on the clock passed as ``now``.
+        model: The model or adapter name the client asked for.
+        prompt_bytes: UTF-8 bytes of the prompt text, 0 where there is none.
+        prompt_tokens: Exact count where known, else ``None``: the scheduler then
+            estimates it from ``prompt_bytes`` and what that model has shown.
+        max_tokens: The client's own bound on output tokens.
+        streamed: Whether the client asked for server-sent events.
+        block_hashes: Chain of prefix block hashes, each covering all before it.
+        block_bytes: Prompt bytes a block stands for (the last partial block is left out).
+        session_id: Conversation the request belongs to.
+        tenant: Whom it is served for.
+        tier: Name of the service tier, ``None`` for the default one.
+        priority: Larger is served first when requests wait.
+        objective: Latency targets.
+        allowed_endpoints: Endpoints the caller restricts the choice to, ``None`` for all.
+    """
+
+    request_id: str
+    arrived_s: float
+    model: str
+    prompt_bytes: int = 0
+    prompt_tokens: int | None = None
+    max_tokens: int | None = None
+    streamed: bool = False
+    block_hashes: tuple[int, ...] = ()
+    block_bytes: int = BLOCK_BYTES
+    session_id: str | None = None
+    tenant: str | None = None
+    tier: str | None = None
+    priority: int = 0
+    objective: Objective = NO_OBJECTIVE
+    allowed_endpoints: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointState:
+    """Snapshot what is known of one endpoint from outside: scrapes, health, discovery.
+
+    Attributes:
+        endpoint: Stable name, ``host:port``.
+        url: Base URL without a trailing slash, ``http://host:port``.
+        model: Base model it serves; ``None`` until it has told.
+        adapters: Further names it answers to (LoRA adapters, aliases).
+        hardware: Hardware label from configuration or discovery.
+        up: Whether its last health check or scrape succeeded.
+        draining: Whether it must get no further requests.
+        running_requests: The endpoint's own count of requests in its batch.
+        waiting_requests: The endpoint's own count of requests not yet started.
+        kv_cache_usage: Fraction of KV blocks in use, 0 to 1.
+        kv_capacity_tokens: Tokens its KV cache holds.
+        block_size: Tokens per KV block.
+        preemptions_total: Counter of preempted requests.
+        prefix_hits_total: Counter of prompt tokens found in the prefix cache.
+        prefix_queries_total: Counter of prompt tokens looked up there.
+        scraped_s: When the numbers were read, ``None`` before the first scrape.
+    """
+
+    endpoint: str
+    url: str
+    model: str | None = None
+    adapters: tuple[str, ...] = ()
+    hardware: str | None = None
+    up: bool = False
+    draining: bool = False
+    running_requests: float | None = None
+    waiting_requests: float | None = None
+    kv_cache_usage: float | None = None
+    kv_capacity_tokens: int | None = None
+    block_size: int | None = None
+    preemptions_total: float | None = None
+    prefix_hits_total: float | None = None
+    prefix_queries_total: float | None = None
+    scraped_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointLoad:
+    """Snapshot what this router itself has in flight at one endpoint.
+
+    Attributes:
+        inflight_requests: Sent by this router, not yet ended.
+        queued_requests: Of these, without a first token yet.
+        queued_prefill_tokens: Uncached prompt tokens of the queued ones.
+        decoding_requests: In flight with a first token.
+        context_tokens: Prompt plus output tokens the decoding ones are known to hold.
+        oldest_queued_s: Seconds the oldest queued one has been there, 0 when none is.
+        prefill_tokens_per_s: Decayed rate of uncached prompt tokens sent there.
+        recent_ttft_s: Decayed mean of TTFT observed there, ``None`` before the first.
+        recent_tpot_s: Decayed mean of TPOT observed there, ``None`` before the first.
+        last_dispatch: Sequence number of the last dispatch to it, 0 before the first.
+    """
+
+    inflight_requests: int = 0
+    queued_requests: int = 0
+    queued_prefill_tokens: float = 0.0
+    decoding_requests: int = 0
+    context_tokens: float = 0.0
+    oldest_queued_s: float = 0.0
+    prefill_tokens_per_s: float = 0.0
+    recent_ttft_s: float | None = None
+    recent_tpot_s: float | None = None
+    last_dispatch: int = 0
+
+
+IDLE = EndpointLoad()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """Hold what one request would see at each of ``n`` candidate endpoints.
+
+    All arrays have shape ``(n,)`` and are finite and non-negative, in seconds.
+
+    Attributes:
+        ttft_s: Expected ``upstream_ttft_s``, by all experts.
+        ttft_p90_s: Its calibrated 90 % quantile.
+        tpot_s: Expected ``tpot_s``, by all experts.
+        tpot_p90_s: Its calibrated 90 % quantile.
+        rank_ttft_s: TTFT by smooth physics and corrections the candidates share, to rank by.
+        rank_tpot_s: TPOT likewise.
+        prefill_s: Time this request's own prefill takes there: what it delays others by.
+        decode_step_s: What one more decoding sequence of this size adds to each step.
+        prefill_token_s: Marginal seconds per uncached prompt token.
+        experts: ``(2, n_experts, n)`` log seconds by target (TTFT, TPOT) and expert.
+        layer: What the numbers rest on.
+        version: Version of the trained model that took part, ``None`` without one.
+    """
+
+    ttft_s: FloatArray
+    ttft_p90_s: FloatArray
+    tpot_s: FloatArray
+    tpot_p90_s: FloatArray
+    rank_ttft_s: FloatArray
+    rank_tpot_s: FloatArray
+    prefill_s: FloatArray
+    decode_step_s: FloatArray
+    prefill_token_s: FloatArray
+    experts: FloatArray
+    layer: Layer
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """Pair the features as seen at dispatch with what was then measured.
+
+    Attributes:
+        endpoint: Where the request ran.
+        model: Base model of the fleet.
+        hardware: The endpoint's hardware label.
+        observed_s: When the measurement was complete.
+        features: ``(n_features,)`` row of ``features.FEATURES`` at dispatch.
+        upstream_ttft_s: Last dispatch to first output token; ``None`` if not measured here.
+        tpot_s: Mean gap between output tokens; ``None`` for one token or if not measured.
+        output_tokens: Tokens generated, where the endpoint reported them.
+        predicted_ttft_s: What was predicted for this endpoint at dispatch.
+        predicted_tpot_s: Likewise.
+        predicted_ttft_p90_s: Likewise.
+        predicted_tpot_p90_s: Likewise.
+        experts: ``(2, n_experts)`` log seconds by expert at dispatch, ``None`` without prediction.
+    """
+
+    endpoint: str
+    model: str
+    hardware: str | None
+    observed_s: float
+    features: FloatArray
+    upstream_ttft_s: float | None = None
+    tpot_s: float | None = None
+    output_tokens: int | None = None
+    predicted_ttft_s: float | None = None
+    predicted_tpot_s: float | None = None
+    predicted_ttft_p90_s: float | None = None
+    predicted_tpot_p90_s: float | None = None
+    experts: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Report how a request ended, as the one who relayed it saw it.
+
+    Attributes:
+        outcome: How it ended.
+        prompt_tokens: From ``usage``, ``None`` where the endpoint did not say.
+        cached_tokens: Prompt tokens found in the prefix cache, from ``usage``.
+        output_tokens: From ``usage``, else the number of token events seen.
+        endpoint_ttft_s: Dispatch to first token by the endpoint's own per-request
+            metrics: a TTFT label for requests that were not streamed.
+        endpoint_tpot_s: Mean inter-token latency by the endpoint's own metrics.
+        status: HTTP status of the endpoint, ``None`` if it never answered.
+    """
+
+    outcome: Outcome
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+    endpoint_ttft_s: float | None = None
+    endpoint_tpot_s: float | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Say where a request goes, what was predicted for every candidate, and why.
+
+    Attributes:
+        endpoints: Names of the candidates, ``n`` of them.
+        features: ``(n, n_features)`` matrix the prediction was made from.
+        matched_tokens: ``(n,)`` prompt tokens believed to be in each one's cache.
+        predictions: What the predictor said, ``None`` when it could not be asked.
+        costs: ``(n,)`` score of the policy that decided; the lowest wins.
+        terms: The named parts the deciding cost is the sum of, each ``(n,)``, in seconds.
+        chosen: Index of the endpoint dispatched to.
+        order: Indices of all candidates, best first: the alternatives of a retry.
+        policy: Name of the policy that decided.
+        reason: Why it was this policy and this path, from a small closed set.
+        shadow_chosen: Index another policy would have picked, when one runs in shadow.
+        prompt_tokens: The count the features were made with.
+        decided_s: When.
+    """
+
+    endpoints: tuple[str, ...]
+    features: FloatArray
+    matched_tokens: FloatArray
+    predictions: Predictions | None
+    costs: FloatArray
+    terms: dict[str, FloatArray] = field(default_factory=dict)
+    chosen: int
+    order: tuple[int, ...]
+    policy: str
+    reason: str
+    shadow_chosen: int | None = None
+    prompt_tokens: int
+    decided_s: float
+
+    @property
+    def endpoint(self) -> str:
+        """Name the endpoint the request goes to."""
+        return self.endpoints[self.chosen]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRecord:
+    """Tell the whole story of one finished request: the row of a trace, a log line, a metric.
+
+    Times are on the clock that was passed as ``now``; the recorder adds the epoch.
+
+    Attributes:
+        request: As it came in.
+        fleet: Base model whose fleet served it, ``None`` when none did.
+        decision: The last decision, ``None`` if it was shed before one.
+        endpoint: The endpoint that served it; differs from the decision's after a retry.
+        attempts: Dispatches made.
+        measurement: How it ended.
+        finished_s: When.
+        dispatched_s: Last dispatch, ``None`` if there was none.
+        ttft_s: Receipt to first token.
+        upstream_ttft_s: Last dispatch to first token.
+        tpot_s: Mean gap between output tokens.
+        e2e_s: Receipt to the end.
+        observation: What the models learn from it, ``None`` when nothing can be learned.
+    """
+
+    request: RequestFeatures
+    fleet: str | None
+    decision: Decision | None
+    endpoint: str | None
+    attempts: int
+    measurement: Measurement
+    finished_s: float
+    dispatched_s: float | None = None
+    ttft_s: float | None = None
+    upstream_ttft_s: float | None = None
+    tpot_s: float | None = None
+    e2e_s: float | None = None
+    observation: Observation | None = None
+
+
+class Predictor(Protocol):
+    """Predict both targets for every candidate, and learn from what then happened."""
+
+    def predict(
+        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
+    ) -> Predictions:
+        """Predict for ``(n, n_features)`` rows, one per endpoint."""
+        ...
+
+    def learn(self, observation: Observation) -> None:
+        """Take in one observation; its two targets may come in two calls."""
+        ...
+
+    def probability(self, predictions: Predictions, objective: Objective) -> FloatArray:
+        """Give the probability, ``(n,)``, that each endpoint meets the whole objective."""
+        ...

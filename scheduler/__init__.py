@@ -1,0 +1,42 @@
+"""Decide where each request goes; pure, fed by events, returns what to do."""
+
+from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait
+from scheduler.decider import Mode, Reason
+from scheduler.errors import (
+    DuplicateRequest,
+    ModelNotFound,
+    SchedulerError,
+    UnknownRequest,
+    UnknownTier,
+)
+from scheduler.fleet import Fleet, FleetFactory, Fleets, TokenRatio
+from scheduler.policies import POLICIES, Policy, build_policy
+from scheduler.scheduler import Scheduler
+from scheduler.settings import FleetSettings, PolicySettings, SchedulerSettings, TierSettings
+
+__all__ = [
+    "POLICIES",
+    "Action",
+    "Dispatch",
+    "DuplicateRequest",
+    "Fleet",
+    "FleetFactory",
+    "FleetSettings",
+    "Fleets",
+    "Mode",
+    "ModelNotFound",
+    "Policy",
+    "PolicySettings",
+    "Reason",
+    "Scheduler",
+    "SchedulerError",
+    "SchedulerSettings",
+    "Shed",
+    "ShedReason",
+    "TierSettings",
+    "TokenRatio",
+    "UnknownRequest",
+    "UnknownTier",
+    "Wait",
+    "build_policy",
+]

@@ -1,0 +1,80 @@
+"""The endpoints one request may go to, as arrays a policy can score.
+
+Built once per decision by the scheduler; every policy reads the same object.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from predictor.features import COLUMN
+from predictor.types import EndpointLoad, EndpointState, FloatArray, Predictions
+
+Terms = dict[str, FloatArray]
+"""The named parts a policy's cost is the sum of, each ``(n,)``; lower is better."""
+
+
+def total(terms: Terms) -> FloatArray:
+    """Sum the parts of a cost, ``(n,)``."""
+    costs: FloatArray = np.sum(list(terms.values()), axis=0)
+    return costs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """Hold what is known of ``n`` endpoints for one request.
+
+    Attributes:
+        states: ``n`` snapshots from outside.
+        loads: ``n`` snapshots of our own accounting.
+        features: ``(n, n_features)`` matrix of ``predictor.features``.
+        matched_tokens: ``(n,)`` prompt tokens believed cached, before effectiveness.
+        prompt_tokens: Length of the prompt.
+        expected_output_tokens: Mean output length expected.
+        predictions: ``None`` when the predictor could not be asked.
+        draw: ``(n,)`` uniform random numbers in [0, 1), for policies that gamble.
+    """
+
+    states: tuple[EndpointState, ...]
+    loads: tuple[EndpointLoad, ...]
+    features: FloatArray
+    matched_tokens: FloatArray
+    prompt_tokens: float
+    expected_output_tokens: float
+    predictions: Predictions | None
+    draw: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def feature(self, name: str) -> FloatArray:
+        """Give one feature column, ``(n,)``."""
+        column: FloatArray = self.features[:, COLUMN[name]]
+        return column
+
+    @property
+    def inflight(self) -> FloatArray:
+        """Give our own in-flight requests, ``(n,)``."""
+        return self.feature("inflight_requests")
+
+    @property
+    def uncached_tokens(self) -> FloatArray:
+        """Give the tokens this request would have to prefill at each, ``(n,)``."""
+        return self.feature("uncached_tokens")
+
+    @property
+    def queued_tokens(self) -> FloatArray:
+        """Give the uncached tokens already waiting for prefill at each, ``(n,)``."""
+        return self.feature("queued_prefill_tokens")
+
+    def waiting(self) -> FloatArray:
+        """Give the longer of the scraped and our own queue; unknown counts as ours."""
+        scraped = self.feature("waiting_requests")
+        return np.fmax(scraped, self.feature("queued_requests"))
+
+    def kv_usage(self) -> FloatArray:
+        """Give the scraped KV usage; unknown counts as the mean of the known, else 0."""
+        usage = self.feature("kv_cache_usage")
+        known = usage[~np.isnan(usage)]
+        fill = float(known.mean()) if known.size else 0.0
+        return np.where(np.isnan(usage), fill, usage)

@@ -1,0 +1,59 @@
+"""Leave endpoints alone that failed just now, until they are seen up or time is up.
+
+Fed by failed dispatches (passive) and scrapes (active). Client errors never count.
+Called by the scheduler only.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+# A failing endpoint is tried again after backoff x 2^(failures - 1), at most x 16.
+MOST_DOUBLINGS: Final = 4
+
+
+@dataclass(slots=True, kw_only=True)
+class _Suspicion:
+    failures: int = 0
+    failed_s: float = 0.0
+    until_s: float = 0.0
+
+
+class Suspects:
+    """Hold which endpoints are under suspicion.
+
+    >>> suspects = Suspects(backoff_s=0.5)
+    >>> suspects.failed("a:1", now=10.0)
+    >>> suspects.is_suspect("a:1", now=10.4), suspects.is_suspect("a:1", now=10.6)
+    (True, False)
+    """
+
+    def __init__(self, *, backoff_s: float) -> None:
+        self._backoff_s = backoff_s
+        self._suspicions: dict[str, _Suspicion] = {}
+
+    def failed(self, endpoint: str, now: float) -> None:
+        """Note a dispatch that failed before its first byte."""
+        suspicion = self._suspicions.setdefault(endpoint, _Suspicion())
+        suspicion.failures += 1
+        suspicion.failed_s = now
+        doublings = min(suspicion.failures - 1, MOST_DOUBLINGS)
+        suspicion.until_s = now + self._backoff_s * 2**doublings
+
+    def seen_up(self, endpoint: str, seen_s: float) -> None:
+        """Note a successful scrape; one from after the failure ends the wait."""
+        suspicion = self._suspicions.get(endpoint)
+        if suspicion is not None and seen_s > suspicion.failed_s:
+            suspicion.until_s = min(suspicion.until_s, seen_s)
+
+    def succeeded(self, endpoint: str) -> None:
+        """Note a request that was served: all is forgiven."""
+        self._suspicions.pop(endpoint, None)
+
+    def forget(self, endpoint: str) -> None:
+        """Drop an endpoint that has left."""
+        self._suspicions.pop(endpoint, None)
+
+    def is_suspect(self, endpoint: str, now: float) -> bool:
+        """Tell whether the endpoint is to be left alone."""
+        suspicion = self._suspicions.get(endpoint)
+        return suspicion is not None and now < suspicion.until_s
