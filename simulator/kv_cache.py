@@ -1,0 +1,127 @@
+"""The KV cache of one endpoint: blocks, who holds them, and which can be found again.
+
+Decides which block is evicted: the least recently released one that nobody holds.
+A block is either *known*, found by the hash of its tokens and everything before
+them and then shared, or *private* to one request. Blocks have no identity beyond
+that, so the pool is three numbers and two dictionaries. Called by the engine only.
+
+Source: vLLM V1 ``block_pool.py`` and ``kv_cache_manager.py``. One difference: a
+block whose content is already known stays private here instead of being a second copy.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+
+class Holding:
+    """The blocks one running request holds."""
+
+    __slots__ = ("known", "private", "published")
+
+    def __init__(self, known: list[int], private: int) -> None:
+        self.known = known
+        """Hashes of the known blocks it pins, in order."""
+        self.private = private
+        """Blocks of its own without a hash."""
+        self.published = len(known)
+        """Leading full blocks already offered to the cache."""
+
+    @property
+    def blocks(self) -> int:
+        """Count all blocks held."""
+        return len(self.known) + self.private
+
+
+class KvCache:
+    """Count, share and evict blocks; its state changes only through its methods."""
+
+    __slots__ = ("_empty", "_pins", "_released", "capacity")
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        """Blocks there are."""
+        self._empty = capacity
+        self._pins: dict[int, int] = {}  # hash -> holders, for every known block
+        self._released: OrderedDict[int, None] = (
+            OrderedDict()
+        )  # known, held by nobody, oldest first
+
+    @property
+    def free(self) -> int:
+        """Count the blocks that can be taken: empty ones and released known ones."""
+        return self._empty + len(self._released)
+
+    @property
+    def usage(self) -> float:
+        """Give the fraction of blocks held by requests, 0 to 1."""
+        return 1.0 - self.free / self.capacity
+
+    def match(self, hashes: Sequence[int], limit: int) -> int:
+        """Count the leading blocks that are known, at most ``limit``.
+
+        >>> cache = KvCache(8)
+        >>> holding = cache.admit((), needed=2)
+        >>> cache.extend(holding, 2), cache.publish(holding, (11, 12, 13), full=2)
+        (True, None)
+        >>> cache.match((11, 12, 13), limit=3), cache.match((99, 12), limit=2)
+        (2, 0)
+        """
+        for count, block in enumerate(hashes[:limit]):
+            if block not in self._pins:
+                return count
+        return min(limit, len(hashes))
+
+    def admit(self, known: Sequence[int], *, needed: int) -> Holding | None:
+        """Pin known blocks for a request that needs ``needed`` blocks in all.
+
+        Returns:
+            What it holds, or ``None``, changing nothing, where the rest would not fit.
+        """
+        revived = sum(block in self._released for block in known)
+        if needed - len(known) > self.free - revived:
+            return None
+        for block in known:
+            self._pins[block] += 1
+            self._released.pop(block, None)
+        return Holding(list(known), 0)
+
+    def extend(self, holding: Holding, blocks: int) -> bool:
+        """Grow a holding to ``blocks`` in all; false, changing nothing, if they are not free."""
+        wanted = blocks - holding.blocks
+        if wanted <= 0:
+            return True
+        if wanted > self.free:
+            return False
+        while self._empty < wanted:
+            oldest, _ = self._released.popitem(last=False)
+            del self._pins[oldest]
+            self._empty += 1
+        self._empty -= wanted
+        holding.private += wanted
+        return True
+
+    def publish(self, holding: Holding, hashes: Sequence[int], *, full: int) -> None:
+        """Make the first ``full`` blocks of a holding findable, as far as hashes are given."""
+        for block in hashes[holding.published : full]:
+            if block not in self._pins:
+                self._pins[block] = 1
+                holding.known.append(block)
+                holding.private -= 1
+        holding.published = max(holding.published, full)
+
+    def release(self, holding: Holding) -> None:
+        """Give a holding back; its known blocks stay findable, the last ones go first."""
+        self._empty += holding.private
+        for block in reversed(holding.known):
+            self._pins[block] -= 1
+            if not self._pins[block]:
+                self._released[block] = None
+        holding.known = []
+        holding.private = 0
+
+    def flush(self) -> None:
+        """Forget every known block that nobody holds."""
+        for block in self._released:
+            del self._pins[block]
+        self._empty += len(self._released)
+        self._released.clear()

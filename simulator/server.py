@@ -1,0 +1,296 @@
+"""vLLM's HTTP face around an engine in real time: a plain ASGI application.
+
+Decides which paths exist and how a request's life is tied to its connection: a
+client that goes away, streaming or not, aborts its request in the engine at once.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+
+import uvicorn
+
+from simulator.driver import Driver, TokenStream
+from simulator.engine import Engine
+from simulator.errors import ClientGone, RequestRefused
+from simulator.exchange import JSON, Exchange, Receive, Scope, Send
+from simulator.language import (
+    TOKEN_BYTES,
+    Language,
+    chain_hashes,
+    detokenize,
+    from_ids,
+    token_ids,
+    tokenize,
+    tokenize_chat,
+)
+from simulator.metrics import EndpointMetrics
+from simulator.profiles import profile
+from simulator.protocol import (
+    ChatBody,
+    CompletionBody,
+    DetokenizeBody,
+    Job,
+    TokenizeBody,
+    plan,
+    read,
+)
+from simulator.responses import (
+    DONE,
+    ChatShape,
+    CompletionShape,
+    Shape,
+    error_body,
+    models_body,
+)
+from simulator.settings import EndpointSettings
+from simulator.types import Completion, SimRequest
+
+logger = logging.getLogger(__name__)
+
+_EVENTS = b"text/event-stream; charset=utf-8"
+_PAGE = b"text/plain; version=1.0.0; charset=utf-8"
+
+
+class SimulatedEndpoint:
+    """One simulated endpoint as an ASGI application; it runs between lifespan's events."""
+
+    def __init__(self, settings: EndpointSettings) -> None:
+        chosen = profile(settings.profile)
+        self.model = settings.model or chosen.model
+        self.engine = Engine(chosen, settings, Random(settings.seed))
+        self._settings = settings
+        self._metrics = EndpointMetrics(self.engine, self.model)
+        self._driver = Driver(self.engine, self._metrics.token)
+        self._language = Language()
+        self._created = int(time.time())
+        self._requests = 0
+        self._failed = False
+        self._routes = {
+            ("POST", "/v1/chat/completions"): self._chat,
+            ("POST", "/v1/completions"): self._completion,
+            ("POST", "/tokenize"): self._tokenize,
+            ("POST", "/detokenize"): self._detokenize,
+            ("GET", "/v1/models"): self._models,
+            ("GET", "/health"): self._health,
+            ("GET", "/ping"): self._health,
+            ("GET", "/version"): self._version,
+            ("GET", "/metrics"): self._page,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(Exchange(scope, receive, send))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the engine stepping in real time while the context is open."""
+        task = asyncio.create_task(self._drive())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def abort_all(self) -> None:
+        """End every request at once, as vLLM does when it is told to stop."""
+        self._driver.cancel_all()
+
+    async def _drive(self) -> None:
+        try:
+            await self._driver.run()
+        except Exception:  # the endpoint's one background task: it dies in sight
+            self._failed = True
+            self._driver.cancel_all()
+            logger.exception("engine_died")
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with self.running():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serve(self, exchange: Exchange) -> None:
+        route = self._routes.get((exchange.method, exchange.path))
+        try:
+            if route is None:
+                known = any(path == exchange.path for _, path in self._routes)
+                raise _no_route(known=known)
+            await route(exchange)
+        except RequestRefused as error:
+            await exchange.reply(error_body(error), JSON, error.status)
+        except ClientGone:
+            logger.debug("client_gone")
+
+    async def _chat(self, exchange: Exchange) -> None:
+        await self._generate(exchange, read(await exchange.body(), ChatBody), ChatShape)
+
+    async def _completion(self, exchange: Exchange) -> None:
+        await self._generate(exchange, read(await exchange.body(), CompletionBody), CompletionShape)
+
+    async def _generate(
+        self, exchange: Exchange, body: ChatBody | CompletionBody, shape_of: type[Shape]
+    ) -> None:
+        if body.model not in {None, self.model}:
+            raise RequestRefused(
+                f"The model `{body.model}` does not exist.",
+                param="model",
+                status=404,
+                kind="NotFoundError",
+            )
+        if self._failed:
+            raise _aborted()
+        job = plan(body, exchange.headers, self._settings, self.engine.max_model_len)
+        name = exchange.headers.get("x-request-id") or uuid.uuid4().hex
+        shape = shape_of(name, self.model, int(time.time()))
+        answer = self._language.answer(job.prompt, job.output_tokens)
+        request = self._request(job, answer)
+        async with self._submitted(request, exchange) as stream:
+            if body.stream:
+                await _send_stream(exchange, stream, shape, answer, usage=body.include_usage)
+            else:
+                await _send_whole(exchange, stream, shape, answer)
+
+    def _request(self, job: Job, answer: str) -> SimRequest:
+        self._requests += 1
+        return SimRequest(
+            request_id=str(self._requests),
+            prompt_tokens=job.prompt_tokens,
+            output_tokens=job.output_tokens,
+            block_hashes=chain_hashes(job.prompt + answer.encode(), self.engine.block_size),
+            priority=job.priority,
+            finish_reason=job.finish_reason,
+        )
+
+    @asynccontextmanager
+    async def _submitted(
+        self, request: SimRequest, exchange: Exchange
+    ) -> AsyncIterator[TokenStream]:
+        stream = self._driver.submit(request)
+        gone = asyncio.create_task(exchange.disconnected())
+        gone.add_done_callback(lambda _: self._driver.cancel(request.request_id))
+        try:
+            yield stream
+        finally:
+            gone.cancel()
+            self._driver.cancel(request.request_id)
+
+    async def _tokenize(self, exchange: Exchange) -> None:
+        body = read(await exchange.body(), TokenizeBody)
+        if body.messages is not None:
+            tokens = tokenize_chat((message.role, message.text()) for message in body.messages)
+        elif body.prompt is not None:
+            tokens = tokenize(body.prompt)
+        else:
+            raise RequestRefused("either prompt or messages is required", param="prompt")
+        await exchange.reply_json(
+            {
+                "count": len(tokens) // TOKEN_BYTES,
+                "max_model_len": self.engine.max_model_len,
+                "tokens": token_ids(tokens),
+                "token_strs": None,
+            }
+        )
+
+    async def _detokenize(self, exchange: Exchange) -> None:
+        body = read(await exchange.body(), DetokenizeBody)
+        await exchange.reply_json({"prompt": detokenize(from_ids(body.tokens))})
+
+    async def _models(self, exchange: Exchange) -> None:
+        body = models_body(self.model, self._created, self.engine.max_model_len)
+        await exchange.reply(body, JSON)
+
+    async def _health(self, exchange: Exchange) -> None:
+        await exchange.reply(b"", JSON, 503 if self._failed else 200)
+
+    async def _version(self, exchange: Exchange) -> None:
+        await exchange.reply_json({"version": "0.32.0+simulated"})
+
+    async def _page(self, exchange: Exchange) -> None:
+        await exchange.reply(self._metrics.page(), _PAGE)
+
+
+async def _send_stream(
+    exchange: Exchange, stream: TokenStream, shape: Shape, answer: str, *, usage: bool
+) -> None:
+    await exchange.start(_EVENTS, 200)
+    opening = shape.opening()
+    while tokens := await stream.fetch():
+        end = tokens[-1]
+        text = answer[tokens[0].index * TOKEN_BYTES : (end.index + 1) * TOKEN_BYTES]
+        if end.completion is None:
+            await exchange.write(opening + shape.chunk(text), more=True)
+            opening = b""
+        else:
+            closing = _closing(shape, text, end.completion, usage=usage)
+            await exchange.write(opening + closing, more=False)
+            return
+    await exchange.write(shape.last("", "abort") + DONE, more=False)
+
+
+def _closing(shape: Shape, text: str, completion: Completion, *, usage: bool) -> bytes:
+    facts = shape.usage(completion) if usage else b""
+    return shape.last(text, completion.finish_reason) + facts + DONE
+
+
+async def _send_whole(exchange: Exchange, stream: TokenStream, shape: Shape, answer: str) -> None:
+    while tokens := await stream.fetch():
+        completion = tokens[-1].completion
+        if completion is not None:
+            await exchange.reply(shape.whole(answer, completion), JSON)
+            return
+    raise _aborted()
+
+
+def _aborted() -> RequestRefused:
+    return RequestRefused("The request was aborted.", status=500, kind="InternalServerError")
+
+
+def _no_route(*, known: bool) -> RequestRefused:
+    if known:
+        return RequestRefused("Method Not Allowed", status=405, kind="MethodNotAllowedError")
+    return RequestRefused("Not Found", status=404, kind="NotFoundError")
+
+
+def create_app(settings: EndpointSettings) -> SimulatedEndpoint:
+    """Make the ASGI application of one simulated endpoint."""
+    return SimulatedEndpoint(settings)
+
+
+def serve(settings: EndpointSettings) -> None:
+    """Serve one simulated endpoint until SIGTERM or SIGINT, which end it at once."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=1,
+    )
+    _Server(config, app).run()
+
+
+class _Server(uvicorn.Server):
+    """A server that does not wait for the answers under way when it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, app: SimulatedEndpoint) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.abort_all()
+        await super().shutdown(sockets)
