@@ -1,0 +1,102 @@
+"""What is known of one endpoint, as its answers come and fail to come.
+
+Decides up and down: one failure leaves the last numbers standing (their age is a
+feature), ``fail_after`` in a row mean down, the first success means up. An endpoint
+whose ``/health`` answers but whose ``/metrics`` does not is up with unknown numbers.
+No I/O and no clock; the scraper is its one writer.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from collectors.metrics_page import MetricsPage
+from collectors.settings import EndpointSettings
+from predictor.types import EndpointState
+
+
+class EndpointView:
+    """Turn answers into the current :class:`EndpointState` of one endpoint.
+
+    Args:
+        settings: The endpoint.
+        fail_after: Failures in a row until it counts as down.
+
+    Attributes:
+        state: The latest snapshot.
+    """
+
+    def __init__(self, settings: EndpointSettings, *, fail_after: int) -> None:
+        self._settings = settings
+        self._fail_after = fail_after
+        self._failures = 0  # in a row, of everything
+        self._page_failures = 0  # in a row, of the numbers alone
+        self._models_due_s = -math.inf
+        self.state = EndpointState(
+            endpoint=settings.name,
+            url=settings.url,
+            model=settings.model,
+            hardware=settings.hardware,
+        )
+
+    def scraped(self, page: MetricsPage, now: float) -> None:
+        """Take in a page read at ``now``."""
+        self._page_failures = 0
+        self._show(page, now)
+        self._succeeded()
+
+    def healthy(self) -> None:
+        """Take in that it answers but gave no page; old numbers are forgotten in time."""
+        self._page_failures += 1
+        if self._page_failures >= self._fail_after:
+            self._show(MetricsPage(), None)
+        self._succeeded()
+
+    def failed(self) -> None:
+        """Take in that it did not answer."""
+        self._failures += 1
+        if self._failures >= self._fail_after and self.state.up:
+            self.state = replace(self.state, up=False)
+
+    def told_models(self, base: str | None, others: Sequence[str], *, again_s: float) -> None:
+        """Take in the names it answers to; ask again at ``again_s``."""
+        self._models_due_s = again_s
+        model = self._settings.model or base
+        adapters = tuple(name for name in (base, *others) if name is not None and name != model)
+        self.state = replace(self.state, model=model, adapters=adapters)
+
+    def kept_models(self, *, again_s: float) -> None:
+        """Take in that it did not tell its names; ask again at ``again_s``."""
+        self._models_due_s = again_s
+
+    def models_due(self, now: float) -> bool:
+        """Say whether to ask for its names: it answers, and they are unknown or old."""
+        return self.state.up and not self._failures and now >= self._models_due_s
+
+    def drain(self) -> None:
+        """Give it no further requests."""
+        self.state = replace(self.state, draining=True)
+
+    def resume(self) -> None:
+        """Give it requests again."""
+        self.state = replace(self.state, draining=False)
+
+    def _succeeded(self) -> None:
+        self._failures = 0
+        if not self.state.up:
+            self._models_due_s = -math.inf  # it may have come back with another model
+            self.state = replace(self.state, up=True)
+
+    def _show(self, page: MetricsPage, scraped_s: float | None) -> None:
+        self.state = replace(
+            self.state,
+            running_requests=page.running_requests,
+            waiting_requests=page.waiting_requests,
+            kv_cache_usage=page.kv_cache_usage,
+            kv_capacity_tokens=page.kv_capacity_tokens,
+            block_size=page.block_size,
+            preemptions_total=page.preemptions_total,
+            prefix_hits_total=page.prefix_hits_total,
+            prefix_queries_total=page.prefix_queries_total,
+            scraped_s=scraped_s,
+        )

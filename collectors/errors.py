@@ -1,0 +1,51 @@
+"""What can go wrong while collecting, one class per thing a caller does about it."""
+
+from pathlib import Path
+from typing import Literal
+
+ScrapeFailure = Literal["refused", "timeout", "status", "too_large", "crashed"]
+"""Why an endpoint could not be read: no connection, too slow, not 200, too long, our bug."""
+
+
+class CollectorsError(Exception):
+    """Any failure of the collectors."""
+
+
+class ScrapeFailed(CollectorsError):
+    """An endpoint did not answer with what was asked for.
+
+    Attributes:
+        url: What was asked.
+        reason: Why there is no answer.
+    """
+
+    def __init__(self, url: str, reason: ScrapeFailure) -> None:
+        super().__init__(f"{url}: {reason}")
+        self.url = url
+        self.reason: ScrapeFailure = reason
+
+
+class UnknownEndpoint(CollectorsError):
+    """No endpoint of that name is watched.
+
+    Attributes:
+        name: The name asked for.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no endpoint {name!r}")
+        self.name = name
+
+
+class TraceUnreadable(CollectorsError):
+    """A file is not a trace this code can read.
+
+    Attributes:
+        path: The file.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason

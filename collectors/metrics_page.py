@@ -1,0 +1,132 @@
+r"""Read the few numbers of a vLLM ``/metrics`` page that routing needs.
+
+Decides which metric name, of which generation of vLLM, means what: the one adapter
+table is :data:`SIGNALS`. Missing, NaN and nonsense are ``None``, never 0; nothing here
+raises. Several data-parallel ranks on one page are one endpoint: counts and capacity
+are summed, usage is averaged.
+
+A page is 60 KB, of which this wants ten lines, for 100 endpoints five times a second:
+it searches for the names and does not parse the rest. What that gives up: a metric's
+samples must stand together (the text format demands it), exemplars are not understood,
+types and help are not read, and a label value may not contain ``}`` followed by a
+number. Called by the scraper.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsPage:
+    """Hold what one page said, in the units of ``predictor.types.EndpointState``."""
+
+    running_requests: float | None = None
+    waiting_requests: float | None = None
+    kv_cache_usage: float | None = None
+    preemptions_total: float | None = None
+    prefix_hits_total: float | None = None
+    prefix_queries_total: float | None = None
+    kv_capacity_tokens: int | None = None
+    block_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """Map the names a quantity has had, newest first, to one number.
+
+    Attributes:
+        names: Metric names; the first with a usable sample counts.
+        join: Makes one number of the samples of several ranks.
+        highest: Samples above are nonsense.
+    """
+
+    names: tuple[bytes, ...]
+    join: Callable[[list[float]], float] = sum
+    highest: float = math.inf
+
+
+SIGNALS: Final = {
+    "running_requests": Signal(names=(b"vllm:num_requests_running",)),
+    "waiting_requests": Signal(names=(b"vllm:num_requests_waiting",)),
+    "kv_cache_usage": Signal(  # a fraction, whatever the name says
+        names=(b"vllm:kv_cache_usage_perc", b"vllm:gpu_cache_usage_perc"), join=fmean, highest=1.0
+    ),
+    "preemptions_total": Signal(names=(b"vllm:num_preemptions_total",)),
+    "prefix_hits_total": Signal(
+        names=(b"vllm:prefix_cache_hits_total", b"vllm:gpu_prefix_cache_hits_total")
+    ),
+    "prefix_queries_total": Signal(
+        names=(b"vllm:prefix_cache_queries_total", b"vllm:gpu_prefix_cache_queries_total")
+    ),
+}
+"""Field of :class:`MetricsPage` -> where it stands on a page."""
+
+CACHE_CONFIG: Final = b"vllm:cache_config_info"
+_LABEL: Final = re.compile(rb'[{,](kv_cache_size_tokens|num_gpu_blocks|block_size)="(\d{1,18})"')
+
+
+def parse_metrics(page: bytes) -> MetricsPage:
+    r"""Read a page in the Prometheus text format.
+
+    >>> parse_metrics(b'vllm:num_requests_running{engine="0"} 3.0\n').running_requests
+    3.0
+    >>> parse_metrics(b"vllm:num_requests_running NaN\n").running_requests is None
+    True
+    """
+    capacity, block_size = _cache_config(page)
+    numbers = {field: _read(page, signal) for field, signal in SIGNALS.items()}
+    return MetricsPage(kv_capacity_tokens=capacity, block_size=block_size, **numbers)
+
+
+def _read(page: bytes, signal: Signal) -> float | None:
+    for name in signal.names:
+        values = [_value(line) for line in _samples(page, name)]
+        known = [value for value in values if 0.0 <= value <= signal.highest]
+        if known:
+            return signal.join(known)
+    return None
+
+
+def _samples(page: bytes, name: bytes) -> Iterator[bytes]:
+    """Yield the sample lines of exactly this name, without their newlines."""
+    start = _find_line(page, name)
+    while start >= 0 and page.startswith(name, start):
+        end = page.find(b"\n", start)
+        line = page[start:] if end < 0 else page[start:end]
+        if line[len(name) : len(name) + 1] in b"{ \t":
+            yield line
+        start = end + 1 if end >= 0 else -1
+
+
+def _find_line(page: bytes, name: bytes) -> int:
+    """Find the first line of exactly this name; -1 where there is none."""
+    if page.startswith((name + b"{", name + b" ")):
+        return 0
+    labelled = page.find(b"\n" + name + b"{")
+    start = labelled if labelled >= 0 else page.find(b"\n" + name + b" ")
+    return start + 1 if start >= 0 else -1
+
+
+def _value(line: bytes) -> float:
+    """Read the number behind the labels; NaN where there is none."""
+    fields = line[line.rfind(b"}") + 1 :].split() if b"}" in line else line.split()[1:]
+    try:
+        value = float(fields[0])
+    except (IndexError, ValueError):
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def _cache_config(page: bytes) -> tuple[int | None, int | None]:
+    """Read KV capacity in tokens, summed over ranks, and tokens per block."""
+    capacities, block_size = [], None
+    for line in _samples(page, CACHE_CONFIG):
+        labels = {key: int(digits) for key, digits in _LABEL.findall(line)}
+        block_size = labels.get(b"block_size") or block_size
+        blocks = labels.get(b"num_gpu_blocks", 0) * labels.get(b"block_size", 0)
+        capacities.append(labels.get(b"kv_cache_size_tokens") or blocks)
+    return sum(capacities) or None, block_size

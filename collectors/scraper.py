@@ -1,0 +1,246 @@
+"""Read every endpoint's ``/metrics``, health and model names, over and over.
+
+Decides when to ask what; :mod:`collectors.endpoint` decides what the answers mean.
+Invariants: one task per endpoint, started apart so that answers do not come in bursts;
+no failure of one endpoint, nor a bug here, stops the others; whoever listens gets
+immutable snapshots of all endpoints whenever one of them changed. Called by
+``build``, which runs :meth:`Scraper.run` for the life of the process.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Protocol
+
+import httpx
+import msgspec
+
+from collectors.endpoint import EndpointView
+from collectors.errors import ScrapeFailed, ScrapeFailure, UnknownEndpoint
+from collectors.metrics_page import parse_metrics
+from collectors.settings import EndpointSettings, ScrapeSettings
+from predictor.types import EndpointState
+
+logger = logging.getLogger(__name__)
+
+_GOLDEN_RATIO: Final = 0.618034  # its multiples modulo 1 spread evenly, however many there are
+
+
+class ScrapeCounts(Protocol):
+    """Count what the scraper does; the proxy turns it into metrics."""
+
+    def scraped(self, endpoint: str, seconds: float) -> None:
+        """Take in a page read, and how long that took."""
+        ...
+
+    def failed(self, endpoint: str, reason: ScrapeFailure) -> None:
+        """Take in a page that could not be read."""
+        ...
+
+
+class _Card(msgspec.Struct):
+    id: str
+    parent: str | None = None
+
+
+class _Cards(msgspec.Struct):
+    data: list[_Card]
+
+
+def open_scrape_client(settings: ScrapeSettings) -> httpx.AsyncClient:
+    """Open a client for :class:`Scraper`: connections kept, nothing compressed.
+
+    Endpoints that want a key for ``/v1/models`` get it by the client's headers.
+    """
+    return httpx.AsyncClient(
+        timeout=settings.timeout_s,
+        limits=httpx.Limits(max_connections=None, keepalive_expiry=60.0),
+        headers={"accept-encoding": "identity"},
+        trust_env=False,
+    )
+
+
+class Scraper:
+    """Keep the state of all endpoints current.
+
+    Args:
+        endpoints: Those known at start.
+        settings: How often and how patiently.
+        client: Asks; whoever opened it closes it.
+        clock: Gives the seconds that ``scraped_s`` is told in.
+        on_states: Called in the event loop with all snapshots after each change.
+        counts: Told of every scrape.
+        sleep: Waits; tests pass another.
+    """
+
+    def __init__(
+        self,
+        endpoints: Iterable[EndpointSettings],
+        settings: ScrapeSettings,
+        *,
+        client: httpx.AsyncClient,
+        clock: Callable[[], float],
+        on_states: Callable[[tuple[EndpointState, ...]], None],
+        counts: ScrapeCounts,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._clock = clock
+        self._on_states = on_states
+        self._counts = counts
+        self._sleep = sleep
+        self._views: dict[str, EndpointView] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._started = 0
+        for endpoint in endpoints:
+            self._views[endpoint.name] = EndpointView(endpoint, fail_after=settings.fail_after)
+
+    @property
+    def states(self) -> tuple[EndpointState, ...]:
+        """Give the latest snapshot of every endpoint, in the order they were added."""
+        return tuple(view.state for view in self._views.values())
+
+    async def run(self) -> None:
+        """Scrape until cancelled."""
+        self._on_states(self.states)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for name in self._views:
+                    self._start(name, group)
+                await asyncio.Event().wait()
+        finally:
+            self._group = None
+            self._tasks.clear()
+
+    def add(self, endpoint: EndpointSettings) -> None:
+        """Take in another endpoint; one of that name is replaced."""
+        self._stop(endpoint.name)
+        fail_after = self._settings.fail_after
+        self._views[endpoint.name] = EndpointView(endpoint, fail_after=fail_after)
+        if self._group is not None:
+            self._start(endpoint.name, self._group)
+        self._on_states(self.states)
+
+    def remove(self, name: str) -> None:
+        """Forget an endpoint; an unknown name changes nothing."""
+        self._stop(name)
+        if self._views.pop(name, None) is not None:
+            self._on_states(self.states)
+
+    def drain(self, name: str) -> None:
+        """Give an endpoint no further requests; it is still read.
+
+        Raises:
+            UnknownEndpoint: There is none of that name.
+        """
+        self._view(name).drain()
+        self._on_states(self.states)
+
+    def resume(self, name: str) -> None:
+        """Give a drained endpoint requests again.
+
+        Raises:
+            UnknownEndpoint: There is none of that name.
+        """
+        self._view(name).resume()
+        self._on_states(self.states)
+
+    async def poll(self, name: str) -> None:
+        """Read one endpoint once."""
+        view = self._view(name)
+        before = view.state
+        await self._read_page(view)
+        if view.models_due(self._clock()):
+            await self._read_models(view)
+        if view.state != before and self._views.get(name) is view:
+            self._on_states(self.states)
+
+    def _view(self, name: str) -> EndpointView:
+        try:
+            return self._views[name]
+        except KeyError as error:
+            raise UnknownEndpoint(name) from error
+
+    def _start(self, name: str, group: asyncio.TaskGroup) -> None:
+        offset_s = (self._started * _GOLDEN_RATIO) % 1.0 * self._settings.interval_s
+        self._started += 1
+        self._tasks[name] = group.create_task(self._watch(name, offset_s))
+
+    def _stop(self, name: str) -> None:
+        task = self._tasks.pop(name, None)
+        if task is not None:
+            task.cancel()
+
+    async def _watch(self, name: str, offset_s: float) -> None:
+        view = self._views[name]
+        await self._sleep(offset_s)
+        while True:
+            started = self._clock()
+            try:
+                await self.poll(name)
+            except Exception:
+                logger.exception("scrape_crashed", extra={"endpoint": name})
+                self._counts.failed(name, "crashed")
+            settings = self._settings
+            interval_s = settings.interval_s if view.state.up else settings.down_interval_s
+            rest_s = interval_s - (self._clock() - started)
+            await self._sleep(max(rest_s, interval_s / 2))  # a slow one is not asked without pause
+
+    async def _read_page(self, view: EndpointView) -> None:
+        name, started = view.state.endpoint, self._clock()
+        try:
+            body = await self._get(f"{view.state.url}/metrics")
+        except ScrapeFailed as error:
+            self._counts.failed(name, error.reason)
+            if error.reason in {"status", "too_large"} and await self._is_healthy(view):
+                view.healthy()
+            else:
+                view.failed()
+            return
+        now = self._clock()
+        view.scraped(parse_metrics(body), now)
+        self._counts.scraped(name, now - started)
+
+    async def _is_healthy(self, view: EndpointView) -> bool:
+        try:
+            await self._get(f"{view.state.url}/health")
+        except ScrapeFailed:
+            return False
+        return True
+
+    async def _read_models(self, view: EndpointView) -> None:
+        try:
+            body = await self._get(f"{view.state.url}/v1/models")
+            cards = msgspec.json.decode(body, type=_Cards).data
+        except (ScrapeFailed, msgspec.MsgspecError):
+            view.kept_models(again_s=self._clock() + self._settings.down_interval_s)
+            return
+        bases = [card.id for card in cards if card.parent is None]
+        others = [card.id for card in cards if card.id not in bases[:1]]
+        again_s = self._clock() + self._settings.models_interval_s
+        view.told_models(bases[0] if bases else None, others, again_s=again_s)
+
+    async def _get(self, url: str) -> bytes:
+        try:
+            async with (
+                asyncio.timeout(self._settings.timeout_s),
+                self._client.stream("GET", url) as response,
+            ):
+                if response.status_code != httpx.codes.OK:
+                    raise ScrapeFailed(url, "status")
+                return await self._read_body(url, response)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise ScrapeFailed(url, "timeout") from error
+        except httpx.HTTPError as error:
+            raise ScrapeFailed(url, "refused") from error
+
+    async def _read_body(self, url: str, response: httpx.Response) -> bytes:
+        body = bytearray()
+        async for part in response.aiter_bytes():
+            body += part
+            if len(body) > self._settings.max_page_bytes:
+                raise ScrapeFailed(url, "too_large")
+        return bytes(body)

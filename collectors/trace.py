@@ -1,0 +1,133 @@
+"""Record every finished request without ever standing in its way.
+
+Decides what happens when recording cannot keep up or the disk is full: rows are
+dropped and counted, serving goes on, and recording resumes by itself. Invariants: one
+writer thread at a time; :meth:`TraceRecorder.record` does no I/O, never blocks and
+never raises. Called by the proxy for each finished request; ``build`` runs
+:meth:`TraceRecorder.run` and closes it.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from collectors.settings import TraceSettings
+from collectors.trace_files import TraceFiles
+from collectors.trace_schema import to_table
+from predictor.types import RequestRecord
+
+logger = logging.getLogger(__name__)
+
+_CHUNK_ROWS: Final = 64  # turned into columns at once: the event loop gets its turn in between
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceCounts:
+    """Count what became of the records.
+
+    Attributes:
+        finished_rows: Rows in finished files.
+        dropped_rows: Rows that did not fit into the buffer.
+        lost_rows: Rows whose file could not be written.
+        failures: Failed attempts to write.
+    """
+
+    finished_rows: int = 0
+    dropped_rows: int = 0
+    lost_rows: int = 0
+    failures: int = 0
+
+
+class TraceRecorder:
+    """Write finished requests to Parquet files in the background.
+
+    Args:
+        directory: Where the files go.
+        settings: Buffer, rotation and retention.
+        epoch_offset_s: Added to a record's times gives epoch seconds.
+        wall_clock: Gives epoch seconds, for file names and ages.
+        sleep: Waits; tests pass another.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        settings: TraceSettings,
+        *,
+        epoch_offset_s: float,
+        wall_clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._settings = settings
+        self._epoch_offset_s = epoch_offset_s
+        self._wall_clock = wall_clock
+        self._sleep = sleep
+        self._files = TraceFiles(directory, settings)
+        self._buffer: deque[RequestRecord] = deque()
+        self._writing = threading.Lock()  # a cancelled run leaves its thread writing
+        self._dropped_rows = 0  # by the event loop
+        self._taken_rows = 0  # out of the buffer, by the writer thread
+        self._counts = TraceCounts()  # by the writer thread
+
+    @property
+    def counts(self) -> TraceCounts:
+        """Give the totals so far."""
+        return replace(self._counts, dropped_rows=self._dropped_rows)
+
+    def record(self, record: RequestRecord) -> None:
+        """Take in a finished request, or drop and count it when the buffer is full."""
+        if len(self._buffer) >= self._settings.buffer_rows:
+            self._dropped_rows += 1
+        else:
+            self._buffer.append(record)
+
+    async def run(self) -> None:
+        """Write what has come in, again and again, until cancelled."""
+        while True:
+            await self._sleep(self._settings.flush_interval_s)
+            await asyncio.to_thread(self._write)
+
+    async def close(self) -> None:
+        """Write what is left and finish the file; after this nothing is lost."""
+        await asyncio.to_thread(self._write_and_finish)
+
+    def _write(self) -> None:
+        with self._writing:
+            self._supervised(self._write_buffer)
+
+    def _write_and_finish(self) -> None:
+        with self._writing:
+            self._supervised(self._write_buffer)
+            self._supervised(lambda: self._files.finish(self._wall_clock()))
+
+    def _supervised(self, step: Callable[[], None]) -> None:
+        failures = self._counts.failures
+        try:
+            step()
+        except Exception:
+            self._files.abandon()
+            failures += 1
+            logger.exception("trace_write_failed")
+        finished = self._files.finished_rows
+        lost = self._taken_rows - finished - self._files.unfinished_rows
+        self._counts = TraceCounts(finished_rows=finished, lost_rows=lost, failures=failures)
+
+    def _write_buffer(self) -> None:
+        now = self._wall_clock()
+        records = [self._buffer.popleft() for _ in range(len(self._buffer))]
+        self._taken_rows += len(records)
+        if records:
+            chunks = range(0, len(records), _CHUNK_ROWS)
+            tables = [self._table(records[start : start + _CHUNK_ROWS]) for start in chunks]
+            self._files.append(pa.concat_tables(tables), now)
+        self._files.finish_if_old(now)
+
+    def _table(self, records: Sequence[RequestRecord]) -> pa.Table:
+        return to_table(records, epoch_offset_s=self._epoch_offset_s)

@@ -1,0 +1,128 @@
+import pytest
+
+from collectors.endpoint import EndpointView
+from collectors.metrics_page import MetricsPage
+from collectors.settings import EndpointSettings
+
+PAGE = MetricsPage(running_requests=2.0, waiting_requests=1.0, kv_cache_usage=0.5)
+
+
+@pytest.fixture
+def view() -> EndpointView:
+    return EndpointView(EndpointSettings(url="http://a:1", hardware="h100"), fail_after=3)
+
+
+def test_endpoint_is_down_and_unknown_until_it_answers(view: EndpointView) -> None:
+    state = view.state
+
+    assert not state.up
+    assert (state.running_requests, state.scraped_s, state.model) == (None, None, None)
+    assert (state.endpoint, state.url, state.hardware) == ("a:1", "http://a:1", "h100")
+
+
+def test_first_page_brings_it_up(view: EndpointView) -> None:
+    view.scraped(PAGE, now=5.0)
+
+    assert view.state.up
+    assert (view.state.running_requests, view.state.scraped_s) == (2.0, 5.0)
+
+
+def test_failures_leave_the_numbers_standing_and_the_third_brings_it_down(
+    view: EndpointView,
+) -> None:
+    view.scraped(PAGE, now=5.0)
+
+    view.failed()
+    view.failed()
+    after_two = view.state
+    view.failed()
+
+    assert after_two.up
+    assert after_two.scraped_s == 5.0
+    assert not view.state.up
+
+
+def test_failures_that_are_not_in_a_row_do_not_add_up(view: EndpointView) -> None:
+    for now in range(5):
+        view.scraped(PAGE, now=float(now))
+        view.failed()
+        view.failed()
+
+    assert view.state.up
+
+
+def test_first_success_after_being_down_brings_it_up(view: EndpointView) -> None:
+    view.scraped(PAGE, now=1.0)
+    for _ in range(5):
+        view.failed()
+
+    view.scraped(PAGE, now=9.0)
+
+    assert view.state.up
+
+
+def test_healthy_without_a_page_is_up_and_forgets_old_numbers(view: EndpointView) -> None:
+    view.scraped(PAGE, now=1.0)
+
+    view.healthy()
+    after_one = view.state
+    view.healthy()
+    view.healthy()
+
+    assert after_one.running_requests == 2.0
+    assert view.state.up
+    assert (view.state.running_requests, view.state.scraped_s) == (None, None)
+
+
+def test_models_are_asked_when_up_unknown_or_old(view: EndpointView) -> None:
+    before = view.models_due(0.0)
+    view.scraped(PAGE, now=1.0)
+    unknown = view.models_due(1.0)
+    view.told_models("base", ["lora"], again_s=31.0)
+
+    assert not before
+    assert unknown
+    assert not view.models_due(30.9)
+    assert view.models_due(31.0)
+    assert (view.state.model, view.state.adapters) == ("base", ("lora",))
+
+
+def test_models_that_were_not_told_stay_and_are_asked_again_later(view: EndpointView) -> None:
+    view.scraped(PAGE, now=1.0)
+    view.told_models("base", [], again_s=2.0)
+
+    view.kept_models(again_s=3.0)
+
+    assert view.state.model == "base"
+    assert not view.models_due(2.0)
+    assert view.models_due(3.0)
+
+
+def test_models_are_asked_again_after_it_was_down(view: EndpointView) -> None:
+    view.scraped(PAGE, now=1.0)
+    view.told_models("base", [], again_s=100.0)
+    for _ in range(3):
+        view.failed()
+
+    view.scraped(PAGE, now=2.0)
+
+    assert view.models_due(2.0)
+
+
+def test_configured_model_is_the_base_and_what_it_tells_are_further_names() -> None:
+    settings = EndpointSettings(url="http://a:1", model="mine")
+    view = EndpointView(settings, fail_after=3)
+
+    view.told_models("theirs", ["lora"], again_s=0.0)
+
+    assert (view.state.model, view.state.adapters) == ("mine", ("theirs", "lora"))
+
+
+def test_draining_lasts_until_resumed(view: EndpointView) -> None:
+    view.drain()
+    view.scraped(PAGE, now=1.0)
+    draining = view.state.draining
+    view.resume()
+
+    assert draining
+    assert not view.state.draining

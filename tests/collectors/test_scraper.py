@@ -1,0 +1,313 @@
+import asyncio
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from collectors.errors import ScrapeFailure, UnknownEndpoint
+from collectors.scraper import Scraper, open_scrape_client
+from collectors.settings import EndpointSettings, ScrapeSettings
+from predictor.types import EndpointState
+
+PAGE = b'vllm:num_requests_running{engine="0"} 3.0\nvllm:num_requests_waiting{engine="0"} 0.0\n'
+CARDS = {
+    "object": "list",
+    "data": [
+        {"id": "base", "object": "model", "root": "/models/base", "parent": None},
+        {"id": "alias", "object": "model", "root": "/models/base", "parent": None},
+        {"id": "lora", "object": "model", "root": "/loras/x", "parent": "base"},
+    ],
+}
+
+
+class FakeEndpoint:
+    """Answer as a vLLM server would, or not."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answers: dict[str, tuple[int, bytes] | Exception] = {
+            "/metrics": (200, PAGE),
+            "/v1/models": (200, json.dumps(CARDS).encode()),
+            "/health": (200, b""),
+        }
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.path)
+        answer = self.answers[request.url.path]
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer[0], content=answer[1])
+
+    def die(self) -> None:
+        self.answers = dict.fromkeys(self.answers, httpx.ConnectError("refused"))
+
+
+class Counts:
+    def __init__(self) -> None:
+        self.pages: list[str] = []
+        self.failures: list[tuple[str, ScrapeFailure]] = []
+
+    def scraped(self, endpoint: str, seconds: float) -> None:
+        self.pages.append(endpoint)
+
+    def failed(self, endpoint: str, reason: ScrapeFailure) -> None:
+        self.failures.append((endpoint, reason))
+
+
+class Bench:
+    """Hold a scraper of one fake endpoint and all it told."""
+
+    def __init__(self, **settings: float) -> None:
+        self.fake = FakeEndpoint()
+        self.counts = Counts()
+        self.now = 100.0
+        self.told: list[tuple[EndpointState, ...]] = []
+        self.slept: list[float] = []
+        self.on_states: Callable[[tuple[EndpointState, ...]], None] = self.told.append
+        self.scraper = Scraper(
+            [EndpointSettings(url="http://a:1")],
+            ScrapeSettings.model_validate(settings),
+            client=httpx.AsyncClient(transport=httpx.MockTransport(self.fake)),
+            clock=lambda: self.now,
+            on_states=self.tell,
+            counts=self.counts,
+            sleep=self.sleep,
+        )
+
+    def tell(self, states: tuple[EndpointState, ...]) -> None:
+        self.on_states(states)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+    def poll(self, rounds: int = 1) -> EndpointState:
+        async def rounds_() -> None:
+            for _ in range(rounds):
+                await self.scraper.poll("a:1")
+
+        asyncio.run(rounds_())
+        return self.scraper.states[0]
+
+    def run_until(self, enough: Callable[[], bool], *then: Callable[[], None]) -> None:
+        """Run the scraper until a fact holds, at most 10 000 turns of the loop."""
+
+        async def main() -> None:
+            task = asyncio.create_task(self.scraper.run())
+            for _ in range(10_000):
+                if enough():
+                    break
+                await asyncio.sleep(0)
+            for step in then:
+                step()
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        asyncio.run(main())
+        assert enough()
+
+
+def test_one_round_reads_numbers_and_names() -> None:
+    bench = Bench()
+
+    state = bench.poll()
+
+    assert state.up
+    assert (state.running_requests, state.waiting_requests) == (3.0, 0.0)
+    assert (state.kv_cache_usage, state.scraped_s) == (None, 100.0)
+    assert (state.model, state.adapters) == ("base", ("alias", "lora"))
+    assert bench.told[-1] == (state,)
+    assert bench.counts.pages == ["a:1"]
+
+
+def test_names_are_asked_once_until_they_are_old() -> None:
+    bench = Bench(models_interval_s=30.0)
+
+    bench.poll(rounds=3)
+    bench.now += 30.0
+    bench.poll()
+
+    assert bench.fake.asked.count("/v1/models") == 2
+    assert "/health" not in bench.fake.asked
+
+
+def test_dead_endpoint_is_stale_then_down_then_up_again() -> None:
+    bench = Bench(fail_after=2)
+    bench.poll()
+    alive = bench.fake.answers
+    bench.fake.die()
+
+    stale = bench.poll()
+    down = bench.poll()
+    bench.fake.answers = alive
+    up = bench.poll()
+
+    assert (stale.up, stale.running_requests) == (True, 3.0)
+    assert not down.up
+    assert up.up
+    assert bench.counts.failures == [("a:1", "refused")] * 2
+
+
+def test_refused_metrics_with_good_health_is_up_without_numbers() -> None:
+    bench = Bench(fail_after=1)
+    bench.fake.answers["/metrics"] = (404, b"")
+
+    state = bench.poll()
+
+    assert (state.up, state.running_requests, state.model) == (True, None, "base")
+    assert bench.counts.failures == [("a:1", "status")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ((500, b""), "status"),
+        ((200, b"x" * 2000), "too_large"),
+        (httpx.ReadTimeout("slow"), "timeout"),
+        (httpx.ConnectError("refused"), "refused"),
+        (httpx.RemoteProtocolError("garbage"), "refused"),
+    ],
+)
+def test_failures_are_counted_by_reason(
+    answer: tuple[int, bytes] | Exception, reason: ScrapeFailure
+) -> None:
+    bench = Bench(max_page_bytes=1024)
+    bench.fake.answers["/metrics"] = answer
+    bench.fake.answers["/health"] = (503, b"")
+
+    state = bench.poll()
+
+    assert not state.up
+    assert bench.counts.failures == [("a:1", reason)]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"data":[{"id":7}]}', b"\xff"])
+def test_nonsense_names_leave_the_model_unknown_and_are_asked_again_later(body: bytes) -> None:
+    bench = Bench()
+    bench.fake.answers["/v1/models"] = (200, body)
+
+    state = bench.poll(rounds=2)
+    asked_at_once = bench.fake.asked.count("/v1/models")
+    bench.now += 1.0
+    bench.poll()
+
+    assert (state.up, state.model) == (True, None)
+    assert asked_at_once == 1
+    assert bench.fake.asked.count("/v1/models") == 2
+
+
+def test_loop_polls_at_the_interval_and_slower_while_down() -> None:
+    bench = Bench(interval_s=0.25, down_interval_s=1.5, fail_after=1)
+
+    bench.run_until(lambda: len(bench.counts.pages) >= 3)
+    up_slept = bench.slept[1:3]
+    bench.fake.die()
+    bench.run_until(lambda: len(bench.counts.failures) >= 3)
+
+    assert up_slept == [0.25, 0.25]
+    assert bench.slept[-1] == 1.5
+
+
+def test_endpoint_down_at_start_is_picked_up_when_it_comes() -> None:
+    bench = Bench()
+    alive = bench.fake.answers
+    bench.fake.die()
+
+    bench.run_until(lambda: len(bench.counts.failures) >= 5)
+    down = bench.scraper.states[0].up
+    bench.fake.answers = alive
+    bench.run_until(lambda: bench.scraper.states[0].up)
+
+    assert not down
+
+
+def test_bug_in_a_listener_does_not_stop_the_scraping(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+
+    def broken(states: tuple[EndpointState, ...]) -> None:
+        if states[0].up:
+            raise ZeroDivisionError
+
+    bench.on_states = broken
+    bench.run_until(lambda: bench.counts.failures.count(("a:1", "crashed")) >= 2)
+
+    assert "scrape_crashed" in caplog.text
+
+
+def test_endpoints_come_and_go_while_running() -> None:
+    bench = Bench()
+
+    bench.run_until(
+        lambda: len(bench.counts.pages) >= 1,
+        lambda: bench.scraper.add(EndpointSettings(url="http://b:2", hardware="l4")),
+        lambda: bench.scraper.remove("a:1"),
+        lambda: bench.scraper.remove("never"),
+    )
+
+    assert [state.endpoint for state in bench.told[-1]] == ["b:2"]
+    assert bench.told[-1][0].hardware == "l4"
+
+
+def test_listener_may_remove_the_endpoint_it_is_told_of() -> None:
+    bench = Bench()
+    bench.scraper.add(EndpointSettings(url="http://b:2"))
+
+    def remove_when_up(states: tuple[EndpointState, ...]) -> None:
+        if any(state.endpoint == "a:1" and state.up for state in states):
+            bench.scraper.remove("a:1")
+
+    bench.on_states = remove_when_up
+    bench.run_until(lambda: bench.counts.pages.count("b:2") >= 5)
+
+    assert [state.endpoint for state in bench.scraper.states] == ["b:2"]
+    assert bench.counts.pages.count("a:1") == 1
+
+
+def test_drain_is_told_at_once_and_can_be_undone() -> None:
+    bench = Bench()
+
+    bench.scraper.drain("a:1")
+    bench.scraper.resume("a:1")
+
+    assert [states[0].draining for states in bench.told] == [True, False]
+    with pytest.raises(UnknownEndpoint):
+        bench.scraper.drain("never")
+
+
+def test_client_reads_a_real_socket() -> None:
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                body = PAGE if head.startswith(b"GET /metrics") else json.dumps(CARDS).encode()
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        except asyncio.IncompleteReadError:
+            ended.set()
+        finally:
+            writer.close()
+
+    async def main() -> EndpointState:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        settings = ScrapeSettings()
+        async with server, open_scrape_client(settings) as client:
+            scraper = Scraper(
+                [EndpointSettings(url=f"http://127.0.0.1:{port}")],
+                settings,
+                client=client,
+                clock=lambda: 1.0,
+                on_states=lambda states: None,
+                counts=Counts(),
+            )
+            await scraper.poll(f"127.0.0.1:{port}")
+            await client.aclose()
+            await ended.wait()
+            return scraper.states[0]
+
+    state = asyncio.run(main())
+
+    assert (state.up, state.running_requests, state.model) == (True, 3.0, "base")
