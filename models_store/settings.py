@@ -10,8 +10,8 @@ class StoreSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    directory: Path
-    """Folder of all fleets; created at the first publish."""
+    directory: Path | None = None
+    """Folder of all fleets, created at the first publish; ``None`` for one of the caller's."""
 
     keep: int = Field(default=20, ge=1, le=10_000)
     """Versions kept per fleet: at one refit every few seconds,

@@ -9,7 +9,7 @@ from scheduler.errors import (
     UnknownRequest,
     UnknownTier,
 )
-from scheduler.fleet import Fleet, FleetFactory, Fleets, TokenRatio
+from scheduler.fleet import Fleet, FleetFactory, Fleets, TokenRatio, policies_of
 from scheduler.policies import POLICIES, Policy, build_policy
 from scheduler.scheduler import Scheduler
 from scheduler.settings import FleetSettings, PolicySettings, SchedulerSettings, TierSettings
@@ -39,4 +39,5 @@ __all__ = [
     "UnknownTier",
     "Wait",
     "build_policy",
+    "policies_of",
 ]

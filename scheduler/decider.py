@@ -87,6 +87,11 @@ class Decider:
         self._rng = rng
         self.mode: Mode = settings.mode
 
+    def configure(self, settings: SchedulerSettings) -> None:
+        """Take other settings, the mode among them, into force."""
+        self._settings = settings
+        self.mode = settings.mode
+
     def tier(self, request: RequestFeatures) -> TierSettings:
         """Find the request's tier.
 

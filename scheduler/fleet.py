@@ -9,7 +9,8 @@ from typing import Final
 
 from predictor import OutputLengths
 from predictor.types import Predictor, RequestFeatures
-from scheduler.policies import Policy
+from scheduler.policies import Policy, build_policy
+from scheduler.settings import FleetSettings, SchedulerSettings
 
 # Bytes per token of English text under common BPE vocabularies; corrected by traffic.
 DEFAULT_BYTES_PER_TOKEN: Final = 4.0
@@ -81,6 +82,14 @@ class Fleet:
         if request.prompt_tokens is not None and request.prompt_bytes:
             return request.block_bytes * request.prompt_tokens / request.prompt_bytes
         return request.block_bytes / self.token_ratio.bytes_per_token
+
+
+def policies_of(settings: SchedulerSettings, model: str) -> tuple[Policy, Policy]:
+    """Build a fleet's policy and its fallback: its own, else everyone's."""
+    own = settings.models.get(model, FleetSettings())
+    return build_policy(own.policy or settings.policy), build_policy(
+        own.fallback or settings.fallback
+    )
 
 
 FleetFactory = Callable[[str], Fleet]

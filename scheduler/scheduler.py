@@ -25,7 +25,7 @@ from scheduler.accounting import InflightAccounting
 from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait
 from scheduler.decider import Decider, Infeasible, Mode
 from scheduler.errors import DuplicateRequest, ModelNotFound, UnknownRequest
-from scheduler.fleet import Fleet, FleetFactory, Fleets
+from scheduler.fleet import Fleet, FleetFactory, Fleets, policies_of
 from scheduler.learning import Timing, learn_finished, observation
 from scheduler.prefix_index import PrefixIndex
 from scheduler.settings import SchedulerSettings
@@ -134,6 +134,14 @@ class Scheduler:
         return None if isinstance(decision, Infeasible) else decision
 
     # What happens
+
+    def configure(self, settings: SchedulerSettings) -> None:
+        """Take other settings into force, from the next request on."""
+        self._settings = settings
+        self._decider.configure(settings)
+        self._suspects = Suspects(backoff_s=settings.failure_backoff_s)
+        for fleet in self._fleets.values():
+            fleet.policy, fleet.fallback = policies_of(settings, fleet.model)
 
     def update(self, states: Iterable[EndpointState]) -> None:
         """Take in the whole present set of endpoints; those missing have left."""
@@ -303,7 +311,8 @@ class Scheduler:
             state.endpoint,
             prefill_tokens=float(row[COLUMN["uncached_tokens"]]),
             # Half of the output is there on average while it decodes.
-            context_tokens=decision.prompt_tokens + row[COLUMN["expected_output_tokens"]] / 2,
+            context_tokens=decision.prompt_tokens
+            + float(row[COLUMN["expected_output_tokens"]]) / 2,
             now=now,
         )
         self._index.insert(state.endpoint, request.block_hashes)

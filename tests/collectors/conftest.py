@@ -2,7 +2,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from predictor.features import N_FEATURES
 from predictor.types import (
@@ -14,9 +13,6 @@ from predictor.types import (
     RequestFeatures,
     RequestRecord,
 )
-
-settings.register_profile("untimed", deadline=None)  # machines differ, facts do not
-settings.load_profile("untimed")
 
 MakeRecord = Callable[[int], RequestRecord]
 

@@ -61,7 +61,7 @@ class Bookings(RuleBasedStateMachine):
 
 
 TestBookings = Bookings.TestCase
-TestBookings.settings = settings(max_examples=50, deadline=None)
+TestBookings.settings = settings(max_examples=50)
 
 
 def test_an_endpoint_never_seen_is_idle() -> None:

@@ -1,0 +1,153 @@
+"""The composition root: the one place that constructs long-lived objects."""
+
+import asyncio
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from collectors import Scraper, TraceRecorder, open_scrape_client
+from foretoken.control import ServicePlane
+from foretoken.errors import ConfigurationInvalid
+from foretoken.model_updates import ModelUpdates
+from foretoken.service import Service
+from foretoken.settings import Settings
+from foretoken.trainer import Trainer
+from models_store import ModelsStore
+from predictor import LatencyPredictor, OutputLengths
+from proxy import (
+    FleetCollector,
+    History,
+    ProxyApp,
+    ProxyMetrics,
+    Relay,
+    Upstream,
+    log_request,
+)
+from proxy.control import build_control
+from scheduler import Fleet, Scheduler, policies_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """Hold what :func:`build` made.
+
+    Attributes:
+        app: The ASGI application; its lifespan runs the service.
+        service: What runs behind it.
+        closing: Set it when shutdown begins; ends the live page's streams.
+    """
+
+    app: ProxyApp
+    service: Service
+    closing: asyncio.Event
+
+
+def build(settings: Settings, config_path: Path | None = None) -> Built:
+    """Construct the whole service; nothing runs until the app's lifespan starts.
+
+    Raises:
+        ConfigurationInvalid: No endpoint is configured.
+    """
+    if not settings.endpoints:
+        raise ConfigurationInvalid("endpoints", ("give --endpoint URL or [[endpoints]] url = ...",))
+    clock = unix_clock()
+    registry = CollectorRegistry()
+    metrics = ProxyMetrics(registry, settings.scheduler)
+    store_dir = settings.store_dir or Path(tempfile.mkdtemp(prefix="foretoken-models-"))
+    models = ModelUpdates(ModelsStore(store_dir), metrics.models)
+
+    def make_fleet(model: str) -> Fleet:
+        predictor = LatencyPredictor(settings.predictor)
+        models.adopt(model, predictor)
+        policy, fallback = policies_of(settings.scheduler, model)
+        return Fleet(
+            model=model,
+            policy=policy,
+            fallback=fallback,
+            predictor=predictor,
+            output_lengths=OutputLengths(settings.predictor.output_length),
+        )
+
+    scheduler = Scheduler(
+        settings=settings.scheduler, make_fleet=make_fleet, rng=random.Random(settings.seed)
+    )
+    registry.register(FleetCollector(scheduler, clock))
+    history = History(
+        requests=settings.control.history_requests, seconds=settings.control.history_s
+    )
+    upstream = Upstream(settings.proxy.upstream)
+    relay = Relay(
+        scheduler=scheduler,
+        upstream=upstream,
+        settings=settings.proxy,
+        metrics=metrics,
+        sinks=(
+            metrics.observe,
+            log_request,
+            history.add,
+            lambda record: service.on_record(record),  # noqa: PLW0108  # bound below
+        ),
+        clock=clock,
+    )
+    client = open_scrape_client(settings.scrape)
+    service = Service(
+        settings=settings,
+        config_path=config_path,
+        clock=clock,
+        scheduler=scheduler,
+        relay=relay,
+        upstream=upstream,
+        scraper=Scraper(
+            settings.endpoints,
+            settings.scrape,
+            client=client,
+            clock=clock,
+            on_states=lambda states: service.on_states(states),  # noqa: PLW0108  # bound below
+            counts=metrics.scrapes,
+        ),
+        scrape_client=client,
+        models=models,
+        history=history,
+        trainer=_trainer(settings, store_dir, lambda report: service.on_report(report)),
+        recorder=_recorder(settings),
+    )
+    closing = asyncio.Event()
+    app = ProxyApp(
+        relay=relay,
+        scheduler=scheduler,
+        registry=registry,
+        lifespan=service.running,
+        control=build_control(ServicePlane(service), closing=closing, settings=settings.control),
+    )
+    return Built(app=app, service=service, closing=closing)
+
+
+def unix_clock() -> Callable[[], float]:
+    """Make a monotonic clock that reads Unix time as of its making."""
+    offset_s = time.time() - time.monotonic()
+    return lambda: time.monotonic() + offset_s
+
+
+def _trainer(settings: Settings, store_dir: Path, on_report: Callable[..., None]) -> Trainer | None:
+    if not settings.trainer.enabled:
+        return None
+    return Trainer(
+        settings=settings.trainer,
+        training=settings.predictor.training,
+        store_dir=store_dir,
+        keep=settings.store.keep,
+        on_report=on_report,
+    )
+
+
+def _recorder(settings: Settings) -> TraceRecorder | None:
+    if settings.trace_dir is None:
+        return None
+    return TraceRecorder(
+        settings.trace_dir, settings.traces, epoch_offset_s=0.0, wall_clock=time.time
+    )

@@ -1,0 +1,185 @@
+"""The command line. Every command is a thin shell over a function elsewhere.
+
+A command's own modules are imported when it runs: ``--help`` must not wait for
+LightGBM, and a simulated endpoint must not load the predictor.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from foretoken.cli_models import models_app
+from foretoken.errors import ForetokenError
+
+app = typer.Typer(
+    name="foretoken",
+    help="Schedule requests over a fleet of vLLM servers by predicted latency.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(models_app, name="models")
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file.", dir_okay=False)]
+
+
+@app.command()
+def serve(
+    *,
+    config: Config = None,
+    endpoint: Annotated[
+        list[str] | None, typer.Option(help="Base URL of a vLLM server; may be repeated.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of model versions.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder for traces and models; none are kept without.")
+    ] = None,
+    policy: Annotated[str | None, typer.Option(help="Policy by name.")] = None,
+    log_format: Annotated[Literal["json", "console"] | None, typer.Option()] = None,
+) -> None:
+    """Serve the OpenAI API in front of vLLM servers.
+
+    Example: foretoken serve --endpoint http://10.0.0.1:8000 --endpoint http://10.0.0.2:8000
+    """
+    from foretoken.serve import run_server
+    from foretoken.settings import load_settings
+
+    settings = load_settings(
+        config,
+        endpoints=[{"url": url} for url in endpoint] if endpoint else None,
+        proxy__host=host,
+        proxy__port=port,
+        store__directory=store,
+        data_dir=data_dir,
+        scheduler__policy=None if policy is None else {"kind": policy},
+        log__format=log_format or ("console" if config is None and sys.stderr.isatty() else None),
+    )
+    raise typer.Exit(run_server(settings, config))
+
+
+@app.command("check-config")
+def check_config(config: Annotated[Path, typer.Argument(help="TOML file.")]) -> None:
+    """Check a configuration file and print it with every default filled in.
+
+    Example: foretoken check-config foretoken.toml
+    """
+    from foretoken.settings import load_settings
+
+    Console().print_json(load_settings(config).model_dump_json())
+
+
+@app.command()
+def demo(
+    *,
+    duration: Annotated[float, typer.Option(help="Seconds of traffic per policy.", min=5)] = 35.0,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.")
+    ] = None,
+) -> None:
+    """Compare policies on a simulated mixed fleet; needs no GPU.
+
+    Example: foretoken demo --duration 20 --json demo.json
+    """
+    from foretoken.demo import run_demo
+
+    stay = sys.stdout.isatty()
+    raise typer.Exit(asyncio.run(run_demo(duration_s=duration, json_path=json_path, stay=stay)))
+
+
+@app.command("demo-vllm")
+def demo_vllm(
+    *,
+    requests: Annotated[int, typer.Option(help="Requests to send.", min=20)] = 300,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.")
+    ] = None,
+    keep: Annotated[bool, typer.Option(help="Leave the servers running at the end.")] = False,
+) -> None:
+    """Predict two real vLLM servers on this machine's CPU; installs them first.
+
+    Example: foretoken demo-vllm --requests 100
+    """
+    from foretoken.demo_vllm import run
+
+    raise typer.Exit(run(requests=requests, json_path=json_path, keep=keep))
+
+
+@app.command("simulate-endpoint")
+def simulate_endpoint(
+    *,
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    profile: Annotated[
+        str, typer.Option(help="Hardware and model, as in h100_sxm/llama-3.1-8b.")
+    ] = "h100_sxm/llama-3.1-8b",
+    model: Annotated[str | None, typer.Option(help="Model name to serve.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    seed: Annotated[int, typer.Option(help="Seed of its noise.")] = 0,
+    speed: Annotated[float, typer.Option(help="1 is the profile's; 0.5 half as fast.")] = 1.0,
+    max_num_seqs: Annotated[int, typer.Option(help="Most requests in a batch.")] = 256,
+    max_num_batched_tokens: Annotated[
+        int | None, typer.Option(help="Token budget of a step.")
+    ] = None,
+    kv_tokens: Annotated[int | None, typer.Option(help="Tokens the KV cache holds.")] = None,
+) -> None:
+    """Serve vLLM's face from a simulation, in real time.
+
+    Example: foretoken simulate-endpoint --port 8001 --profile l40s/llama-3.1-8b
+    """
+    from pydantic import ValidationError
+
+    from simulator import EndpointSettings
+    from simulator import serve as serve_endpoint
+
+    try:
+        settings = EndpointSettings(
+            port=port,
+            profile=profile,
+            model=model,
+            host=host,
+            seed=seed,
+            speed=speed,
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=max_num_batched_tokens,
+            kv_tokens=kv_tokens,
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        option = "--" + str(problem["loc"][0]).replace("_", "-")
+        raise typer.BadParameter(problem["msg"], param_hint=option) from error
+    serve_endpoint(settings)
+
+
+@app.command()
+def train(
+    traces: Annotated[list[Path], typer.Argument(help="Trace files or folders of them.")],
+    *,
+    store: Annotated[Path, typer.Option(help="Folder of model versions.")],
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Write the evaluation here.")
+    ] = None,
+) -> None:
+    """Train models from recorded traces, evaluate in arrival order, and publish.
+
+    Example: foretoken train data/traces --store data/models
+    """
+    from foretoken.offline import train_offline
+
+    raise typer.Exit(train_offline(traces, store, json_path))
+
+
+def main() -> None:
+    """Run the command line; problems people can mend are one line, not a traceback."""
+    try:
+        app(standalone_mode=True)
+    except ForetokenError as error:
+        Console(stderr=True).print(
+            f"foretoken: {error}", style="red", highlight=False, markup=False
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

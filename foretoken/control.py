@@ -1,0 +1,138 @@
+"""What the control plane sees of the service and may change in it."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import ValidationError
+
+from collectors import EndpointSettings
+from foretoken.errors import ConfigurationInvalid
+from foretoken.service import Service
+from predictor import LatencyPredictor
+from predictor.types import Decision, EndpointLoad, EndpointState, RequestFeatures
+from proxy import History
+from proxy.control import (
+    ControlError,
+    DuplicateEndpoint,
+    FleetView,
+    Mode,
+    NoEndpointUp,
+    ReloadRefused,
+    TargetView,
+    TrainingView,
+    UnknownEndpoint,
+)
+
+TARGETS: Final = ("ttft", "tpot")
+
+
+class ServicePlane:
+    """Serve :class:`proxy.control.ControlPlane` from a running service."""
+
+    epoch_s = 0.0  # the service's clock reads Unix time (docs/decisions/clock.md)
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    @property
+    def history(self) -> History:
+        """Give the last finished requests."""
+        return self._service.history
+
+    @property
+    def mode(self) -> Mode:
+        """Say who decides."""
+        return self._service.scheduler.mode
+
+    def now(self) -> float:
+        """Read the service's clock."""
+        return self._service.clock()
+
+    def set_mode(self, mode: Mode) -> None:
+        """Change who decides."""
+        self._service.scheduler.mode = mode
+
+    def endpoints(self) -> Sequence[tuple[EndpointState, EndpointLoad]]:
+        """Give every endpoint with what is in flight there."""
+        scheduler, now = self._service.scheduler, self.now()
+        return [(state, scheduler.load(state.endpoint, now)) for state in scheduler.states.values()]
+
+    def models(self) -> Sequence[FleetView]:
+        """Describe the models of each fleet."""
+        predictors = self._service.models.predictors
+        return [self._fleet(fleet, predictor) for fleet, predictor in predictors.items()]
+
+    def predict(self, request: RequestFeatures) -> Decision:
+        """Decide about a request as if it came now."""
+        decision = self._service.scheduler.preview(request, self.now())
+        if decision is None:
+            raise NoEndpointUp(request.model)
+        return decision
+
+    def drain(self, endpoint: str, *, draining: bool) -> None:
+        """Start or stop keeping new requests from an endpoint."""
+        self._known(endpoint)
+        scraper = self._service.scraper
+        (scraper.drain if draining else scraper.resume)(endpoint)
+
+    async def add_endpoint(self, url: str, *, hardware: str | None) -> str:
+        """Add an endpoint and give its name."""
+        try:
+            endpoint = EndpointSettings(url=url, hardware=hardware)
+        except ValidationError as error:
+            raise ControlError(error.errors()[0]["msg"], param="url") from error
+        if endpoint.name in self._service.scheduler.states:
+            raise DuplicateEndpoint(endpoint.name)
+        self._service.scraper.add(endpoint)
+        return endpoint.name
+
+    async def remove_endpoint(self, endpoint: str) -> None:
+        """Forget an endpoint; what is in flight there runs to its end."""
+        self._known(endpoint)
+        self._service.scraper.remove(endpoint)
+
+    async def reload(self) -> Sequence[str]:
+        """Read the configuration again."""
+        try:
+            return self._service.reload()
+        except ConfigurationInvalid as error:
+            raise ReloadRefused(str(error)) from error
+
+    def _known(self, endpoint: str) -> None:
+        if endpoint not in self._service.scheduler.states:
+            raise UnknownEndpoint(endpoint)
+
+    def _fleet(self, fleet: str, predictor: LatencyPredictor) -> FleetView:
+        report = predictor.report()
+        targets = [
+            TargetView(
+                target=target,
+                mdape_ratio=report.mdape[target],
+                coverage_ratio=report.p90_coverage[target],
+                weights=report.weights[target],
+            )
+            for target in TARGETS
+        ]
+        return FleetView(
+            model=fleet,
+            version=report.version,
+            layer=report.layer,
+            targets=targets,
+            observations=max(report.observations.values()),
+            refused=report.refused,
+            training=self._training(fleet),
+        )
+
+    def _training(self, fleet: str) -> TrainingView:
+        trainer, models = self._service.trainer, self._service.models
+        alive, last = trainer is not None and trainer.alive, models.reports.get(fleet)
+        if last is None:
+            return TrainingView(alive=alive)
+        return TrainingView(
+            alive=alive,
+            last_result="accepted" if last.accepted else last.reason,
+            last_run_at_s=models.reported_s.get(fleet),
+            seconds=last.seconds,
+            rows=last.rows,
+            message=last.detail,
+        )

@@ -1,0 +1,25 @@
+"""What the command line reports in one line instead of a traceback."""
+
+
+class ForetokenError(Exception):
+    """Base of what a command refuses to go on with; the text says what to do."""
+
+
+class ConfigurationInvalid(ForetokenError):
+    """The configuration cannot be used; names the field, its value and its bounds.
+
+    Attributes:
+        problems: One line per invalid field.
+    """
+
+    def __init__(self, source: str, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        super().__init__(f"{source}: " + "; ".join(problems))
+
+
+class NothingToTrainOn(ForetokenError):
+    """The traces hold too few usable rows for a model."""
+
+
+class DemoFailed(ForetokenError):
+    """A part of the demo did not start or died."""

@@ -1,0 +1,64 @@
+"""How log records are written: JSON lines for machines, plain lines for people.
+
+Records are a constant event name plus fields given by ``extra``; both formats show
+all of them. Prompts, outputs and keys are never logged anywhere.
+"""
+
+import json
+import logging
+from typing import Final, Literal
+
+LogFormat = Literal["json", "console"]
+
+_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+
+
+def fields(record: logging.LogRecord) -> dict[str, object]:
+    """Give what was passed as ``extra``, without what is unknown."""
+    return {
+        name: value
+        for name, value in record.__dict__.items()
+        if name not in _STANDARD and value is not None
+    }
+
+
+class JsonFormatter(logging.Formatter):
+    """Write one JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the record as JSON."""
+        line: dict[str, object] = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **fields(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class ConsoleFormatter(logging.Formatter):
+    """Write ``time level event field=value ...``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the record as one readable line."""
+        extra = " ".join(f"{name}={_short(value)}" for name, value in fields(record).items())
+        clock = self.formatTime(record, "%H:%M:%S")
+        line = f"{clock} {record.levelname.lower():7} {record.getMessage()} {extra}".rstrip()
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def configure(log_format: LogFormat, level: str) -> None:
+    """Send every record of this process to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if log_format == "json" else ConsoleFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # One line a scrape, five times a second, says nothing; uvicorn's are said better here.
+    for chatty in ("httpx", "httpcore", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,121 @@
+"""Bring published model versions into the running predictors, and tell how they do.
+
+The store is asked every second which version each fleet should use, so a training, a
+promotion and a rollback from the command line all take effect the same way. A version
+that cannot be used is named in the log and skipped; what is served stays.
+"""
+
+import logging
+from collections.abc import Mapping
+
+from foretoken.trainer_protocol import Report
+from models_store import ModelsStore, ModelsStoreError
+from predictor import LatencyPredictor, ModelSnapshot, PredictorError, PredictorReport
+from predictor.features import SCHEMA_HASH
+from proxy import ModelMetrics
+
+log = logging.getLogger(__name__)
+
+
+class ModelUpdates:
+    """Keep every fleet's predictor at the version in use.
+
+    Args:
+        store: Where versions are published.
+        metrics: What models are published in.
+
+    Attributes:
+        reports: The last training report of each fleet.
+        reported_s: When each came, by the caller's clock.
+    """
+
+    def __init__(self, store: ModelsStore, metrics: ModelMetrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._predictors: dict[str, LatencyPredictor] = {}
+        self._seen: dict[str, str | None] = {}
+        self._published: dict[tuple[str, ...], float] = {}
+        self.reports: dict[str, Report] = {}
+        self.reported_s: dict[str, float] = {}
+
+    @property
+    def predictors(self) -> Mapping[str, LatencyPredictor]:
+        """Give every fleet's predictor."""
+        return self._predictors
+
+    def adopt(self, fleet: str, predictor: LatencyPredictor) -> None:
+        """Take care of a fleet's predictor; start it from the version in use."""
+        self._predictors[fleet] = predictor
+        self._update(fleet, predictor)
+
+    def trained(self, report: Report, now: float) -> None:
+        """Take in what a training came to."""
+        self.reports[report.fleet] = report
+        self.reported_s[report.fleet] = now
+        result = "accepted" if report.accepted else report.reason or "refused"
+        self._metrics.training_runs.labels(result).inc()
+        self._metrics.training_seconds.observe(report.seconds)
+        self._metrics.training_rows.labels(report.fleet).set(report.rows)
+        log.info(
+            "training_ended",
+            extra={
+                "model": report.fleet,
+                "result": result,
+                "rows": report.rows,
+                "cpu_s": report.seconds,
+                "version": report.version,
+                "detail": report.detail,
+            },
+        )
+
+    def refresh(self) -> None:
+        """Follow the store and publish how every fleet's predictor does."""
+        for fleet, predictor in self._predictors.items():
+            self._update(fleet, predictor)
+            self._publish(fleet, predictor.report())
+
+    def _update(self, fleet: str, predictor: LatencyPredictor) -> None:
+        try:
+            version = self._store.latest(fleet)
+            if version is None or version == self._seen.get(fleet):
+                return
+            self._seen[fleet] = version
+            data, _ = self._store.load(fleet, version, schema_hash=SCHEMA_HASH)
+            predictor.swap(ModelSnapshot.load(data), version)
+        except (ModelsStoreError, PredictorError) as error:
+            if self._seen.get(fleet) != str(error):  # say it once, not every second
+                log.error("model_skipped", extra={"model": fleet, "problem": str(error)})
+                self._seen.setdefault(fleet, str(error))
+            return
+        log.info("model_in_use", extra={"model": fleet, "version": version})
+
+    def _publish(self, fleet: str, report: PredictorReport) -> None:
+        metrics = self._metrics
+        metrics.info.remove_by_labels({"model_name": fleet})
+        metrics.info.labels(fleet, report.version or "none", report.layer).set(1)
+        for target, weights in report.weights.items():
+            for expert, weight in weights.items():
+                metrics.expert_weight.labels(fleet, target, expert).set(weight)
+        for target, error in report.mdape.items():
+            if error is not None:
+                metrics.mdape.labels(fleet, target).set(error)
+        for target, coverage in report.p90_coverage.items():
+            if coverage is not None:
+                metrics.coverage.labels(fleet, target).set(coverage)
+        for target, alarms in report.drift_alarms.items():
+            grown = self._grown(alarms, "drift", fleet, target)
+            metrics.drift_events.labels(fleet, target).inc(grown)
+        for reason, count in report.refused.items():
+            grown = self._grown(count, "refused", fleet, reason)
+            metrics.refused_observations.labels(reason).inc(grown)
+
+    def dropped(self, *, trace_rows: int, trainer_rows: int) -> None:
+        """Publish totals of what was dropped on the way to the recorder and the trainer."""
+        self._metrics.trace_dropped.inc(self._grown(trace_rows, "trace"))
+        self._metrics.trainer_dropped.inc(self._grown(trainer_rows, "trainer"))
+
+    def _grown(self, total: float, *key: str) -> float:
+        """Give how much a total has grown since it was last published."""
+        before = self._published.get(key, 0.0)
+        self._published[key] = total
+        return max(total - before, 0.0)

@@ -1,0 +1,29 @@
+"""``foretoken serve``: run the service until SIGTERM."""
+
+import logging
+from pathlib import Path
+
+from foretoken.build import build
+from foretoken.logs import configure
+from foretoken.settings import Settings
+from proxy import build_server
+
+log = logging.getLogger(__name__)
+
+
+def run_server(settings: Settings, config_path: Path | None) -> int:
+    """Serve until told to stop; give the exit status."""
+    configure(settings.log.format, settings.log.level)
+    built = build(settings, config_path)
+    server = build_server(built.app, settings.proxy, closing=built.closing)
+    url = f"http://{settings.proxy.host}:{settings.proxy.port}"
+    log.info(
+        "serving",
+        extra={
+            "url": url,
+            "live_page": f"{url}/foretoken/",
+            "endpoints": ", ".join(endpoint.name for endpoint in settings.endpoints),
+        },
+    )
+    server.run()
+    return 0 if server.started else 1

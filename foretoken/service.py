@@ -1,0 +1,211 @@
+"""The running service: what happens in the background, and in which order it starts.
+
+Serving a request needs none of it to be alive: a scraper that fails makes states old, a
+dead trainer keeps the model, a full disk drops traces. Each background task is
+supervised: it logs, counts and starts again.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+from collectors import Scraper, TraceRecorder
+from foretoken.errors import ForetokenError
+from foretoken.model_updates import ModelUpdates
+from foretoken.settings import Settings, changed_paths, load_settings
+from foretoken.trainer import Trainer
+from foretoken.trainer_protocol import Report
+from predictor.types import EndpointState, RequestRecord
+from proxy import History, Relay, Upstream
+from proxy.control import ReloadRefused
+from scheduler import Scheduler
+
+log = logging.getLogger(__name__)
+
+REFRESH_S = 1.0
+RESTART_S = 1.0
+# Settings that can change without a restart; everything else is refused on reload.
+RELOADABLE = ("endpoints", "scheduler.")
+
+
+class Service:
+    """Hold the long-lived parts and run what goes on between requests.
+
+    Constructed by :func:`foretoken.build.build` only.
+
+    Attributes:
+        settings: In force.
+        crashes: Failures of background tasks, by name.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        config_path: Path | None,
+        clock: Callable[[], float],
+        scheduler: Scheduler,
+        relay: Relay,
+        upstream: Upstream,
+        scraper: Scraper,
+        scrape_client: httpx.AsyncClient,
+        models: ModelUpdates,
+        history: History,
+        trainer: Trainer | None,
+        recorder: TraceRecorder | None,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.scheduler = scheduler
+        self.relay = relay
+        self.scraper = scraper
+        self.models = models
+        self.history = history
+        self.trainer = trainer
+        self.recorder = recorder
+        self.crashes: dict[str, int] = {}
+        self._config_path = config_path
+        self._upstream = upstream
+        self._scrape_client = scrape_client
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the background tasks; on leaving, end them and flush the recorder."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._upstream)
+            await stack.enter_async_context(self._scrape_client)
+            if self.recorder is not None:
+                stack.push_async_callback(self.recorder.close)
+            stack.push_async_callback(_cancel, [self._supervise(*job) for job in self._jobs()])
+            with _on_hangup(self._reload_and_log):
+                yield
+
+    def on_states(self, states: tuple[EndpointState, ...]) -> None:
+        """Take in a new set of endpoint states; requests that wait may now go."""
+        self.scheduler.update(states)
+        self.relay.tick()
+
+    def on_record(self, record: RequestRecord) -> None:
+        """Hand a finished request to whoever learns from it."""
+        if self.recorder is not None:
+            self.recorder.record(record)
+        if self.trainer is not None and record.observation is not None:
+            self.trainer.feed(record.observation)
+
+    def on_report(self, report: Report) -> None:
+        """Take in a training report, and the version it may have published."""
+        self.models.trained(report, self.clock())
+        self.models.refresh()
+
+    def reload(self) -> Sequence[str]:
+        """Read the configuration again and apply what changed.
+
+        Returns:
+            Paths of the settings that changed.
+
+        Raises:
+            ConfigurationInvalid: It is invalid; the old one stays in force.
+            ReloadRefused: It changes what needs a restart, or there is no file.
+        """
+        if self._config_path is None:
+            raise ReloadRefused("started without a configuration file")
+        wanted = load_settings(self._config_path)
+        changed = changed_paths(self.settings, wanted)
+        fixed = [path for path in changed if not path.startswith(RELOADABLE)]
+        if fixed:
+            raise ReloadRefused(f"needs a restart: {', '.join(fixed)}")
+        if self.settings.endpoints != wanted.endpoints:
+            self._change_endpoints(wanted)
+        if self.settings.scheduler != wanted.scheduler:
+            self.scheduler.configure(wanted.scheduler)
+        self.settings = wanted
+        return changed
+
+    def _change_endpoints(self, wanted: Settings) -> None:
+        before = {endpoint.name: endpoint for endpoint in self.settings.endpoints}
+        after = {endpoint.name: endpoint for endpoint in wanted.endpoints}
+        for name in before.keys() - after.keys():
+            self.scraper.remove(name)
+        for name, endpoint in after.items():
+            if before.get(name) != endpoint:
+                self.scraper.add(endpoint)
+
+    def _jobs(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        jobs: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("scraper", self.scraper.run),
+            ("models", self._refresh_models),
+        ]
+        if self.trainer is not None:
+            jobs.append(("trainer", self.trainer.run))
+        if self.recorder is not None:
+            jobs.append(("recorder", self.recorder.run))
+        if self._config_path is not None:
+            jobs.append(("configuration", self._watch_configuration))
+        return jobs
+
+    def _supervise(self, name: str, job: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        async def run() -> None:
+            while True:
+                try:
+                    await job()
+                except Exception:
+                    self.crashes[name] = self.crashes.get(name, 0) + 1
+                    log.exception("background_task_failed", extra={"task": name})
+                await asyncio.sleep(RESTART_S)
+
+        return asyncio.create_task(run(), name=name)
+
+    async def _refresh_models(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            self.models.refresh()
+            self.models.dropped(
+                trace_rows=0 if self.recorder is None else self.recorder.counts.dropped_rows,
+                trainer_rows=0 if self.trainer is None else self.trainer.dropped,
+            )
+
+    async def _watch_configuration(self) -> None:
+        seen = await asyncio.to_thread(_changed_at, self._config_path)
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            changed = await asyncio.to_thread(_changed_at, self._config_path)
+            if changed is not None and changed != seen:
+                seen = changed
+                self._reload_and_log()
+
+    def _reload_and_log(self) -> None:
+        try:
+            log.info("configuration_reloaded", extra={"changed": ", ".join(self.reload())})
+        except (ReloadRefused, ForetokenError) as error:
+            log.error("configuration_not_reloaded", extra={"problem": str(error)})
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextmanager
+def _on_hangup(callback: Callable[[], None]) -> Iterator[None]:
+    """Call back on SIGHUP, where the platform and the thread allow it."""
+    loop = asyncio.get_running_loop()
+    with suppress(NotImplementedError, RuntimeError, ValueError):
+        loop.add_signal_handler(signal.SIGHUP, callback)
+    try:
+        yield
+    finally:
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.remove_signal_handler(signal.SIGHUP)
+
+
+def _changed_at(path: Path | None) -> float | None:
+    try:
+        return None if path is None else path.stat().st_mtime
+    except OSError:  # an editor replaces the file: it is back in a moment
+        return None

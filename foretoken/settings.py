@@ -1,0 +1,145 @@
+"""The whole configuration: every folder's section, composed; one TOML file.
+
+Read at start and on reload. An invalid value stops the start (or leaves the running
+configuration in force) with its path, value and bounds.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from collectors import EndpointSettings, ScrapeSettings, TraceSettings
+from foretoken.errors import ConfigurationInvalid
+from models_store import StoreSettings
+from predictor import PredictorSettings
+from proxy import ProxySettings
+from proxy.control import ControlSettings
+from scheduler import SchedulerSettings
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainerSettings(_Section):
+    """Configure the process that trains boosted models on the live stream."""
+
+    enabled: bool = True
+    # A refit of 20,000 rows costs a tenth of a second of CPU; ten seconds follow traffic
+    # that shifts within a minute (docs/prediction.md).
+    interval_s: float = Field(default=10.0, ge=0.5, le=86_400)
+    # Share of one core it may use; after each training it rests in proportion.
+    cpu_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    # Observations on their way to it; more are dropped and counted, serving never waits.
+    max_queued_bytes: int = Field(default=4 * 2**20, ge=2**16, le=2**30)
+    # A dead trainer is started again after this long, doubled up to a minute.
+    restart_s: float = Field(default=1.0, gt=0, le=60)
+
+
+class LogSettings(_Section):
+    """Choose how log records are written."""
+
+    format: Literal["json", "console"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(_Section):
+    """Hold everything people can set."""
+
+    endpoints: tuple[EndpointSettings, ...] = ()
+    # Traces and models live here. None: nothing is recorded, models live as long as we do.
+    data_dir: Path | None = None
+    proxy: ProxySettings = ProxySettings()
+    control: ControlSettings = ControlSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    predictor: PredictorSettings = PredictorSettings()
+    scrape: ScrapeSettings = ScrapeSettings()
+    traces: TraceSettings = TraceSettings()
+    trainer: TrainerSettings = TrainerSettings()
+    store: StoreSettings = StoreSettings()
+    log: LogSettings = LogSettings()
+    # Seed of the generator that breaks ties; None takes one from the system.
+    seed: int | None = None
+
+    @model_validator(mode="after")
+    def _endpoints_differ(self) -> Self:
+        names = [endpoint.name for endpoint in self.endpoints]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            msg = f"endpoints given twice: {', '.join(twice)}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def store_dir(self) -> Path | None:
+        """Give the folder of model versions, ``None`` for a temporary one."""
+        if self.store.directory is not None:
+            return self.store.directory
+        return None if self.data_dir is None else self.data_dir / "models"
+
+    @property
+    def trace_dir(self) -> Path | None:
+        """Give the folder of traces, ``None`` when nothing is recorded."""
+        return None if self.data_dir is None else self.data_dir / "traces"
+
+
+def load_settings(path: Path | None, **overrides: object) -> Settings:
+    """Read a TOML file and lay the prompt's flags over it.
+
+    Args:
+        path: The file, ``None`` for defaults.
+        overrides: Values by dotted path with ``__`` for the dot (``proxy__port``);
+            ``None`` leaves the file's value.
+
+    Raises:
+        ConfigurationInvalid: Unreadable, not TOML, or a value out of bounds.
+    """
+    values = {} if path is None else _read(path)
+    for name, value in overrides.items():
+        if value is not None:
+            *sections, leaf = name.split("__")
+            place = values
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[leaf] = value
+    source = "command line" if path is None else str(path)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationInvalid(source, _problems(error)) from error
+
+
+def changed_paths(before: BaseModel, after: BaseModel, prefix: str = "") -> list[str]:
+    """List the dotted paths of settings that differ.
+
+    >>> changed_paths(Settings(), Settings(seed=1))
+    ['seed']
+    """
+    paths: list[str] = []
+    for name in type(before).model_fields:
+        old, new = getattr(before, name), getattr(after, name)
+        if old == new:
+            continue
+        if isinstance(old, BaseModel) and type(old) is type(new):
+            paths += changed_paths(old, new, f"{prefix}{name}.")
+        else:
+            paths.append(f"{prefix}{name}")
+    return paths
+
+
+# Any: TOML holds values of every type until the models have validated them.
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationInvalid(str(path), (str(error),)) from error
+
+
+def _problems(error: ValidationError) -> tuple[str, ...]:
+    return tuple(
+        f"{'.'.join(str(part) for part in problem['loc']) or 'settings'} = "
+        f"{problem['input']!r}: {problem['msg']}"
+        for problem in error.errors()
+    )

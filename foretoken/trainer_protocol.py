@@ -1,0 +1,102 @@
+"""What the server and its trainer say to each other over a pipe.
+
+Down: length-prefixed MessagePack frames, one observation each. Up: JSON lines, one
+report per training. Both typed; no pickle.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+import msgspec
+import numpy as np
+
+from predictor.types import Observation
+
+_LENGTH: Final = struct.Struct(">I")
+_MAX_FRAME_BYTES: Final = 1 << 20
+
+
+class Row(msgspec.Struct, array_like=True, frozen=True):
+    """Carry one observation; features are float64 bytes in table order."""
+
+    endpoint: str
+    model: str
+    hardware: str | None
+    observed_s: float
+    features: bytes
+    upstream_ttft_s: float | None
+    tpot_s: float | None
+    output_tokens: int | None
+    predicted_ttft_s: float | None
+    predicted_tpot_s: float | None
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tell what one training came to.
+
+    Attributes:
+        fleet: Whose model.
+        seconds: CPU seconds it took.
+        rows: Observations it was given.
+        accepted: Whether a version was published.
+        reason: Why not, from a small closed set.
+        detail: The same for people.
+        version: The published version.
+    """
+
+    fleet: str
+    seconds: float
+    rows: int
+    accepted: bool
+    reason: str | None = None
+    detail: str | None = None
+    version: str | None = None
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(Row)
+
+
+def frame(observation: Observation) -> bytes:
+    """Encode one observation for the pipe."""
+    row = Row(
+        observation.endpoint,
+        observation.model,
+        observation.hardware,
+        observation.observed_s,
+        observation.features.tobytes(),
+        observation.upstream_ttft_s,
+        observation.tpot_s,
+        observation.output_tokens,
+        observation.predicted_ttft_s,
+        observation.predicted_tpot_s,
+    )
+    body = _encoder.encode(row)
+    return _LENGTH.pack(len(body)) + body
+
+
+def observations(pipe: BinaryIO) -> Iterator[Observation]:
+    """Decode observations until the pipe ends.
+
+    Raises:
+        ValueError: A frame is too long or not one of ours.
+    """
+    while head := pipe.read(_LENGTH.size):
+        (length,) = _LENGTH.unpack(head)
+        if length > _MAX_FRAME_BYTES:
+            msg = f"a frame of {length} bytes is longer than any observation"
+            raise ValueError(msg)
+        row = _decoder.decode(pipe.read(length))
+        yield Observation(
+            endpoint=row.endpoint,
+            model=row.model,
+            hardware=row.hardware,
+            observed_s=row.observed_s,
+            features=np.frombuffer(row.features),
+            upstream_ttft_s=row.upstream_ttft_s,
+            tpot_s=row.tpot_s,
+            output_tokens=row.output_tokens,
+            predicted_ttft_s=row.predicted_ttft_s,
+            predicted_tpot_s=row.predicted_tpot_s,
+        )

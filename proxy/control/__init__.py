@@ -1,0 +1,28 @@
+"""The control plane: admin routes, the predictor's API and the live page."""
+
+from proxy.control.app import build_control
+from proxy.control.errors import (
+    ControlError,
+    DuplicateEndpoint,
+    NoEndpointUp,
+    ReloadRefused,
+    UnknownEndpoint,
+)
+from proxy.control.plane import ControlPlane
+from proxy.control.schemas import FleetView, Mode, TargetView, TrainingView
+from proxy.control.settings import ControlSettings
+
+__all__ = [
+    "ControlError",
+    "ControlPlane",
+    "ControlSettings",
+    "DuplicateEndpoint",
+    "FleetView",
+    "Mode",
+    "NoEndpointUp",
+    "ReloadRefused",
+    "TargetView",
+    "TrainingView",
+    "UnknownEndpoint",
+    "build_control",
+]

@@ -1,0 +1,132 @@
+"""What can go wrong in the control plane, and the one form in which it says so.
+
+Every error body is OpenAI's ``{"error": {"message", "type", "param", "code"}}``, also
+for what FastAPI and Starlette find wrong themselves.
+"""
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from proxy.control.schemas import ErrorBody, ErrorDetail
+from scheduler.errors import ModelNotFound, UnknownTier
+
+
+class ControlError(Exception):
+    """Base of everything the control plane refuses.
+
+    Attributes:
+        message: One sentence for a person.
+        param: The field or path parameter at fault, ``None`` where there is none.
+    """
+
+    status = 400
+    code = "invalid_request"
+    type = "invalid_request_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        self.message = message
+        self.param = param
+        super().__init__(message)
+
+
+class UnknownEndpoint(ControlError):
+    """No endpoint of that name is known here."""
+
+    status = 404
+    code = "endpoint_not_found"
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(f"endpoint {endpoint!r} is not known here", param="endpoint")
+
+
+class NoEndpointUp(ControlError):
+    """No endpoint could take such a request now."""
+
+    status = 503
+    code = "no_endpoint"
+    type = "service_unavailable"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"no endpoint is up for model {model!r}", param="model")
+
+
+class DuplicateEndpoint(ControlError):
+    """An endpoint of that name is known already."""
+
+    status = 409
+    code = "endpoint_exists"
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(f"endpoint {endpoint!r} is known already", param="url")
+
+
+class UnknownDecision(ControlError):
+    """No such request is remembered: it never was, still runs, or is too old."""
+
+    status = 404
+    code = "decision_not_found"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"no finished request {request_id!r} is remembered; "
+            "it may still run or be older than the history",
+            param="request_id",
+        )
+
+
+class ReloadRefused(ControlError):
+    """The configuration on disk cannot be taken over; the old one stays in force."""
+
+    code = "invalid_configuration"
+
+
+class ChangeForbidden(ControlError):
+    """The caller may look but not change anything."""
+
+    status = 403
+    code = "change_forbidden"
+    type = "permission_error"
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Make ``app`` answer every error in the one form."""
+
+    @app.exception_handler(ControlError)
+    async def _control(_: Request, error: ControlError) -> JSONResponse:
+        return _answer(error.status, error.message, error.type, error.param, error.code)
+
+    @app.exception_handler(ModelNotFound)
+    async def _model(_: Request, error: ModelNotFound) -> JSONResponse:
+        return _answer(404, str(error), "invalid_request_error", "model", "model_not_found")
+
+    @app.exception_handler(UnknownTier)
+    async def _tier(_: Request, error: UnknownTier) -> JSONResponse:
+        return _answer(400, str(error), "invalid_request_error", "tier", "unknown_tier")
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        param = ".".join(str(part) for part in first["loc"][1:]) or None
+        message = f"{param}: {first['msg']}" if param else str(first["msg"])
+        return _answer(422, message, "invalid_request_error", param, "invalid_value")
+
+    @app.exception_handler(HTTPException)
+    async def _http(_: Request, error: HTTPException) -> JSONResponse:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+        answer = _answer(error.status_code, error.detail, "invalid_request_error", None, code)
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(Exception)
+    async def _unexpected(_: Request, __: Exception) -> JSONResponse:
+        # Starlette raises it again after the answer, so that the server logs it.
+        return _answer(500, "internal error", "internal_error", None, "internal_error")
+
+
+def _answer(
+    status: int, message: str, kind: str, param: str | None, code: str | None
+) -> JSONResponse:
+    body = ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code))
+    return JSONResponse(body.model_dump(), status_code=status)

@@ -1,0 +1,92 @@
+"""What the control plane needs of the running service."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from predictor.types import Decision, EndpointLoad, EndpointState, RequestFeatures
+from proxy.control.schemas import FleetView, Mode
+from proxy.history import History
+
+
+class ControlPlane(Protocol):
+    """Let people look at the running service and change it.
+
+    One object, because its methods are about one thing: the state behind one router.
+    All are called on the event loop.
+
+    Attributes:
+        history: The last finished requests.
+        epoch_s: Unix time at which the clock of ``now`` read zero.
+        mode: Who decides.
+    """
+
+    @property
+    def history(self) -> History:
+        """Give the last finished requests."""
+        ...
+
+    @property
+    def epoch_s(self) -> float:
+        """Give the Unix time at which the clock of :meth:`now` read zero."""
+        ...
+
+    @property
+    def mode(self) -> Mode:
+        """Say who decides."""
+        ...
+
+    def now(self) -> float:
+        """Read the clock that records and states are stamped with, in seconds."""
+        ...
+
+    def set_mode(self, mode: Mode) -> None:
+        """Change who decides, from the next request on."""
+        ...
+
+    def endpoints(self) -> Sequence[tuple[EndpointState, EndpointLoad]]:
+        """Give every known endpoint with what this router has in flight there."""
+        ...
+
+    def models(self) -> Sequence[FleetView]:
+        """Describe the models of each fleet."""
+        ...
+
+    def predict(self, request: RequestFeatures) -> Decision:
+        """Decide about a request as if it came now, and book nothing.
+
+        Raises:
+            ModelNotFound: No fleet serves that model.
+        """
+        ...
+
+    def drain(self, endpoint: str, *, draining: bool) -> None:
+        """Start or stop keeping new requests from an endpoint.
+
+        Raises:
+            UnknownEndpoint: No such endpoint.
+        """
+        ...
+
+    async def add_endpoint(self, url: str, *, hardware: str | None) -> str:
+        """Add an endpoint and give its name.
+
+        Raises:
+            DuplicateEndpoint: It is known already.
+        """
+        ...
+
+    async def remove_endpoint(self, endpoint: str) -> None:
+        """Forget an endpoint; what is in flight there runs to its end.
+
+        Raises:
+            UnknownEndpoint: No such endpoint.
+        """
+        ...
+
+    async def reload(self) -> Sequence[str]:
+        """Read the configuration again and give the paths of the settings that changed.
+
+        Raises:
+            ReloadRefused: It is invalid; the old one stays in force.
+        """
+        ...

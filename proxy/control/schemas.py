@@ -1,0 +1,218 @@
+"""Shapes of the control plane's answers and bodies; together they are its OpenAPI.
+
+Seconds and fractions throughout. A field named ``..._at_s`` is Unix time. ``null`` is
+unknown, never zero.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl
+
+Mode = Literal["predicted", "shadow", "heuristic"]
+"""Who decides: the policy; the fallback while the policy is recorded; the fallback."""
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ErrorDetail(_Answer):
+    """OpenAI's error object."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(_Answer):
+    """What every refused call gets."""
+
+    error: ErrorDetail
+
+
+class EndpointView(_Answer):
+    """One endpoint: as scraped, as booked here, and how well it is predicted."""
+
+    endpoint: str
+    url: str
+    model: str | None = Field(description="Base model it serves; null until it has told")
+    hardware: str | None
+    up: bool
+    draining: bool
+    running_requests: float | None
+    waiting_requests: float | None
+    kv_cache_usage: float | None = Field(description="Fraction of KV blocks in use")
+    inflight_requests: int = Field(description="Sent by this router, not ended")
+    queued_requests: int = Field(description="Of these, without a first token")
+    queued_prefill_tokens: float
+    scrape_age_s: float | None
+    ttft_error_ratio: float | None = Field(description="Median relative error of late")
+    tpot_error_ratio: float | None
+
+
+class CandidateView(_Answer):
+    """What one endpoint would have meant for the request."""
+
+    endpoint: str
+    chosen: bool
+    predicted_ttft_s: float | None = None
+    predicted_ttft_p90_s: float | None = None
+    predicted_tpot_s: float | None = None
+    predicted_tpot_p90_s: float | None = None
+    matched_tokens: float | None = Field(description="Prompt tokens believed cached there")
+    cost: float | None = Field(description="Score of the deciding policy; the lowest wins")
+    terms: dict[str, float | None] = Field(description="Parts the cost is the sum of")
+
+
+class ResultView(_Answer):
+    """What then happened."""
+
+    outcome: str
+    status: int | None
+    finished_at_s: float
+    ttft_s: float | None = Field(description="Receipt to first token")
+    upstream_ttft_s: float | None = Field(description="Last dispatch to first token")
+    tpot_s: float | None
+    e2e_s: float | None
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    output_tokens: int | None
+
+
+class DecisionSummary(_Answer):
+    """One finished request: where it went, why, and how it ended."""
+
+    request_id: str
+    received_at_s: float
+    model: str
+    endpoint: str | None = Field(description="Where it ran; null when it was refused")
+    reason: str | None = Field(description="Null when it was refused before a decision")
+    policy: str | None
+    layer: str | None = Field(description="What the prediction rests on; null without one")
+    attempts: int
+    predicted_ttft_s: float | None = Field(description="Upstream TTFT expected where it ran")
+    predicted_tpot_s: float | None
+    result: ResultView
+
+
+class DecisionView(DecisionSummary):
+    """A finished request with every candidate of its last decision, best first."""
+
+    prompt_tokens: int | None = Field(description="The count the features were made with")
+    version: str | None = Field(description="Trained model that took part")
+    shadow_endpoint: str | None = Field(description="What the policy in shadow would pick")
+    candidates: list[CandidateView]
+
+
+class TargetView(_Answer):
+    """How one target is predicted in one fleet."""
+
+    target: Literal["ttft", "tpot"]
+    mdape_ratio: float | None = Field(description="Prequential median absolute relative error")
+    coverage_ratio: float | None = Field(description="Share of actuals below the stated p90")
+    weights: dict[str, float] = Field(description="By expert; they sum to 1")
+
+
+class TrainingView(_Answer):
+    """How the trainer is and what its last run gave."""
+
+    alive: bool
+    last_result: str | None = None
+    last_run_at_s: float | None = None
+    seconds: float | None = None
+    rows: int | None = None
+    message: str | None = Field(default=None, description="Why a run failed or was refused")
+
+
+class FleetView(_Answer):
+    """The models that predict one fleet."""
+
+    model: str = Field(description="Base model the fleet serves")
+    version: str | None = Field(description="Trained model being served; null without one")
+    layer: Literal["cold", "prior", "mixture"]
+    targets: list[TargetView]
+    observations: int
+    refused: dict[str, int] = Field(default_factory=dict, description="Observations, by reason")
+    training: TrainingView
+
+
+class ModeBody(_Body):
+    """The mode, as read and as set."""
+
+    mode: Mode
+
+
+def _no_more_than_a_base(url: HttpUrl) -> HttpUrl:
+    if url.username or url.password or url.query or url.fragment or url.path != "/":
+        msg = "give scheme, host and port only"
+        raise ValueError(msg)
+    return url
+
+
+class NewEndpoint(_Body):
+    """An endpoint to add."""
+
+    url: Annotated[HttpUrl, AfterValidator(_no_more_than_a_base)]
+    hardware: str | None = Field(default=None, min_length=1, max_length=64)
+
+    @property
+    def base_url(self) -> str:
+        """Give the URL without a trailing slash."""
+        return str(self.url).rstrip("/")
+
+
+class HypotheticalRequest(_Body):
+    """A request to predict and not to send."""
+
+    model: str = Field(min_length=1, max_length=512)
+    prompt_tokens: int = Field(ge=1, le=100_000_000)
+    max_tokens: int | None = Field(default=None, ge=1, le=100_000_000)
+    streamed: bool = True
+    tier: str | None = None
+
+
+class PredictionView(_Answer):
+    """What a hypothetical request would see at each endpoint, best first."""
+
+    model: str
+    layer: str | None
+    version: str | None
+    policy: str
+    reason: str
+    candidates: list[CandidateView]
+
+
+class ReloadView(_Answer):
+    """What a reload changed."""
+
+    changed: list[str] = Field(description="Paths of the settings now in force")
+
+
+class SecondView(_Answer):
+    """Means over the requests that finished in one second."""
+
+    at_s: float
+    requests: int
+    ttft_s: float | None
+    predicted_ttft_s: float | None
+    tpot_s: float | None
+    predicted_tpot_s: float | None
+
+
+class Snapshot(_Answer):
+    """One event of the live page's stream.
+
+    The first of a connection carries the whole series, later ones what changed since.
+    """
+
+    at_s: float
+    mode: Mode
+    endpoints: list[EndpointView]
+    models: list[FleetView]
+    decisions: list[DecisionSummary]
+    series: list[SecondView]

@@ -1,0 +1,154 @@
+import json
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from typing import Any
+
+import promql_parser
+import pytest
+from prometheus_client import CollectorRegistry
+
+from dashboards import grafana, prometheus
+from dashboards.alerts import ALERTS
+from dashboards.build import built_files
+from dashboards.overview import dashboard
+from proxy.fleet_metrics import FleetCollector
+from proxy.metrics import ProxyMetrics
+from scheduler import SchedulerSettings
+
+# What Prometheus adds to every series itself.
+SCRAPE_LABELS = {"job", "instance"}
+SUFFIXES = {
+    "counter": {"_total": ()},
+    "gauge": {"": ()},
+    "histogram": {"_bucket": ("le",), "_sum": (), "_count": ()},
+    "info": {"_info": ()},
+}
+
+
+class EmptyFleet:
+    """A scheduler as the fleet's collector sees it, without endpoints."""
+
+    states: Mapping[str, Any] = {}
+    waiting_requests = 0
+
+
+def registered_series() -> dict[str, set[str]]:
+    """Give the labels of every series the router can publish, by its name."""
+    registry = CollectorRegistry()
+    ProxyMetrics(registry, SchedulerSettings())
+    registry.register(FleetCollector(EmptyFleet(), lambda: 0.0))
+    found: dict[str, set[str]] = {}
+    for collector in registry._collector_to_names:
+        families = [collector] if hasattr(collector, "_type") else collector.collect()
+        for family in families:
+            name = getattr(family, "_name", None) or family.name
+            kind = getattr(family, "_type", None) or family.type
+            for suffix, labels in SUFFIXES[kind].items():
+                found[name + suffix] = {*family._labelnames, *labels, *SCRAPE_LABELS}
+    return found
+
+
+def panels() -> list[dict[str, Any]]:
+    return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+
+
+def expressions() -> list[tuple[str, str]]:
+    """Give every expression, with Grafana's variables filled in, and where it stands."""
+    found = [(f"alert {alert.name}", alert.expr) for alert in ALERTS]
+    for panel in panels():
+        for target in panel["targets"]:
+            filled = target["expr"].replace("$__rate_interval", "5m").replace("$model_name", ".*")
+            found.append((f"panel {panel['title']} {target['refId']}", filled))
+    return found
+
+
+EXPRESSIONS = expressions()
+every_expression = pytest.mark.parametrize(
+    "expression", [e for _, e in EXPRESSIONS], ids=[where for where, _ in EXPRESSIONS]
+)
+
+
+def selectors(node: Any) -> Iterator[Any]:
+    """Give every vector selector below a node of a parsed expression."""
+    if isinstance(node, promql_parser.VectorSelector):
+        yield node
+    for name in ("expr", "lhs", "rhs", "param", "vector_selector"):
+        child = getattr(node, name, None)
+        if isinstance(child, promql_parser.Expr):
+            yield from selectors(child)
+    for argument in getattr(node, "args", None) or ():
+        yield from selectors(argument)
+
+
+def grouping_labels(node: Any) -> Iterator[set[str]]:
+    """Give the labels of each aggregation's ``by`` with the names aggregated below."""
+    if isinstance(node, promql_parser.AggregateExpr) and node.modifier is not None:
+        yield set(node.modifier.labels), {each.name for each in selectors(node)}
+    for name in ("expr", "lhs", "rhs", "param"):
+        child = getattr(node, name, None)
+        if isinstance(child, promql_parser.Expr):
+            yield from grouping_labels(child)
+    for argument in getattr(node, "args", None) or ():
+        yield from grouping_labels(argument)
+
+
+@every_expression
+def test_every_expression_names_only_series_and_labels_that_exist(expression: str) -> None:
+    known = registered_series()
+
+    found = list(selectors(promql_parser.parse(expression)))
+
+    assert found
+    for selector in found:
+        assert selector.name in known
+        assert {m.name for m in selector.matchers.matchers} <= known[selector.name]
+
+
+@every_expression
+def test_every_aggregation_keeps_only_labels_that_exist(expression: str) -> None:
+    known = registered_series()
+
+    for labels, names in grouping_labels(promql_parser.parse(expression)):
+        for name in names:
+            assert labels <= known[name]
+
+
+def test_the_check_sees_a_metric_that_does_not_exist() -> None:
+    tree = promql_parser.parse("1 - sum(rate(foretoken_nothing_total[5m])) / (-foretoken_none)")
+
+    names = {selector.name for selector in selectors(tree)}
+
+    assert names == {"foretoken_nothing_total", "foretoken_none"}
+    assert not names & set(registered_series())
+
+
+def test_the_committed_files_are_up_to_date() -> None:
+    committed = {
+        "grafana/foretoken.json": (grafana() / "foretoken.json").read_text(),
+        "prometheus/alerts.yml": (prometheus() / "alerts.yml").read_text(),
+    }
+
+    assert committed == built_files()
+
+
+def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
+    placed = dashboard()["panels"]
+
+    assert len({panel["id"] for panel in placed}) == len(placed)
+    for one, other in combinations([panel["gridPos"] for panel in placed], 2):
+        apart = (
+            one["x"] + one["w"] <= other["x"]
+            or other["x"] + other["w"] <= one["x"]
+            or one["y"] + one["h"] <= other["y"]
+            or other["y"] + other["h"] <= one["y"]
+        )
+        assert apart
+    assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in placed)
+
+
+def test_every_panel_says_what_it_means_and_asks_the_chosen_source() -> None:
+    text = json.dumps(panels())
+
+    assert all(panel["description"] for panel in panels())
+    assert all(panel["datasource"]["uid"] == "${datasource}" for panel in panels())
+    assert "localhost" not in text

@@ -1,0 +1,70 @@
+"""Start the real command line as processes on loopback, and stop them for sure."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+PATIENCE_S = 60.0  # for anything to happen on a machine that is busy with other things
+
+
+class Running:
+    """Hold processes of the command line; leaving the context ends them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
+
+    def start(self, name: str, *arguments: str) -> None:
+        with (self._folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "foretoken", *arguments], stdout=log, stderr=log
+            )
+
+    def start_endpoint(self, name: str, port: int) -> None:
+        self.start(name, "simulate-endpoint", "--port", str(port), "--seed", str(port))
+
+    def kill(self, name: str) -> None:
+        self._processes[name].kill()
+        self._processes[name].wait()
+
+    def terminate(self, name: str) -> int:
+        self._processes[name].terminate()
+        return self._processes[name].wait(PATIENCE_S)
+
+    def wait(self, name: str) -> int:
+        return self._processes[name].wait(PATIENCE_S)
+
+    def log(self, name: str) -> str:
+        return (self._folder / f"{name}.log").read_text()
+
+    def until(self, name: str, url: str, *contains: str) -> httpx.Response:
+        """Ask again and again until an answer is 200 and contains all of the texts."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline_s:
+            if self._processes[name].poll() is not None:
+                break
+            try:
+                answer = httpx.get(url)
+            except httpx.TransportError:
+                continue
+            if answer.status_code == 200 and all(text in answer.text for text in contains):
+                return answer
+        raise AssertionError(f"{name}: {url} never said {contains}:\n{self.log(name)[-3000:]}")

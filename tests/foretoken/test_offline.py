@@ -1,0 +1,125 @@
+"""From recorded traces to a published version, through the command line."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from collectors import TraceRecorder, TraceSettings
+from foretoken.cli import app
+from foretoken.errors import ForetokenError, NothingToTrainOn
+from models_store import ModelsStore
+from predictor.types import Measurement, RequestFeatures, RequestRecord
+from tests.foretoken.observed import observe
+
+runner = CliRunner()
+
+
+def record_traces(folder: Path, count: int) -> None:
+    recorder = TraceRecorder(
+        folder, TraceSettings(), epoch_offset_s=0.0, wall_clock=lambda: 1_700_000_000.0
+    )
+    for number, seen in enumerate(observe(count)):
+        request = RequestFeatures(request_id=f"r{number}", arrived_s=float(number), model="m")
+        record = RequestRecord(
+            request=request,
+            fleet="m",
+            decision=None,
+            endpoint=seen.endpoint,
+            attempts=1,
+            measurement=Measurement(outcome="completed"),
+            finished_s=float(number),
+        )
+        recorder.record(replace(record, observation=seen))
+    asyncio.run(recorder.close())
+
+
+def test_traces_become_a_version_that_can_be_listed_and_verified(tmp_path: Path) -> None:
+    traces, store, figures = tmp_path / "traces", tmp_path / "models", tmp_path / "out.json"
+    record_traces(traces, 400)
+
+    trained = runner.invoke(
+        app, ["train", str(traces), "--store", str(store), "--json", str(figures)]
+    )
+    listed = runner.invoke(app, ["models", "list", "--store", str(store), "--json"])
+    verified = runner.invoke(app, ["models", "verify", "--store", str(store)])
+
+    assert trained.exit_code == 0, trained.output
+    assert json.loads(figures.read_text())["m"]["ttft_mdape_ratio"] < 0.3
+    (row,) = json.loads(listed.output)
+    assert row["in_use"]
+    assert row["rows"] == 400
+    assert verified.output == "1 versions are whole\n"
+
+
+def test_versions_can_be_promoted_and_rolled_back(tmp_path: Path) -> None:
+    traces, store = tmp_path / "traces", tmp_path / "models"
+    record_traces(traces, 200)
+    for _ in range(2):
+        runner.invoke(app, ["train", str(traces), "--store", str(store)])
+    first, second = ModelsStore(store).versions("m")
+
+    back = runner.invoke(app, ["models", "rollback", "--store", str(store), "--fleet", "m"])
+    on_first = ModelsStore(store).latest("m")
+    runner.invoke(app, ["models", "promote", second, "--store", str(store), "--fleet", "m"])
+
+    assert back.output == f"m: {first} is in use\n"
+    assert on_first == first
+    assert ModelsStore(store).latest("m") == second
+
+
+def test_a_broken_version_is_found(tmp_path: Path) -> None:
+    traces, store = tmp_path / "traces", tmp_path / "models"
+    record_traces(traces, 200)
+    runner.invoke(app, ["train", str(traces), "--store", str(store)])
+    (model,) = store.rglob("model.json")
+    model.write_bytes(model.read_bytes()[:100])
+
+    result = runner.invoke(app, ["models", "verify", "--store", str(store)])
+
+    assert result.exit_code == 1
+    assert "model.json" in result.output
+
+
+def test_a_broken_trace_file_is_named_and_skipped(tmp_path: Path) -> None:
+    traces, store = tmp_path / "traces", tmp_path / "models"
+    record_traces(traces, 200)
+    (traces / "broken.parquet").write_bytes(b"PAR1 not really")
+
+    result = runner.invoke(app, ["train", str(traces), "--store", str(store)])
+
+    assert result.exit_code == 1
+    assert "broken.parquet" in result.output
+    assert ModelsStore(store).latest("m") is not None
+
+
+def test_too_few_rows_and_missing_paths_are_said_plainly(tmp_path: Path) -> None:
+    traces = tmp_path / "traces"
+    record_traces(traces, 5)
+
+    few = runner.invoke(app, ["train", str(traces), "--store", str(tmp_path / "s")])
+    absent = runner.invoke(app, ["train", str(tmp_path / "x"), "--store", str(tmp_path / "s")])
+
+    assert isinstance(few.exception, NothingToTrainOn)
+    assert isinstance(absent.exception, ForetokenError)
+    assert "does not exist" in str(absent.exception)
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["serve"], ["demo"], ["train"], ["models"], ["models", "list"]]
+)
+def test_every_command_explains_itself(command: list[str]) -> None:
+    result = runner.invoke(app, [*command, "--help"])
+
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
+    result = runner.invoke(app, ["simulate-endpoint", "--profile", "abacus/llama"])
+
+    assert result.exit_code == 2
+    assert "h100_sxm/llama-3.1-8b" in result.output

@@ -1,0 +1,139 @@
+"""The trainer: a real process, fed over a pipe, publishing to a real store."""
+
+import asyncio
+import io
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foretoken.settings import TrainerSettings
+from foretoken.trainer import Trainer
+from foretoken.trainer_protocol import Report, frame, observations
+from foretoken.training import in_use, train_and_publish
+from models_store import ModelsStore
+from predictor import TrainingSettings
+from tests.foretoken.observed import observe
+
+FAST = TrainerSettings(interval_s=0.5, restart_s=0.05)
+
+
+class Reports:
+    """Collect reports and wait for the next one."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Report] = asyncio.Queue()
+
+    def add(self, report: Report) -> None:
+        self._queue.put_nowait(report)
+
+    async def next(self) -> Report:
+        return await asyncio.wait_for(self._queue.get(), timeout=60)
+
+
+def make_trainer(store: Path, reports: Reports, settings: TrainerSettings = FAST) -> Trainer:
+    return Trainer(
+        settings=settings,
+        training=TrainingSettings(),
+        store_dir=store,
+        keep=3,
+        on_report=reports.add,
+    )
+
+
+async def until_alive(trainer: Trainer) -> None:
+    async with asyncio.timeout(30):
+        while not trainer.alive:
+            await asyncio.sleep(0)
+
+
+def test_frames_carry_observations_unchanged() -> None:
+    sent = observe(3)
+
+    received = list(observations(io.BytesIO(b"".join(frame(each) for each in sent))))
+
+    assert [each.endpoint for each in received] == [each.endpoint for each in sent]
+    assert [each.tpot_s for each in received] == [each.tpot_s for each in sent]
+    for one, other in zip(received, sent, strict=True):
+        np.testing.assert_array_equal(one.features, other.features)
+
+
+def test_a_frame_that_is_too_long_is_refused() -> None:
+    with pytest.raises(ValueError, match="longer than any observation"):
+        list(observations(io.BytesIO(b"\xff\xff\xff\xff")))
+
+
+def test_the_process_trains_on_what_it_is_fed_and_publishes(tmp_path: Path) -> None:
+    async def scenario() -> Report:
+        reports = Reports()
+        trainer = make_trainer(tmp_path, reports)
+        running = asyncio.create_task(trainer.run())
+        await until_alive(trainer)
+        for each in observe(400):
+            trainer.feed(each)
+        report = await reports.next()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert not trainer.alive
+        return report
+
+    report = asyncio.run(scenario())
+
+    assert report.accepted
+    assert ModelsStore(tmp_path).latest("m") == report.version
+    assert in_use(ModelsStore(tmp_path), "m") is not None
+
+
+def test_a_trainer_that_dies_is_started_again(tmp_path: Path) -> None:
+    async def scenario() -> tuple[int, Report]:
+        reports = Reports()
+        trainer = make_trainer(tmp_path, reports)
+        running = asyncio.create_task(trainer.run())
+        await until_alive(trainer)
+        os.kill(trainer.pid or 0, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while trainer.restarts == 0:
+                await asyncio.sleep(0)
+        await until_alive(trainer)
+        for each in observe(200):
+            trainer.feed(each)
+        report = await reports.next()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return trainer.restarts, report
+
+    restarts, report = asyncio.run(scenario())
+
+    assert restarts == 1
+    assert report.accepted
+
+
+def test_feeding_a_dead_trainer_drops_and_counts(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, Reports())
+
+    for each in observe(5):
+        trainer.feed(each)
+
+    assert trainer.dropped == 5
+
+
+def test_too_few_rows_are_refused_with_a_reason(tmp_path: Path) -> None:
+    report = train_and_publish(ModelsStore(tmp_path), "m", observe(10), TrainingSettings())
+
+    assert not report.accepted
+    assert report.reason == "too_few_rows"
+    assert ModelsStore(tmp_path).latest("m") is None
+
+
+def test_a_model_that_predicts_worse_than_the_one_in_use_is_not_published(tmp_path: Path) -> None:
+    store = ModelsStore(tmp_path)
+    good = train_and_publish(store, "m", observe(1500), TrainingSettings())
+    lobotomy = TrainingSettings(ratio_trees=1, direct_trees=1, ratio_half_life_rows=1)
+
+    worse = train_and_publish(store, "m", observe(150, seed=1), lobotomy)
+
+    assert good.accepted
+    assert (worse.accepted, worse.reason) == (False, "worse")
+    assert store.latest("m") == good.version

@@ -1,0 +1,351 @@
+from typing import Any
+
+import pytest
+
+from proxy.control import ControlSettings
+from tests.proxy.control.fakes import (
+    EPOCH_S,
+    MODEL,
+    FakePlane,
+    call,
+    decision,
+    record,
+    shed_record,
+)
+
+
+def error_of(answer: Any) -> dict[str, Any]:
+    """Check the one error form and give what is in it."""
+    body = answer.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    found: dict[str, Any] = body["error"]
+    return found
+
+
+def test_endpoints_are_listed_with_state_load_and_error() -> None:
+    plane = FakePlane()
+    plane.history.add(record(made=decision(ttft_s=(0.1, 0.2)), ttft_s=0.125, tpot_s=0.02))
+
+    first, second = call(plane, "GET", "/endpoints").json()
+
+    assert first == {
+        "endpoint": "10.0.0.1:8000",
+        "url": "http://10.0.0.1:8000",
+        "model": MODEL,
+        "hardware": "H100 SXM",
+        "up": True,
+        "draining": False,
+        "running_requests": 7.0,
+        "waiting_requests": 1.0,
+        "kv_cache_usage": 0.42,
+        "inflight_requests": 8,
+        "queued_requests": 0,
+        "queued_prefill_tokens": 0.0,
+        "scrape_age_s": 0.25,
+        "ttft_error_ratio": pytest.approx(0.2),
+        "tpot_error_ratio": 0.0,
+    }
+    assert second["ttft_error_ratio"] is None
+
+
+def test_what_was_never_scraped_is_null() -> None:
+    plane = FakePlane()
+    call(plane, "POST", "/endpoints", json={"url": "http://10.0.0.9:8000"})
+
+    added = call(plane, "GET", "/endpoints").json()[-1]
+
+    assert added["endpoint"] == "10.0.0.9:8000"
+    assert added["scrape_age_s"] is None
+    assert added["running_requests"] is None
+
+
+def test_draining_and_undraining_change_the_endpoint() -> None:
+    plane = FakePlane()
+
+    drained = call(plane, "POST", "/endpoints/10.0.0.1:8000/drain")
+    undrained = call(plane, "POST", "/endpoints/10.0.0.1:8000/undrain")
+
+    assert (drained.status_code, drained.json()["draining"]) == (200, True)
+    assert (undrained.status_code, undrained.json()["draining"]) == (200, False)
+
+
+def test_an_endpoint_is_added_and_removed() -> None:
+    plane = FakePlane()
+
+    added = call(plane, "POST", "/endpoints", json={"url": "http://h:1/", "hardware": "L40S"})
+    removed = call(plane, "DELETE", "/endpoints/h:1")
+
+    assert (added.status_code, added.json()["url"]) == (201, "http://h:1")
+    assert (removed.status_code, removed.content) == (204, b"")
+    assert "h:1" not in plane.states
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/endpoints/nope:1/drain"),
+        ("POST", "/endpoints/nope:1/undrain"),
+        ("DELETE", "/endpoints/nope:1"),
+    ],
+)
+def test_an_unknown_endpoint_is_404(method: str, path: str) -> None:
+    answer = call(FakePlane(), method, path)
+
+    assert answer.status_code == 404
+    assert error_of(answer)["code"] == "endpoint_not_found"
+
+
+def test_an_endpoint_known_already_is_409() -> None:
+    answer = call(FakePlane(), "POST", "/endpoints", json={"url": "http://10.0.0.1:8000"})
+
+    assert answer.status_code == 409
+    assert error_of(answer)["param"] == "url"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"url": "ftp://host:1"},
+        {"url": "http://host:1/v1"},
+        {"url": "http://user:secret@host:1"},
+        {"url": "http://host:1", "colour": "red"},
+        {"url": "http://host:99999"},
+        [],
+    ],
+)
+def test_a_bad_endpoint_body_is_422_in_the_one_form(body: object) -> None:
+    plane = FakePlane()
+
+    answer = call(plane, "POST", "/endpoints", json=body)
+
+    assert answer.status_code == 422
+    assert error_of(answer)["type"] == "invalid_request_error"
+    assert len(plane.states) == 2
+
+
+def test_a_body_that_is_not_json_is_422_in_the_one_form() -> None:
+    answer = call(FakePlane(), "PUT", "/mode", content=b"{mode")
+
+    assert answer.status_code == 422
+    assert error_of(answer)["code"] == "invalid_value"
+
+
+def test_the_mode_is_read_and_set() -> None:
+    plane = FakePlane()
+
+    before = call(plane, "GET", "/mode").json()
+    after = call(plane, "PUT", "/mode", json={"mode": "heuristic"}).json()
+
+    assert (before, after) == ({"mode": "predicted"}, {"mode": "heuristic"})
+    assert plane.mode == "heuristic"
+
+
+def test_an_unknown_mode_is_422_and_names_the_field() -> None:
+    plane = FakePlane()
+
+    answer = call(plane, "PUT", "/mode", json={"mode": "off"})
+
+    assert answer.status_code == 422
+    assert error_of(answer)["param"] == "mode"
+    assert plane.mode == "predicted"
+
+
+def test_a_decision_is_explained_with_candidates_and_what_happened() -> None:
+    plane = FakePlane()
+    plane.history.add(record("r/1", made=decision(ttft_s=(0.1, 0.2), shadow=1)))
+
+    found = call(plane, "GET", "/decisions/r/1").json()
+
+    assert found["endpoint"] == "10.0.0.1:8000"
+    assert found["shadow_endpoint"] == "10.0.0.2:8000"
+    assert found["received_at_s"] == EPOCH_S + 900.0
+    assert (found["policy"], found["reason"]) == ("predicted_latency", "predicted")
+    assert found["result"]["outcome"] == "completed"
+    assert found["result"]["upstream_ttft_s"] == 0.125
+    chosen, other = found["candidates"]
+    assert (chosen["chosen"], other["chosen"]) == (True, False)
+    assert chosen["predicted_ttft_s"] == pytest.approx(0.1)
+    assert chosen["terms"] == {"own": pytest.approx(2.1), "others": 0.0}
+    assert chosen["matched_tokens"] == 512.0
+
+
+def test_a_cost_that_is_not_finite_is_null() -> None:
+    plane = FakePlane()
+    plane.history.add(record("r", made=decision(ttft_s=(0.1, 1e7))))
+
+    found = call(plane, "GET", "/decisions/r").json()
+
+    assert found["candidates"][1]["cost"] is None
+
+
+def test_a_refused_request_is_explained_without_candidates() -> None:
+    plane = FakePlane()
+    plane.history.add(shed_record("r"))
+
+    found = call(plane, "GET", "/decisions/r").json()
+
+    assert (found["endpoint"], found["reason"], found["candidates"]) == (None, None, [])
+    assert found["result"]["outcome"] == "shed"
+
+
+def test_decisions_come_last_finished_first_up_to_the_limit() -> None:
+    plane = FakePlane()
+    for request_id in "abc":
+        plane.history.add(record(request_id))
+
+    found = call(plane, "GET", "/decisions?limit=2").json()
+
+    assert [each["request_id"] for each in found] == ["c", "b"]
+
+
+@pytest.mark.parametrize("limit", ["0", "201", "many"])
+def test_a_limit_out_of_bounds_is_422(limit: str) -> None:
+    answer = call(FakePlane(), "GET", f"/decisions?limit={limit}")
+
+    assert answer.status_code == 422
+    assert error_of(answer)["param"] == "limit"
+
+
+def test_an_unknown_request_id_is_404() -> None:
+    answer = call(FakePlane(), "GET", "/decisions/none")
+
+    assert answer.status_code == 404
+    assert error_of(answer)["code"] == "decision_not_found"
+
+
+def test_models_are_described_per_fleet() -> None:
+    (found,) = call(FakePlane(), "GET", "/models").json()
+
+    assert found["model"] == MODEL
+    assert found["layer"] == "mixture"
+    assert [each["target"] for each in found["targets"]] == ["ttft", "tpot"]
+    assert sum(found["targets"][0]["weights"].values()) == pytest.approx(1.0)
+    assert found["training"]["last_result"] == "accepted"
+
+
+def test_a_hypothetical_request_is_predicted_at_every_endpoint() -> None:
+    plane = FakePlane()
+
+    found = call(
+        plane, "POST", "/predict", json={"model": MODEL, "prompt_tokens": 900, "max_tokens": 64}
+    ).json()
+
+    assert [each["endpoint"] for each in found["candidates"]] == ["10.0.0.1:8000", "10.0.0.2:8000"]
+    assert found["candidates"][0]["predicted_ttft_s"] == pytest.approx(0.1)
+    (asked,) = plane.asked
+    assert (asked.prompt_tokens, asked.max_tokens, asked.arrived_s) == (900, 64, 1000.0)
+    assert len(plane.history) == 0
+
+
+def test_predicting_for_an_unknown_model_is_404() -> None:
+    answer = call(FakePlane(), "POST", "/predict", json={"model": "gpt-5", "prompt_tokens": 1})
+
+    assert answer.status_code == 404
+    assert error_of(answer)["code"] == "model_not_found"
+
+
+def test_reload_tells_what_changed() -> None:
+    answer = call(FakePlane(), "POST", "/reload")
+
+    assert answer.json() == {"changed": ["scheduler.mode"]}
+
+
+def test_a_reload_that_is_refused_is_400_and_says_why() -> None:
+    plane = FakePlane()
+    plane.reload_error = "scheduler.max_attempts: 0 is below 1"
+
+    answer = call(plane, "POST", "/reload")
+
+    assert answer.status_code == 400
+    assert "max_attempts" in error_of(answer)["message"]
+
+
+def test_unknown_paths_and_methods_answer_in_the_one_form() -> None:
+    missing = call(FakePlane(), "GET", "/nothing")
+    wrong = call(FakePlane(), "DELETE", "/mode")
+
+    assert (missing.status_code, error_of(missing)["code"]) == (404, "not_found")
+    assert (wrong.status_code, error_of(wrong)["code"]) == (405, "method_not_allowed")
+    assert "GET" in wrong.headers["allow"]
+
+
+def test_a_failure_of_ours_is_500_in_the_one_form_and_tells_no_inside() -> None:
+    class Broken(FakePlane):
+        def endpoints(self) -> Any:
+            raise RuntimeError("the secret inside")
+
+    answer = call(Broken(), "GET", "/endpoints")
+
+    assert answer.status_code == 500
+    assert "secret" not in error_of(answer)["message"]
+
+
+def test_openapi_describes_every_route_and_its_refusals() -> None:
+    paths = call(FakePlane(), "GET", "/openapi.json").json()["paths"]
+
+    assert {
+        "/foretoken/endpoints",
+        "/foretoken/endpoints/{endpoint}",
+        "/foretoken/endpoints/{endpoint}/{action}",
+        "/foretoken/decisions",
+        "/foretoken/decisions/{request_id}",
+        "/foretoken/models",
+        "/foretoken/mode",
+        "/foretoken/reload",
+        "/foretoken/predict",
+        "/foretoken/events",
+    } == set(paths)
+    refusal = paths["/foretoken/mode"]["put"]["responses"]["422"]["content"]["application/json"]
+    assert refusal["schema"]["$ref"].endswith("/ErrorBody")
+
+
+CHANGES = [
+    ("POST", "/endpoints", {"url": "http://h:1"}),
+    ("DELETE", "/endpoints/10.0.0.1:8000", None),
+    ("POST", "/endpoints/10.0.0.1:8000/drain", None),
+    ("PUT", "/mode", {"mode": "heuristic"}),
+    ("POST", "/reload", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CHANGES)
+@pytest.mark.parametrize(
+    ("client", "headers"),
+    [
+        ("10.1.2.3", {}),
+        ("127.0.0.1", {"x-forwarded-for": "10.1.2.3"}),
+        ("127.0.0.1", {"origin": "https://evil.example"}),
+    ],
+)
+def test_changes_from_elsewhere_or_from_web_pages_are_refused(
+    method: str, path: str, body: object, client: str, headers: dict[str, str]
+) -> None:
+    plane = FakePlane()
+
+    answer = call(plane, method, path, client=client, headers=headers, json=body)
+
+    assert answer.status_code == 403
+    assert error_of(answer)["type"] == "permission_error"
+    assert (plane.mode, len(plane.states)) == ("predicted", 2)
+
+
+def test_looking_from_elsewhere_is_allowed() -> None:
+    statuses = [
+        call(FakePlane(), "GET", path, client="10.1.2.3").status_code
+        for path in ("/", "/endpoints", "/decisions", "/models", "/mode")
+    ]
+
+    assert statuses == [200] * 5
+
+
+def test_changes_from_elsewhere_are_taken_where_the_settings_allow() -> None:
+    plane = FakePlane()
+    settings = ControlSettings(allow_remote_changes=True)
+
+    call(
+        plane, "PUT", "/mode", client="10.1.2.3", settings=settings, json={"mode": "shadow"}
+    ).raise_for_status()
+
+    assert plane.mode == "shadow"
