@@ -16,7 +16,8 @@ FROM python:3.11-slim
 # LightGBM needs the OpenMP runtime.
 RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 10001 --create-home foretoken
+    && useradd --uid 10001 --create-home foretoken \
+    && install -d -o 10001 /var/lib/foretoken
 COPY --from=build /venv /venv
 USER 10001
 WORKDIR /home/foretoken

@@ -266,7 +266,8 @@ class Decision:
         matched_tokens: ``(n,)`` prompt tokens believed to be in each one's cache.
         predictions: What the predictor said, ``None`` when it could not be asked.
         costs: ``(n,)`` score of the policy that decided; the lowest wins.
-        terms: The named parts the deciding cost is the sum of, each ``(n,)``, in seconds.
+        terms: The named parts the deciding cost is the sum of, each ``(n,)``, in the
+            policy's own unit: seconds for predicted latency.
         chosen: Index of the endpoint dispatched to.
         order: Indices of all candidates, best first: the alternatives of a retry.
         policy: Name of the policy that decided.

@@ -1,0 +1,27 @@
+"""Predict TTFT and TPOT of a request at every endpoint; pure, and alone in its folder."""
+
+from predictor.errors import InvalidSnapshot, PredictorError, SchemaMismatch, TrainingRefused
+from predictor.latency import EXPERTS, LatencyPredictor, PredictorReport
+from predictor.output_length import OutputLengths
+from predictor.settings import PredictorSettings, TrainingSettings
+from predictor.snapshot import ModelSnapshot
+from predictor.training import Evaluation, Score, TrainedModel, evaluate, train
+
+__all__ = [
+    "EXPERTS",
+    "Evaluation",
+    "InvalidSnapshot",
+    "LatencyPredictor",
+    "ModelSnapshot",
+    "OutputLengths",
+    "PredictorError",
+    "PredictorReport",
+    "PredictorSettings",
+    "SchemaMismatch",
+    "Score",
+    "TrainedModel",
+    "TrainingRefused",
+    "TrainingSettings",
+    "evaluate",
+    "train",
+]

@@ -1,0 +1,106 @@
+"""LightGBM on top of frozen physics: what the linear terms cannot say.
+
+Two models a target. *Ratio* learns log(actual / physics), so it extrapolates as physics
+does under queues longer than any seen; *direct* learns log(actual). Both minimise
+absolute error: single stalls of seconds ruin squared error. They see the feature table
+plus the physics' own two predictions, which is how they know which endpoint it is.
+Physics here is the fit made at training, frozen with the trees, so that the trees see
+at dispatch what they were trained on. Missing features are LightGBM's own missing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import lightgbm
+import numpy as np
+
+from predictor.features import N_FEATURES
+from predictor.physics import TARGETS, PhysicsFit, PhysicsPrior
+from predictor.settings import TrainingSettings
+from predictor.trees import Trees
+from predictor.types import FloatArray
+
+KINDS: Final = ("ratio", "direct")
+
+
+def tree_inputs(features: FloatArray, log_prior: FloatArray) -> FloatArray:
+    """Lay the feature rows and the physics' ``(2, n)`` log seconds side by side."""
+    inputs = np.empty((len(features), N_FEATURES + 2))
+    inputs[:, :N_FEATURES] = features
+    inputs[:, N_FEATURES:] = log_prior.T
+    return inputs
+
+
+def train_trees(
+    inputs: FloatArray,
+    log_target: FloatArray,
+    weight: FloatArray,
+    *,
+    kind: str,
+    settings: TrainingSettings,
+) -> str:
+    """Train one model and give it as LightGBM's text; the same input gives the same text."""
+    ratio = kind == "ratio"
+    booster = lightgbm.train(
+        {
+            "objective": "l1",
+            "num_leaves": settings.num_leaves,
+            "learning_rate": settings.ratio_learning_rate
+            if ratio
+            else settings.direct_learning_rate,
+            "lambda_l2": settings.lambda_l2,
+            "num_threads": settings.num_threads,
+            "seed": settings.seed,
+            "deterministic": True,
+            "force_col_wise": True,
+            "verbose": -1,
+        },
+        lightgbm.Dataset(inputs, log_target, weight=weight, free_raw_data=True),
+        settings.ratio_trees if ratio else settings.direct_trees,
+    )
+    return str(booster.model_to_string())
+
+
+class BoostedModels:
+    """Predict both targets by the trees of one snapshot.
+
+    Raises:
+        ValueError: A tree text that LightGBM cannot read, with the name of the model.
+
+    >>> BoostedModels(PhysicsFit(), {}).predict(
+    ...     np.zeros((1, N_FEATURES)), ["a:1"], [None]).shape
+    (2, 2, 1)
+    """
+
+    def __init__(self, physics: PhysicsFit, trees: Mapping[str, str]) -> None:
+        self._physics = PhysicsPrior(fit=physics)
+        self._trees = {name: _parse(name, text) for name, text in trees.items()}
+
+    def predict(
+        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
+    ) -> FloatArray:
+        """Give ``(2, n_kinds, n)`` log seconds by target and kind, NaN where untrained."""
+        return self.experts(features, endpoints, hardware)[:, 1:]
+
+    def experts(
+        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
+    ) -> FloatArray:
+        """Give ``(2, 1 + n_kinds, n)`` log seconds: the frozen physics, then the kinds."""
+        log_prior = self._physics.log_prior(features, endpoints, hardware)
+        inputs = tree_inputs(features, log_prior)
+        out = np.full((len(TARGETS), 1 + len(KINDS), len(features)), np.nan)
+        out[:, 0] = log_prior
+        for target, target_name in enumerate(TARGETS):
+            for kind, kind_name in enumerate(KINDS, start=1):
+                trees = self._trees.get(f"{target_name}_{kind_name}")
+                if trees is not None:
+                    out[target, kind] = trees.predict(inputs)
+            out[target, 1] += log_prior[target]
+        return out
+
+
+def _parse(name: str, text: str) -> Trees:
+    try:
+        return Trees(text, n_inputs=N_FEATURES + 2)
+    except ValueError as error:
+        raise ValueError(f"trees of {name}: {error}") from error

@@ -1,0 +1,45 @@
+"""What can go wrong in the predictor, one class per thing a caller does differently."""
+
+
+class PredictorError(Exception):
+    """Be the base of everything this folder raises."""
+
+
+class InvalidSnapshot(PredictorError):
+    """Refuse model bytes that are truncated, altered or not a snapshot at all.
+
+    Attributes:
+        detail: What is wrong with them.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"not a usable model snapshot: {detail}")
+        self.detail = detail
+
+
+class SchemaMismatch(PredictorError):
+    """Refuse a model trained on another feature table than the running code's.
+
+    Attributes:
+        found: Schema hash the snapshot carries.
+        expected: Schema hash of ``features.FEATURES``.
+    """
+
+    def __init__(self, *, found: str, expected: str) -> None:
+        super().__init__(f"model was trained on feature schema {found}, this code has {expected}")
+        self.found = found
+        self.expected = expected
+
+
+class TrainingRefused(PredictorError):
+    """Say that no model can be made of these observations, and why.
+
+    Attributes:
+        reason: From a small closed set: ``too_few_rows``.
+        detail: The numbers behind it.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail

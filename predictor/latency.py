@@ -1,0 +1,313 @@
+"""The predictor that serves: all experts, mixed, calibrated, learning from every label.
+
+Composes physics, corrections, boosted trees, mixture, calibration and drift count, and
+implements :class:`predictor.types.Predictor`. One instance per fleet, one writer, no
+locks: ``predict`` and ``learn`` belong to one event loop; ``swap`` replaces the trained
+part by one assignment. Every expert is scored by what it said at dispatch before it
+learns from the label.
+"""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictor.boosted import KINDS, BoostedModels
+from predictor.calibration import Calibration
+from predictor.correction import Bias, ResidualRegressor, SharedBias
+from predictor.drift import DriftCount
+from predictor.errors import InvalidSnapshot
+from predictor.labels import label_weight, usable_labels
+from predictor.mixture import Mixture
+from predictor.physics import TARGETS, TPOT, TTFT, PhysicsPrediction, PhysicsPrior
+from predictor.settings import PredictorSettings
+from predictor.snapshot import ModelSnapshot
+from predictor.terms import regimes
+from predictor.types import FloatArray, Layer, Objective, Observation, Predictions
+
+EXPERTS: Final = (
+    "smooth", "prior", "ratio", "direct", "prior_bias", "ratio_bias", "direct_bias", "prior_river",
+)  # fmt: skip
+"""Rows of ``Predictions.experts``: fleet physics, each endpoint's own, the two boosted
+models, these three with their bias, and physics with river's regression."""
+_SMOOTH, _PRIOR, _RIVER = 0, 1, 7
+_RAW: Final = slice(1, 4)
+_BIASED: Final = slice(4, 7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictorReport:
+    """Tell how the predictor does, for metrics and the live page.
+
+    Every mapping is by target name, ``ttft`` and ``tpot``.
+
+    Attributes:
+        layer: What the served numbers rest on.
+        version: Of the trained model that takes part, ``None`` without one.
+        observations: Labels learned from.
+        mdape: Median absolute error as a fraction, prequential, over recent labels;
+            ``None`` before any.
+        p90_coverage: Share of recent labels at or below the p90 stated at dispatch.
+        weights: By expert, averaged over regimes.
+        drift_alarms: Times the error was seen to rise.
+        refused: Labels refused, by reason.
+    """
+
+    layer: Layer
+    version: str | None
+    observations: dict[str, int]
+    mdape: dict[str, float | None]
+    p90_coverage: dict[str, float | None]
+    weights: dict[str, dict[str, float]]
+    drift_alarms: dict[str, int]
+    refused: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trained:
+    models: BoostedModels
+    version: str
+
+
+class LatencyPredictor:
+    """Predict TTFT and TPOT at every candidate and learn from what then happened.
+
+    Reads ``features.FEATURES`` rows; returns :class:`Predictions`. With no data it orders
+    endpoints by queued plus own tokens over a nominal (or the hardware label's) rate and
+    says so by ``layer="cold"``.
+
+    >>> from predictor.features import N_FEATURES
+    >>> said = LatencyPredictor().predict(np.zeros((2, N_FEATURES)), ["a:1", "b:1"], [None] * 2)
+    >>> said.layer, said.ttft_s.shape, bool((said.ttft_p90_s > said.ttft_s).all())
+    ('cold', (2,), True)
+    """
+
+    def __init__(
+        self, settings: PredictorSettings | None = None, snapshot: ModelSnapshot | None = None
+    ) -> None:
+        self._settings = settings = settings or PredictorSettings()
+        self._physics = PhysicsPrior(settings.physics)
+        self._bias = Bias(len(KINDS) + 1, settings.correction)
+        self._shared = SharedBias(settings.correction)
+        self._river = tuple(ResidualRegressor(settings.correction) for _ in TARGETS)
+        self._mixture = Mixture(EXPERTS, settings.mixture)
+        self._calibration = tuple(Calibration(settings.calibration) for _ in TARGETS)
+        self._drift = tuple(DriftCount(settings.drift) for _ in TARGETS)
+        self._labels = [0, 0]
+        self._recent: tuple[deque[tuple[float, bool]], ...] = tuple(
+            deque(maxlen=settings.report_rows) for _ in TARGETS
+        )
+        self._refused: Counter[str] = Counter()
+        self._trained: _Trained | None = None
+        if snapshot is not None:
+            self.swap(snapshot)
+
+    @property
+    def layer(self) -> Layer:
+        """Say what the served numbers rest on."""
+        if self._trained is not None:
+            return "mixture"
+        enough = (
+            self._labels[TTFT] >= self._settings.ttft_labels
+            and self._labels[TPOT] >= self._settings.tpot_labels
+        )
+        return "prior" if enough else "cold"
+
+    def predict(
+        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
+    ) -> Predictions:
+        """Predict for ``(n, n_features)`` rows, one per endpoint."""
+        physics = self._physics.predict(features, endpoints, hardware)
+        rows = regimes(features)
+        experts = self._experts(physics, features, endpoints, hardware, rows)
+        mixed = self._mixture.predict(experts, rows)
+        quantile = mixed + np.array([c.offsets(rows) for c in self._calibration])
+        rank = physics.log_smooth + np.array(self._shared.values())[:, None]
+        seconds = np.exp(np.minimum(np.concatenate((mixed, quantile, rank)), _MAX_LOG))
+        trained = self._trained
+        return Predictions(
+            ttft_s=seconds[0],
+            tpot_s=seconds[1],
+            ttft_p90_s=seconds[2],
+            tpot_p90_s=seconds[3],
+            rank_ttft_s=seconds[4],
+            rank_tpot_s=seconds[5],
+            prefill_s=physics.prefill_s,
+            decode_step_s=physics.decode_step_s,
+            prefill_token_s=physics.prefill_token_s,
+            experts=experts,
+            layer=self.layer,
+            version=None if trained is None else trained.version,
+        )
+
+    def learn(self, observation: Observation) -> None:
+        """Take in one observation; its two targets may come in two calls.
+
+        Never raises on bad labels: what is not finite, not positive or absurd is counted
+        in ``report().refused`` and teaches nothing.
+        """
+        labels, refused = usable_labels(observation)
+        self._refused.update(refused)
+        if not labels:
+            return
+        features = observation.features[None]
+        regime = int(regimes(features)[0])
+        experts, stated = self._as_dispatched(observation, features)
+        for target, actual_s in labels.items():
+            self._score(target, regime, np.log(actual_s), experts[target], stated[target])
+            self._correct(target, regime, np.log(actual_s), experts[target], observation)
+        self._physics.learn(
+            observation.features,
+            observation.endpoint,
+            observation.hardware,
+            observed_s=observation.observed_s,
+            targets_s=labels,
+            weight=label_weight(observation),
+        )
+
+    def probability(self, predictions: Predictions, objective: Objective) -> FloatArray:
+        """Give the probability, ``(n,)``, that each endpoint meets the whole objective.
+
+        The two targets count as independent, which is on the careful side: load moves
+        them together.
+        """
+        wanted = (objective.ttft_s, objective.tpot_s)
+        means = (predictions.ttft_s, predictions.tpot_s)
+        quantiles = (predictions.ttft_p90_s, predictions.tpot_p90_s)
+        probability = np.ones(len(predictions.ttft_s))
+        for target, limit_s in enumerate(wanted):
+            if limit_s is None:
+                continue
+            if limit_s <= 0:  # the time already waited has used it up
+                return np.zeros(len(probability))
+            probability *= self._calibration[target].probability(
+                np.log(limit_s / means[target]), np.log(quantiles[target] / means[target])
+            )
+        return probability
+
+    def swap(self, snapshot: ModelSnapshot, version: str | None = None) -> None:
+        """Let a trained model take part from the next prediction on.
+
+        A predictor without data of its own takes the snapshot's physics too. Nothing
+        changes when the snapshot is refused.
+
+        Args:
+            snapshot: The model.
+            version: Name it is known by; its content's name by default.
+
+        Raises:
+            InvalidSnapshot: Its trees cannot be read.
+        """
+        try:
+            models = BoostedModels(snapshot.physics, snapshot.trees)
+        except ValueError as error:
+            raise InvalidSnapshot(str(error)) from error
+        if self._physics.empty:
+            self._physics = PhysicsPrior(self._settings.physics, snapshot.physics)
+        for target, name in enumerate(TARGETS):
+            for expert in ("prior", *KINDS):
+                measured = snapshot.errors.get(f"{name}_{expert}")
+                if measured is not None:
+                    self._mixture.seed(target, expert, measured)
+        self._trained = _Trained(models=models, version=version or snapshot.version)
+
+    def report(self) -> PredictorReport:
+        """Tell how it does, over the recent labels."""
+        recent = dict(zip(TARGETS, self._recent, strict=True))
+        trained = self._trained
+        return PredictorReport(
+            layer=self.layer,
+            version=None if trained is None else trained.version,
+            observations=dict(zip(TARGETS, self._labels, strict=True)),
+            mdape={
+                name: float(np.median([error for error, _ in rows])) if rows else None
+                for name, rows in recent.items()
+            },
+            p90_coverage={
+                name: sum(covered for _, covered in rows) / len(rows) if rows else None
+                for name, rows in recent.items()
+            },
+            weights=self._mixture.weights(),
+            drift_alarms={
+                name: count.alarms for name, count in zip(TARGETS, self._drift, strict=True)
+            },
+            refused=dict(self._refused),
+        )
+
+    def _experts(
+        self,
+        physics: PhysicsPrediction,
+        features: FloatArray,
+        endpoints: Sequence[str],
+        hardware: Sequence[str | None],
+        rows: NDArray[np.intp],
+    ) -> FloatArray:
+        experts = np.full((len(TARGETS), len(EXPERTS), len(features)), np.nan)
+        experts[:, _SMOOTH] = physics.log_smooth
+        experts[:, _PRIOR] = physics.log_prior
+        if self._trained is not None:
+            experts[:, _PRIOR + 1 : _RAW.stop] = self._trained.models.predict(
+                features, endpoints, hardware
+            )
+        experts[:, _BIASED] = experts[:, _RAW] + self._bias.predict(endpoints, rows)
+        for target, model in enumerate(self._river):
+            experts[target, _RIVER] = physics.log_prior[target] + model.predict(features)
+        return experts
+
+    def _as_dispatched(
+        self, observation: Observation, features: FloatArray
+    ) -> tuple[FloatArray, tuple[tuple[float, float], ...]]:
+        """Give what was said at dispatch: experts, and mean and p90 by target."""
+        said = observation.experts
+        ttft = _stated(observation.predicted_ttft_s, observation.predicted_ttft_p90_s)
+        tpot = _stated(observation.predicted_tpot_s, observation.predicted_tpot_p90_s)
+        if said is not None and said.shape == (len(TARGETS), len(EXPERTS)) and ttft and tpot:
+            return said, (ttft, tpot)
+        now = self.predict(features, [observation.endpoint], [observation.hardware])
+        return now.experts[:, :, 0], (
+            (float(now.ttft_s[0]), float(now.ttft_p90_s[0])),
+            (float(now.tpot_s[0]), float(now.tpot_p90_s[0])),
+        )
+
+    def _score(
+        self,
+        target: int,
+        regime: int,
+        log_actual: float,
+        experts: FloatArray,
+        stated: tuple[float, float],
+    ) -> None:
+        residual = log_actual - float(np.log(stated[0]))
+        covered = log_actual <= float(np.log(stated[1]))
+        self._labels[target] += 1
+        self._recent[target].append((abs(float(np.expm1(-residual))), covered))
+        self._mixture.learn(target, regime, np.abs(experts - log_actual))
+        self._calibration[target].learn(regime, residual, covered=covered)
+        self._drift[target].learn(abs(residual))
+
+    def _correct(
+        self,
+        target: int,
+        regime: int,
+        log_actual: float,
+        experts: FloatArray,
+        observation: Observation,
+    ) -> None:
+        residuals = log_actual - experts
+        self._bias.learn(observation.endpoint, regime, target, residuals[_RAW])
+        if np.isfinite(residuals[_SMOOTH]):
+            self._shared.learn(target, float(residuals[_SMOOTH]))
+        if np.isfinite(residuals[_PRIOR]):
+            self._river[target].learn(observation.features, float(residuals[_PRIOR]))
+
+
+_MAX_LOG: Final = float(np.log(7200.0))
+
+
+def _stated(mean: float | None, quantile: float | None) -> tuple[float, float] | None:
+    if mean is None or quantile is None or not (0 < mean < np.inf and 0 < quantile < np.inf):
+        return None
+    return float(mean), float(quantile)

@@ -1,0 +1,128 @@
+"""Settings of the predictor; the defaults are the ones measured to work, with the reason."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PhysicsSettings(_Section):
+    """Configure the prior's online fit."""
+
+    window_rows: int = Field(default=256, ge=32, le=4096)
+    """Rows kept per endpoint and target; with a half-life of 100 older ones weigh < 1/5."""
+    half_life_rows: float = Field(default=100.0, gt=0)
+    half_life_s: float = Field(default=60.0, gt=0)
+    """A row is forgotten when it is old by both clocks: by rows alone a busy fleet would
+    forget within a second, by seconds alone a quiet one would forget everything."""
+    fleet_rows: int = Field(default=1024, ge=64)
+    """Rows, over all endpoints, the fleet's fit reads: bounds its cost."""
+    fleet_ridge_rows: float = Field(default=1.0, gt=0)
+    """What the day-0 coefficients weigh, in rows: enough to settle collinear terms only."""
+    endpoint_ridge_rows: float = Field(default=20.0, gt=0)
+    """What the fleet's coefficients weigh in an endpoint's own fit, in rows."""
+    refit_rows: int = Field(default=32, ge=1)
+    """An endpoint is refitted after 4, 8, 16 and then every this many of its rows."""
+    fleet_refit_rows: int = Field(default=128, ge=1)
+    """The fleet likewise, counting everyone's rows (at least four an endpoint)."""
+    max_endpoints: int = Field(default=512, ge=1)
+    """Endpoints remembered; beyond it the one longest without a label is forgotten."""
+
+
+class CorrectionSettings(_Section):
+    """Configure the online corrections of the log residual."""
+
+    half_life_rows: float = Field(default=12.0, gt=0)
+    shrink_rows: float = Field(default=6.0, ge=0)
+    """A bias of n rows counts n / (n + 6)."""
+    cap_log: float = Field(default=1.5, gt=0)
+    """Largest correction, in log seconds: what poisoned labels can do at most (x4.5)."""
+    shared_half_life_rows: float = Field(default=60.0, gt=0)
+    """Half-life of the one correction all candidates share in ranking."""
+    learning_rate: float = Field(default=0.01, gt=0, le=1)
+    """Step of the river regressor; larger ones oscillate under label delay."""
+
+
+class MixtureSettings(_Section):
+    """Configure how experts are weighed."""
+
+    half_life_rows: float = Field(default=60.0, gt=0)
+    sharpness: float = Field(default=6.0, gt=0)
+    """Weight is error to the minus this: an expert 20 % worse counts a third."""
+    regime_rows: float = Field(default=20.0, ge=0)
+    """Rows a regime needs before its own errors outweigh those of all regimes."""
+
+
+class CalibrationSettings(_Section):
+    """Configure the conformal quantiles."""
+
+    window_rows: int = Field(default=400, ge=20)
+    step: float = Field(default=0.02, ge=0, le=0.5)
+    """Adaptive step of the level, per observation."""
+    cap_log: float = Field(default=1.5, gt=0)
+    """Largest distance of the quantile from the prediction, in log seconds; uncapped it
+    blows up after bursts."""
+    default_log: float = Field(default=0.7, gt=0)
+    """Distance before any data: a factor of two, which is wide for what follows."""
+    default_rows: float = Field(default=10.0, gt=0)
+    """What that default weighs, in rows."""
+
+
+class DriftSettings(_Section):
+    """Configure the Page-Hinkley test on the prequential log error."""
+
+    delta_log: float = Field(default=0.05, ge=0)
+    threshold_log: float = Field(default=8.0, gt=0)
+
+
+class OutputLengthSettings(_Section):
+    """Configure the learned distribution of output lengths."""
+
+    default_tokens: float = Field(default=200.0, gt=0)
+    """Mean of the conversation traces (129 to 350 median) before any data."""
+    default_rows: float = Field(default=4.0, gt=0)
+    shrink_rows: float = Field(default=16.0, gt=0)
+    """Requests a tenant needs before its own lengths outweigh the fleet's."""
+    half_life_rows: float = Field(default=500.0, gt=0)
+    max_keys: int = Field(default=1024, ge=1)
+
+
+class TrainingSettings(_Section):
+    """Configure how boosted models are trained."""
+
+    minimum_rows: int = Field(default=100, ge=20)
+    """Labels of a target below which its trees would only add noise to the prior."""
+    window_rows: int = Field(default=20_000, ge=100)
+    ratio_trees: int = Field(default=60, ge=1)
+    ratio_learning_rate: float = Field(default=0.05, gt=0, le=1)
+    ratio_half_life_rows: float = Field(default=500.0, gt=0)
+    ratio_half_life_s: float = Field(default=200.0, gt=0)
+    direct_trees: int = Field(default=100, ge=1)
+    direct_learning_rate: float = Field(default=0.08, gt=0, le=1)
+    num_leaves: int = Field(default=15, ge=2)
+    lambda_l2: float = Field(default=5.0, ge=0)
+    evaluation_fraction: float = Field(default=0.2, gt=0, lt=0.9)
+    """Newest share of the window the evaluation predicts before learning it."""
+    evaluation_blocks: int = Field(default=2, ge=1)
+    """Each block costs one training: two shows whether errors grow with the model's age."""
+    num_threads: int = Field(default=1, ge=1)
+    seed: int = 0
+
+
+class PredictorSettings(_Section):
+    """Compose the sections of the predictor."""
+
+    physics: PhysicsSettings = PhysicsSettings()
+    correction: CorrectionSettings = CorrectionSettings()
+    mixture: MixtureSettings = MixtureSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
+    drift: DriftSettings = DriftSettings()
+    output_length: OutputLengthSettings = OutputLengthSettings()
+    training: TrainingSettings = TrainingSettings()
+    ttft_labels: int = Field(default=20, ge=0)
+    """Labels after which TTFT predictions are trusted over the heuristic."""
+    tpot_labels: int = Field(default=10, ge=0)
+    """Likewise for TPOT, which varies less."""
+    report_rows: int = Field(default=200, ge=10)
+    """Window of the prequential error that is reported."""

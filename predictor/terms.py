@@ -1,0 +1,158 @@
+"""The physics of one request: which quantities add seconds to TTFT and TPOT.
+
+Decides the terms of the two linear models, their units and what each is worth on
+day 0. TTFT is a constant (network, tokeniser, half a step), plus the prefill queued
+ahead and its own, plus what the running decodes add to those steps. TPOT is the step
+time: fixed, per sequence, per context held, stretched by the prefill that arrives.
+Unknown scraped values count as nothing waiting.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictor.features import COLUMN
+from predictor.hardware import profile_of
+from predictor.types import FloatArray
+
+TTFT_TERMS: Final = (
+    "constant [s]",
+    "own uncached tokens [s/token]",
+    "queued prefill tokens [s/token]",
+    "prefill context [s/Mtok^2]",
+    "decoding requests [s/request]",
+    "context held [s/ktok]",
+    "waiting requests [s/request]",
+)
+TPOT_TERMS: Final = (
+    "step [s]",
+    "sequences in the batch [s/request]",
+    "context held [s/ktok]",
+    "prefill rate [s/(ktok/s)]",
+    "queued prefill tokens [s/ktok]",
+)
+
+OWN_TOKEN: Final = 1
+OWN_CONTEXT: Final = 3
+SEQUENCE: Final = 1
+HELD_CONTEXT: Final = 2
+
+_CHUNK_TOKENS: Final = 2048  # vLLM's default max_num_batched_tokens: each chunk pays a step
+_NETWORK_S: Final = 0.015  # 6 to 29 ms were measured between client and engine
+
+
+@dataclass(frozen=True, slots=True)
+class DayZero:
+    """Give a model's starting point before any label.
+
+    Attributes:
+        unit: ``(n_terms,)`` seconds per unit of each term, all positive: the size a fit
+            measures its coefficients in.
+        factor: ``(n_terms,)`` multiples of ``unit`` on day 0: 1, or 0 for a term that
+            nothing is known of.
+    """
+
+    unit: FloatArray
+    factor: FloatArray
+
+
+def ttft_day_zero(hardware: str | None) -> DayZero:
+    """Start TTFT from the hardware label, or order by queued plus own tokens without one.
+
+    >>> ttft_day_zero(None).factor
+    array([1., 1., 1., 0., 0., 0., 0.])
+    """
+    profile = profile_of(hardware)
+    if profile is None:  # an H100-like rate; only the order it gives matters
+        unit = np.array([0.03, 5e-5, 5e-5, 2e-3, 5e-5, 1e-4, 1e-3])
+        return DayZero(unit, np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+    token = profile.prefill_token_s + profile.step_s / _CHUNK_TOKENS
+    constant = _NETWORK_S + 1.5 * profile.step_s  # half a step of waiting, one of its own
+    attention, decode = profile.attention_mtok2_s, 1.5 * profile.decode_s
+    unit = np.array([constant, token, token, attention, decode, 1.5 * profile.context_ktok_s, 1e-3])
+    return DayZero(unit, np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0]))
+
+
+def tpot_day_zero(hardware: str | None) -> DayZero:
+    """Start TPOT from the hardware label, or from a nominal step without one.
+
+    >>> day = tpot_day_zero("h100_sxm/llama-3.1-8b")
+    >>> float(day.unit[0]), day.factor
+    (0.006218, array([1., 1., 1., 1., 0.]))
+    """
+    profile = profile_of(hardware)
+    if profile is None:
+        unit = np.array([0.015, 5e-5, 1e-4, 5e-4, 1e-4])
+        return DayZero(unit, np.array([1.0, 1.0, 1.0, 0.0, 0.0]))
+    stretch = profile.step_s * profile.prefill_token_s * 1e3  # step / (1 - rate * token)
+    unit = np.array([profile.step_s, profile.decode_s, profile.context_ktok_s, stretch, 1e-4])
+    return DayZero(unit, np.array([1.0, 1.0, 1.0, 1.0, 0.0]))
+
+
+def known_rows(features: FloatArray) -> FloatArray:
+    """Copy feature rows with unknown, infinite and negative values as 0."""
+    return np.where(np.isfinite(features), np.maximum(features, 0.0), 0.0)
+
+
+def ttft_terms(known: FloatArray) -> FloatArray:
+    """Lay out ``(n, len(TTFT_TERMS))`` from rows of :func:`known_rows`.
+
+    >>> row = np.full((1, len(COLUMN)), np.nan)
+    >>> row[0, COLUMN["uncached_tokens"]] = 400
+    >>> ttft_terms(known_rows(row))[0, :2]
+    array([  1., 400.])
+    """
+    design = np.empty((len(known), len(TTFT_TERMS)))
+    design[:, 0] = 1.0
+    design[:, 1:] = known[:, _TTFT_COLUMNS]
+    return design
+
+
+def tpot_terms(known: FloatArray) -> FloatArray:
+    """Lay out ``(n, len(TPOT_TERMS))`` from rows of :func:`known_rows`.
+
+    The batch is what decodes there, what queues there and this request; the context
+    is theirs likewise.
+    """
+    queued_ktok = known[:, COLUMN["queued_prefill_tokens"]] / 1e3
+    design = np.empty((len(known), len(TPOT_TERMS)))
+    design[:, 0] = 1.0
+    design[:, 1] = 1.0 + known[:, COLUMN["decoding_requests"]] + known[:, COLUMN["queued_requests"]]
+    design[:, 2] = (
+        known[:, COLUMN["context_ktok"]] + known[:, COLUMN["prompt_tokens"]] / 1e3 + queued_ktok
+    )
+    design[:, 3] = known[:, COLUMN["prefill_tokens_per_s"]] / 1e3
+    design[:, 4] = queued_ktok
+    return design
+
+
+def regimes(features: FloatArray) -> NDArray[np.intp]:
+    """Sort rows, ``(n,)``, by what waits there: 0 nothing, 1 some, 2 many (over eight).
+
+    >>> row = np.full((1, len(COLUMN)), np.nan)
+    >>> row[0, COLUMN["queued_requests"]] = 3
+    >>> regimes(row)
+    array([1])
+    """
+    queued = features[:, COLUMN["queued_requests"]]
+    waiting = np.fmax(queued, features[:, COLUMN["waiting_requests"]])
+    some, many = _REGIME_EDGES
+    found: NDArray[np.intp] = (waiting > some).astype(np.intp) + (waiting > many)
+    return found
+
+
+N_REGIMES: Final = 3
+_REGIME_EDGES: Final = (0.5, 8.5)
+_TTFT_COLUMNS: Final = [
+    COLUMN[name]
+    for name in (
+        "uncached_tokens",
+        "queued_prefill_tokens",
+        "prefill_context",
+        "decoding_requests",
+        "context_ktok",
+        "waiting_requests",
+    )
+]

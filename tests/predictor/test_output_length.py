@@ -1,0 +1,70 @@
+"""Output lengths: shrinkage from default to fleet to tenant, and bounded memory."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predictor import OutputLengths
+from predictor.settings import OutputLengthSettings
+
+
+def test_a_tenant_unseen_gets_the_fleets_length() -> None:
+    lengths = OutputLengths()
+
+    for _ in range(500):
+        lengths.learn("chatty", 800)
+
+    assert lengths.expected("new", None) == pytest.approx(800, rel=0.02)
+
+
+def test_tenants_differ_once_seen() -> None:
+    lengths = OutputLengths()
+
+    for _ in range(300):
+        lengths.learn("long", 1000)
+        lengths.learn("short", 10)
+
+    assert lengths.expected("long", None) > 900
+    assert lengths.expected("short", None) < 60
+
+
+def test_a_bound_cuts_the_distribution_not_the_mean() -> None:
+    lengths = OutputLengths()
+    for _ in range(1000):
+        lengths.learn(None, 10)
+        lengths.learn(None, 1000)
+
+    assert lengths.expected(None, 100) == pytest.approx(55, rel=0.05)
+
+
+def test_old_lengths_fade() -> None:
+    lengths = OutputLengths(OutputLengthSettings(half_life_rows=20))
+
+    for tokens in [1000] * 200 + [50] * 200:
+        lengths.learn(None, tokens)
+
+    assert lengths.expected(None, None) < 120
+
+
+def test_the_tenant_longest_silent_is_forgotten() -> None:
+    lengths = OutputLengths(OutputLengthSettings(max_keys=2))
+    for tenant in ("a", "b", "a", "c"):
+        for _ in range(200):
+            lengths.learn(tenant, 1000 if tenant == "b" else 10)
+
+    assert lengths.expected("b", None) == lengths.expected(None, None)
+    assert lengths.expected("a", None) < lengths.expected(None, None)
+
+
+@given(st.lists(st.integers(-5, 2_000_000)), st.none() | st.integers(-3, 10_000_000))
+def test_what_is_expected_is_positive_and_within_the_bound(
+    seen: list[int], bound: int | None
+) -> None:
+    lengths = OutputLengths()
+    for tokens in seen:
+        lengths.learn("a", tokens)
+
+    expected = lengths.expected("a", bound)
+
+    assert expected > 0
+    assert bound is None or expected <= max(bound, 1) + 1e-6

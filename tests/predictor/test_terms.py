@@ -1,0 +1,50 @@
+"""The terms: what they read, and that unknown means nothing there."""
+
+import numpy as np
+
+from predictor.features import COLUMN, N_FEATURES
+from predictor.terms import (
+    TPOT_TERMS,
+    TTFT_TERMS,
+    known_rows,
+    regimes,
+    tpot_day_zero,
+    tpot_terms,
+    ttft_day_zero,
+    ttft_terms,
+)
+
+
+def test_terms_and_day_zero_have_one_length() -> None:
+    rows = np.zeros((3, N_FEATURES))
+
+    for label in (None, "b200_sxm/qwen3-32b"):
+        assert ttft_day_zero(label).unit.shape == (len(TTFT_TERMS),)
+        assert tpot_day_zero(label).factor.shape == (len(TPOT_TERMS),)
+    assert ttft_terms(rows).shape == (3, len(TTFT_TERMS))
+    assert tpot_terms(rows).shape == (3, len(TPOT_TERMS))
+
+
+def test_unknown_infinite_and_negative_values_count_as_nothing() -> None:
+    rows = np.array([[np.nan, np.inf, -np.inf, -3.0, 2.0]])
+
+    assert known_rows(rows).tolist() == [[0.0, 0.0, 0.0, 0.0, 2.0]]
+
+
+def test_this_request_is_part_of_the_batch_it_joins() -> None:
+    row = np.zeros((1, N_FEATURES))
+    row[0, COLUMN["prompt_tokens"]] = 2000
+    row[0, COLUMN["decoding_requests"]] = 4
+    row[0, COLUMN["context_ktok"]] = 6
+    row[0, COLUMN["queued_requests"]] = 1
+    row[0, COLUMN["queued_prefill_tokens"]] = 500
+
+    assert tpot_terms(row)[0].tolist() == [1.0, 6.0, 8.5, 0.0, 0.5]
+
+
+def test_regimes_follow_whichever_count_of_waiting_is_larger() -> None:
+    rows = np.zeros((4, N_FEATURES))
+    rows[:, COLUMN["queued_requests"]] = 0, 2, 0, 0
+    rows[:, COLUMN["waiting_requests"]] = 0, np.nan, 8, 9
+
+    assert regimes(rows).tolist() == [0, 1, 1, 2]
