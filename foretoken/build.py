@@ -113,7 +113,11 @@ def build(settings: Settings, config_path: Path | None = None) -> Built:
         scrape_client=client,
         models=models,
         history=history,
-        trainer=_trainer(settings, store_dir, lambda report: service.on_report(report)),
+        trainer=_trainer(
+            settings,
+            store_dir,
+            lambda report: service.on_report(report),  # noqa: PLW0108  # bound below
+        ),
         recorder=_recorder(settings),
     )
     closing = asyncio.Event()

@@ -76,7 +76,10 @@ def check_config(config: Annotated[Path, typer.Argument(help="TOML file.")]) -> 
 @app.command()
 def demo(
     *,
-    duration: Annotated[float, typer.Option(help="Seconds of traffic per policy.", min=5)] = 35.0,
+    duration: Annotated[float, typer.Option(help="Seconds of traffic per policy.", min=5)] = 30.0,
+    policy: Annotated[
+        list[str] | None, typer.Option(help="Policy to play; may be repeated. [default: three]")
+    ] = None,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Write the figures here.")
     ] = None,
@@ -85,10 +88,18 @@ def demo(
 
     Example: foretoken demo --duration 20 --json demo.json
     """
-    from foretoken.demo import run_demo
+    from foretoken.demo import POLICIES, run_demo
 
-    stay = sys.stdout.isatty()
-    raise typer.Exit(asyncio.run(run_demo(duration_s=duration, json_path=json_path, stay=stay)))
+    raise typer.Exit(
+        asyncio.run(
+            run_demo(
+                duration_s=duration,
+                policies=policy or POLICIES,
+                json_path=json_path,
+                stay=sys.stdout.isatty(),
+            )
+        )
+    )
 
 
 @app.command("demo-vllm")

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from rich.table import Table
@@ -64,9 +64,7 @@ def _round_json(finished: Round) -> dict[str, object]:
 
 def as_table(document: dict[str, object]) -> Table:
     """Give the table people read."""
-    rounds = document["rounds"]
-    if not isinstance(rounds, list):
-        raise TypeError
+    rounds = _rounds(document)
     table = Table(title="The same arrivals through each policy, on freshly started endpoints")
     table.add_column("")
     for each in rounds:
@@ -88,13 +86,20 @@ def as_table(document: dict[str, object]) -> Table:
     return table
 
 
-def error_over_time(document: dict[str, object], policy: str) -> str:
-    """Give one line: the median TTFT error of each window, from cold."""
+def errors_over_time(document: dict[str, object]) -> dict[str, str]:
+    """Give one line a policy: the median TTFT error of each span of the round, in order."""
+    return {
+        each["policy"]: " ".join(_percent(error) for error in each["ttft_mdape_over_time"])
+        for each in _rounds(document)
+    }
+
+
+# Any: a JSON document, as written to disk.
+def _rounds(document: dict[str, object]) -> list[dict[str, Any]]:
     rounds = document["rounds"]
     if not isinstance(rounds, list):
         raise TypeError
-    (errors,) = (each["ttft_mdape_over_time"] for each in rounds if each["policy"] == policy)
-    return " ".join("-" if error is None else f"{error:.0%}" for error in errors)
+    return rounds
 
 
 def _windows(answers: Sequence[Answer]) -> list[list[Answer]]:

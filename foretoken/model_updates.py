@@ -33,7 +33,8 @@ class ModelUpdates:
         self._store = store
         self._metrics = metrics
         self._predictors: dict[str, LatencyPredictor] = {}
-        self._seen: dict[str, str | None] = {}
+        self._seen: dict[str, str] = {}
+        self._problems: dict[str, str] = {}
         self._published: dict[tuple[str, ...], float] = {}
         self.reports: dict[str, Report] = {}
         self.reported_s: dict[str, float] = {}
@@ -83,9 +84,9 @@ class ModelUpdates:
             data, _ = self._store.load(fleet, version, schema_hash=SCHEMA_HASH)
             predictor.swap(ModelSnapshot.load(data), version)
         except (ModelsStoreError, PredictorError) as error:
-            if self._seen.get(fleet) != str(error):  # say it once, not every second
+            if self._problems.get(fleet) != str(error):  # say it once, not every second
+                self._problems[fleet] = str(error)
                 log.error("model_skipped", extra={"model": fleet, "problem": str(error)})
-                self._seen.setdefault(fleet, str(error))
             return
         log.info("model_in_use", extra={"model": fleet, "version": version})
 

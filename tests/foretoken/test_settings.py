@@ -83,7 +83,7 @@ def test_an_invalid_value_is_named_with_its_bounds(
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationInvalid, match="absent.toml"):
+    with pytest.raises(ConfigurationInvalid, match=r"absent\.toml"):
         load_settings(tmp_path / "absent.toml")
 
 
