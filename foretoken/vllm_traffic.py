@@ -44,7 +44,7 @@ class Answer:
 
     Attributes:
         ttft_s: Send to first chunk, ``None`` where not streamed.
-        tpot_s: Mean gap between output tokens, ``None`` where not streamed.
+        tpot_s: Mean gap between output tokens, ``None`` where not streamed or all came at once.
         predicted_ttft_s: From the response header, ``None`` where it is absent.
         predicted_tpot_s: Likewise.
     """
@@ -156,30 +156,25 @@ async def _ask_whole(client: httpx.AsyncClient, body: dict[str, object]) -> Answ
 
 
 async def _ask_streamed(client: httpx.AsyncClient, body: dict[str, object]) -> Answer:
-    """Stream one answer; vLLM may put several tokens in a chunk, so usage says how many."""
+    """Stream one answer; only stamp chunks as they come, so that the clock stays true.
+
+    vLLM may put several tokens in a chunk, so ``usage`` says how many there were.
+    """
     body = body | {"stream": True, "stream_options": {"include_usage": True}}
-    texts: list[str] = []
-    chunks_s: list[float] = []
-    usage: dict[str, Any] = {}  # as parsed from JSON
     started_s = time.perf_counter()
     async with client.stream("POST", "/v1/chat/completions", json=body) as response:
         response.raise_for_status()
-        async for line in response.aiter_lines():
-            if not line.startswith("data: {"):
-                continue
-            arrived_s = time.perf_counter() - started_s
-            content = json.loads(line.removeprefix("data: "))
-            if content["choices"]:
-                chunks_s.append(arrived_s)
-                texts.append(content["choices"][0]["delta"].get("content") or "")
-            usage = content.get("usage") or usage
-    gaps = usage["completion_tokens"] - 1
+        chunks = [(time.perf_counter() - started_s, chunk) async for chunk in response.aiter_raw()]
+    lines = b"".join(chunk for _, chunk in chunks).splitlines()
+    *events, last = [json.loads(line[6:]) for line in lines if line.startswith(b"data: {")]
+    deltas = (event["choices"][0]["delta"] for event in events)
+    gaps = last["usage"]["completion_tokens"] - 1
     return _answer(
         response,
-        "".join(texts),
-        usage,
-        ttft_s=chunks_s[0],
-        tpot_s=(chunks_s[-1] - chunks_s[0]) / gaps if gaps else None,
+        "".join(delta.get("content") or "" for delta in deltas),
+        last["usage"],
+        ttft_s=chunks[0][0],
+        tpot_s=(chunks[-1][0] - chunks[0][0]) / gaps if gaps and len(chunks) > 1 else None,
     )
 
 

@@ -1,0 +1,51 @@
+"""The OpenAI-compatible edge: data path, connections to endpoints, metrics."""
+
+from proxy.app import Lifespan, ProxyApp
+from proxy.connection import OutgoingRequest, UpstreamResponse
+from proxy.errors import (
+    BadHeader,
+    BadRequest,
+    BodyTooLarge,
+    ProxyError,
+    UnknownPath,
+    UpstreamBroken,
+    UpstreamError,
+    UpstreamSilent,
+    UpstreamUnreachable,
+)
+from proxy.fleet_metrics import FleetCollector, ModelMetrics, ScrapeMetrics
+from proxy.history import History
+from proxy.metrics import ProxyMetrics
+from proxy.relay import Relay, Sink
+from proxy.request_log import log_request
+from proxy.server import build_server
+from proxy.settings import ProxySettings, UpstreamSettings
+from proxy.upstream import Upstream
+
+__all__ = [
+    "BadHeader",
+    "BadRequest",
+    "BodyTooLarge",
+    "FleetCollector",
+    "History",
+    "Lifespan",
+    "ModelMetrics",
+    "OutgoingRequest",
+    "ProxyApp",
+    "ProxyError",
+    "ProxyMetrics",
+    "ProxySettings",
+    "Relay",
+    "ScrapeMetrics",
+    "Sink",
+    "UnknownPath",
+    "Upstream",
+    "UpstreamBroken",
+    "UpstreamError",
+    "UpstreamResponse",
+    "UpstreamSettings",
+    "UpstreamSilent",
+    "UpstreamUnreachable",
+    "build_server",
+    "log_request",
+]

@@ -1,0 +1,141 @@
+"""The ASGI application: which path goes where.
+
+Inference paths go to the relay, ``/foretoken/`` to the control plane; what is left are
+a few answers of our own. Plain ASGI, because it is on every request's way. Run by
+uvicorn, see :mod:`proxy.server`.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from proxy.answers import send_answer, send_error
+from proxy.errors import UnknownPath, to_response
+from scheduler import Scheduler
+
+# vLLM's inference paths beside /v1/*.
+_INFERENCE_PATHS: Final = frozenset(
+    {
+        "/classify",
+        "/detokenize",
+        "/pooling",
+        "/rerank",
+        "/score",
+        "/tokenize",
+        "/v2/rerank",
+    }
+)
+_INFERENCE_PREFIXES: Final = ("/v1/", "/inference/")
+
+Lifespan = Callable[[], AbstractAsyncContextManager[None]]
+
+
+class ProxyApp:
+    """Send every request where it belongs.
+
+    Args:
+        relay: Serves inference requests.
+        scheduler: Knows the models and the endpoints.
+        registry: What ``/metrics`` shows.
+        lifespan: Entered before the first request, left after the last.
+        control: Serves ``/foretoken/``, ``None`` for nobody.
+    """
+
+    def __init__(
+        self,
+        *,
+        relay: ASGIApp,
+        scheduler: Scheduler,
+        registry: CollectorRegistry,
+        lifespan: Lifespan,
+        control: ASGIApp | None = None,
+    ) -> None:
+        self._relay = relay
+        self._scheduler = scheduler
+        self._registry = registry
+        self._lifespan = lifespan
+        self._control = control
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "lifespan":
+            await self._run_lifespan(receive, send)
+        elif scope["type"] == "http":
+            path: str = scope["path"]
+            if path.startswith(_INFERENCE_PREFIXES) and path != "/v1/models":
+                await self._relay(scope, receive, send)
+            else:
+                await self._serve_own(path, scope, receive, send)
+
+    async def _serve_own(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if path in _INFERENCE_PATHS:
+            await self._relay(scope, receive, send)
+        elif self._control is not None and path.startswith("/foretoken"):
+            await self._control(scope, receive, send)
+        elif scope["method"] in {"GET", "HEAD"} and path in {
+            "/v1/models",
+            "/health",
+            "/ready",
+            "/metrics",
+        }:
+            await self._answer(path, send)
+        else:
+            await send_error(send, to_response(UnknownPath(scope["method"], path)))
+
+    async def _answer(self, path: str, send: Send) -> None:
+        match path:
+            case "/v1/models":
+                await send_answer(send, 200, self._models())
+            case "/health":
+                await send_answer(send, 200, b'{"status":"alive"}')
+            case "/ready":
+                await self._answer_ready(send)
+            case _:
+                content_type = CONTENT_TYPE_PLAIN_0_0_4.encode()
+                page = generate_latest(self._registry)
+                await send_answer(send, 200, page, content_type=content_type)
+
+    async def _answer_ready(self, send: Send) -> None:
+        states = self._scheduler.states.values()
+        down = sorted(state.endpoint for state in states if not state.up)
+        ready = any(state.up and state.model is not None for state in states)
+        body = {"status": "ready" if ready else "no endpoint is up", "down": down}
+        await send_answer(send, 200 if ready else 503, msgspec.json.encode(body))
+
+    def _models(self) -> bytes:
+        """Give the union of what the endpoints serve, in OpenAI's form."""
+        base_of = {
+            name: state.model
+            for state in self._scheduler.states.values()
+            if state.model is not None
+            for name in (state.model, *state.adapters)
+        }
+        cards = [
+            {
+                "id": name,
+                "object": "model",
+                "created": 0,
+                "owned_by": "foretoken",
+                "root": base,
+                "parent": None if name == base else base,
+            }
+            for name, base in sorted(base_of.items())
+        ]
+        return msgspec.json.encode({"object": "list", "data": cards})
+
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()  # lifespan.startup
+        phase = "startup"
+        try:
+            async with self._lifespan():
+                await send({"type": "lifespan.startup.complete"})
+                phase = "shutdown"
+                await receive()  # lifespan.shutdown
+        except Exception as error:
+            await send({"type": f"lifespan.{phase}.failed", "message": str(error)})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})

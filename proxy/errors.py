@@ -1,0 +1,208 @@
+"""What goes wrong on the data path, and the one table from that to HTTP.
+
+Pure folders raise errors that know no HTTP; :func:`to_response` is the only place
+that gives them a status and an OpenAI error body.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from scheduler.actions import Shed, ShedReason
+from scheduler.errors import ModelNotFound, UnknownTier
+
+
+class ProxyError(Exception):
+    """Base of everything this folder raises."""
+
+
+class BadRequest(ProxyError):
+    """The request itself is wrong and no endpoint would do better with it.
+
+    Attributes:
+        param: Header or body field at fault, ``None`` when it is the whole.
+    """
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        self.param = param
+        super().__init__(message)
+
+
+class BadHeader(BadRequest):
+    """A header that this proxy reads has a value it cannot have.
+
+    Attributes:
+        header: Its name.
+        value: What it said.
+    """
+
+    def __init__(self, header: str, value: str, expected: str) -> None:
+        self.header = header
+        self.value = value
+        super().__init__(f"header {header}: {value!r} is not {expected}", param=header)
+
+
+class BodyTooLarge(ProxyError):
+    """The request body is longer than allowed.
+
+    Attributes:
+        limit_bytes: The bound.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        super().__init__(f"request body is larger than {limit_bytes} bytes")
+
+
+class UnknownPath(ProxyError):
+    """Nothing is served under this path.
+
+    Attributes:
+        method: The request's method.
+        path: The request's path.
+    """
+
+    def __init__(self, method: str, path: str) -> None:
+        self.method = method
+        self.path = path
+        super().__init__(f"no route for {method} {path}")
+
+
+class UpstreamError(ProxyError):
+    """An endpoint failed.
+
+    Attributes:
+        url: Its base URL.
+    """
+
+    def __init__(self, url: str, message: str) -> None:
+        self.url = url
+        super().__init__(f"{url}: {message}")
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection could be made: the request has not reached the endpoint."""
+
+
+class UpstreamBroken(UpstreamError):
+    """The connection broke, or what came over it is not HTTP."""
+
+
+class UpstreamStale(UpstreamBroken):
+    """A kept connection had been closed before the request reached the endpoint."""
+
+
+class UpstreamSilent(UpstreamError):
+    """The endpoint has said nothing for longer than allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorResponse:
+    """Hold an HTTP answer to a failure.
+
+    Attributes:
+        status: HTTP status.
+        message: For people.
+        type: OpenAI's error type.
+        param: Header or field at fault.
+        code: OpenAI's error code, or our reason.
+        headers: Headers that belong to it.
+    """
+
+    status: int
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def body(self) -> bytes:
+        """Give the OpenAI error body, JSON."""
+        return msgspec.json.encode(
+            {
+                "error": {
+                    "message": self.message,
+                    "type": self.type,
+                    "param": self.param,
+                    "code": self.code,
+                }
+            }
+        )
+
+
+def to_response(error: Exception) -> ErrorResponse:
+    """Give the HTTP answer to an error of ours or of the scheduler.
+
+    Raises:
+        Exception: The error itself, when it is none that a client can cause.
+
+    >>> to_response(UnknownPath("GET", "/nope")).status
+    404
+    """
+    match error:
+        case BadRequest():
+            return _invalid(400, error, param=error.param)
+        case UnknownTier():
+            return _invalid(400, error, param="x-slo-tier", code="unknown_tier")
+        case ModelNotFound():
+            return _invalid(404, error, param="model", code="model_not_found")
+        case UnknownPath():
+            return _invalid(404, error, code="not_found")
+        case BodyTooLarge():
+            return _invalid(413, error, code="body_too_large")
+        case UpstreamSilent():
+            return ErrorResponse(
+                status=504,
+                message="the endpoint did not answer in time",
+                type="server_error",
+                code="upstream_timeout",
+            )
+        case UpstreamError():
+            return ErrorResponse(
+                status=502,
+                message="the endpoint failed while answering",
+                type="server_error",
+                code="upstream_error",
+            )
+        case _:
+            raise error
+
+
+def _invalid(
+    status: int, error: Exception, *, param: str | None = None, code: str | None = None
+) -> ErrorResponse:
+    return ErrorResponse(
+        status=status, message=str(error), type="invalid_request_error", param=param, code=code
+    )
+
+
+# Status, llm-d's drop reason and the text for each way to be refused.
+_SHED: Final[dict[ShedReason, tuple[int, bytes, str]]] = {
+    "objective_infeasible": (
+        429,
+        b"rejected-saturated",
+        "no endpoint is predicted to meet the latency objective",
+    ),
+    "queue_full": (429, b"rejected-saturated", "too many requests wait for an endpoint"),
+    "queue_timeout": (503, b"rejected-ttl-expired", "no endpoint became available in time"),
+    "no_endpoint": (503, b"rejected-no-endpoints", "no endpoint is available"),
+    "retries_exhausted": (503, b"rejected-no-endpoints", "every endpoint that was tried failed"),
+}
+
+
+def shed_response(shed: Shed) -> ErrorResponse:
+    """Give the HTTP answer to a request that the scheduler refused."""
+    status, dropped, message = _SHED[shed.reason]
+    headers = [(b"x-llm-d-request-dropped-reason", dropped)]
+    if shed.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(shed.retry_after_s))))
+    return ErrorResponse(
+        status=status,
+        message=message,
+        type="rate_limit_error" if status == 429 else "server_error",
+        code=shed.reason,
+        headers=tuple(headers),
+    )

@@ -1,0 +1,165 @@
+"""Which headers are read, which are forwarded, and which end at this hop.
+
+Names are in lower case, as ASGI and our own upstream give them. All but hop-by-hop
+headers pass both ways, in their order and with their duplicates.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from predictor.types import NO_OBJECTIVE, Objective
+from proxy.errors import BadHeader, BadRequest
+
+RawHeaders = list[tuple[bytes, bytes]]
+HeaderMap = Mapping[bytes, bytes]
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# Set anew for the endpoint: its own name, the length of the body as sent, one id.
+_REQUEST_DROPPED: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"x-request-id"}
+# Ours take their place.
+_RESPONSE_DROPPED: Final = HOP_BY_HOP | {
+    b"x-foretoken-endpoint",
+    b"x-foretoken-predicted-tpot-ms",
+    b"x-foretoken-predicted-ttft-ms",
+    b"x-foretoken-reason",
+    b"x-request-id",
+}
+
+# What clients and other routers use, the most common one first.
+_SESSION_HEADERS: Final = (
+    b"x-session-id",
+    b"x-user-id",
+    b"x-tenant-id",
+    b"x-claude-code-session-id",
+    b"session-id",
+    b"session_id",
+    b"thread-id",
+    b"x-session-affinity",
+    b"x-parent-session-id",
+    b"x-dynamo-session-id",
+    b"x-smg-routing-key",
+    b"x-session-token",
+)
+_TTFT_HEADERS: Final = ("x-slo-ttft-ms", "x-llm-d-slo-ttft-ms")
+_TPOT_HEADERS: Final = ("x-slo-tpot-ms", "x-llm-d-slo-tpot-ms")
+_MAX_ID_LENGTH: Final = 128
+
+
+def request_id_of(headers: HeaderMap) -> str | None:
+    """Give the client's request id if it is one line of sane length, else ``None``."""
+    value = headers.get(b"x-request-id", b"").decode("latin-1")
+    usable = 0 < len(value) <= _MAX_ID_LENGTH and value.isascii() and value.isprintable()
+    return value if usable else None
+
+
+def text_of(headers: HeaderMap, name: bytes) -> str | None:
+    """Give a header as text, ``None`` where it is missing or empty."""
+    value = headers.get(name)
+    return value.decode("latin-1") if value else None
+
+
+def session_of(headers: HeaderMap) -> str | None:
+    """Give the conversation that the headers name, by the first of those clients use."""
+    for name in _SESSION_HEADERS:
+        value = headers.get(name)
+        if value:
+            return value.decode("latin-1")
+    return None
+
+
+def objective_of(headers: HeaderMap) -> Objective:
+    """Read the latency targets, milliseconds in the headers.
+
+    Raises:
+        BadHeader: One is not a positive number.
+
+    >>> objective_of({b"x-slo-ttft-ms": b"250"})
+    Objective(ttft_s=0.25, tpot_s=None)
+    """
+    ttft_s = _seconds(headers, _TTFT_HEADERS)
+    tpot_s = _seconds(headers, _TPOT_HEADERS)
+    if ttft_s is None and tpot_s is None:
+        return NO_OBJECTIVE
+    return Objective(ttft_s=ttft_s, tpot_s=tpot_s)
+
+
+def subset_of(headers: HeaderMap) -> frozenset[str] | None:
+    """Read the endpoints the caller restricts the choice to, ``None`` for all.
+
+    >>> sorted(subset_of({b"x-gateway-destination-endpoint-subset": b"a:1, b:2"}))
+    ['a:1', 'b:2']
+    """
+    value = headers.get(b"x-gateway-destination-endpoint-subset")
+    if value is None:
+        return None
+    return frozenset(name for name in map(str.strip, value.decode("latin-1").split(",")) if name)
+
+
+def vllm_priority_of(headers: HeaderMap) -> int | None:
+    """Read vLLM's own priority header; a malformed one is vLLM's to refuse."""
+    value = headers.get(b"x-vllm-priority")
+    try:
+        return None if value is None else int(value)
+    except ValueError:
+        return None
+
+
+def request_lines(headers: RawHeaders, present: HeaderMap, *, request_id: str) -> bytes:
+    """Build the header lines that go to an endpoint, without ``host`` and the length.
+
+    Raises:
+        BadRequest: A value spans lines.
+    """
+    dropped = _dropped(_REQUEST_DROPPED, headers, present)
+    lines = [b"%b: %b\r\n" % header for header in headers if header[0] not in dropped]
+    lines.append(b"x-request-id: %b\r\n" % request_id.encode("latin-1"))
+    joined = b"".join(lines)
+    if joined.count(b"\n") != len(lines) or joined.count(b"\r") != len(lines):
+        raise BadRequest("a header value spans several lines")
+    return joined
+
+
+def response_headers(headers: RawHeaders) -> RawHeaders:
+    """Give the headers of an endpoint's response that pass to the client."""
+    dropped = _dropped(_RESPONSE_DROPPED, headers, dict(headers))
+    return [header for header in headers if header[0] not in dropped]
+
+
+def _dropped(always: frozenset[bytes], headers: RawHeaders, present: HeaderMap) -> frozenset[bytes]:
+    """Add the headers that a ``connection`` header names."""
+    if b"connection" not in present:
+        return always
+    values: Iterable[bytes] = (value for name, value in headers if name == b"connection")
+    return always | {name.strip().lower() for value in values for name in value.split(b",")}
+
+
+def _seconds(headers: HeaderMap, names: tuple[str, ...]) -> float | None:
+    for name in names:
+        value = headers.get(name.encode())
+        if value is not None:
+            return _positive(name, value) / 1e3
+    return None
+
+
+def _positive(name: str, value: bytes) -> float:
+    text = value.decode("latin-1")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise BadHeader(name, text, "a positive number of milliseconds")
+    return number

@@ -1,0 +1,146 @@
+"""What a prompt weighs and which prefix it has: bytes, tokens where exact, block hashes.
+
+The text is what a chat template would put in order: tools, instructions, then role and
+content of every message; so a later turn of a conversation extends the text of the one
+before. What is not text counts by its bytes (tool calls) or by a hash of them (images,
+audio). No text leaves this module but as hashes.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import msgspec
+import numpy as np
+from xxhash import xxh3_64_digest, xxh3_64_intdigest
+
+BLOCK_BYTES: Final = 256
+TOKEN_BYTES: Final = 4  # a token id stands for this many prompt bytes
+
+_Token = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+
+
+class _Message(msgspec.Struct):
+    role: str = ""
+    content: str | list[msgspec.Raw] | None = None
+    tool_calls: msgspec.Raw = msgspec.Raw()
+
+
+class _Part(msgspec.Struct):
+    text: str | None = None
+
+
+_decode_message: Final = msgspec.json.Decoder(_Message).decode
+_decode_part: Final = msgspec.json.Decoder(_Part).decode
+_decode_text: Final = msgspec.json.Decoder(str).decode
+_decode_items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_tokens: Final = msgspec.json.Decoder(list[_Token]).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """Describe a prompt without its text.
+
+    Attributes:
+        size_bytes: UTF-8 bytes of the text; four per token of a token-id prompt.
+        tokens: Exact number of tokens where the prompt came as ids, else ``None``.
+        block_hashes: One per full block, each covering all before it.
+    """
+
+    size_bytes: int
+    tokens: int | None
+    block_hashes: tuple[int, ...]
+
+
+def read_prompt(
+    *,
+    seed: int,
+    tools: msgspec.Raw,
+    instructions: msgspec.Raw,
+    messages: msgspec.Raw,
+    text: msgspec.Raw,
+) -> Prompt:
+    """Read the parts of a prompt, each raw JSON or empty.
+
+    Args:
+        seed: What the first block's hash starts from: the model and its cache salt.
+        tools: Tool definitions, as they are.
+        instructions: Text, or a list of parts, that precedes the messages.
+        messages: List of chat messages.
+        text: Text, token ids, a list of either, or a list of messages.
+
+    Raises:
+        msgspec.ValidationError: A part has a shape no endpoint accepts either.
+    """
+    pieces = [bytes(tools)] if tools else []
+    tokens = None
+    for raw in (instructions, messages, text):
+        if raw:
+            ids = _token_ids(raw)
+            if ids is None:
+                _add_texts(pieces, raw)
+            else:
+                tokens = len(ids) // TOKEN_BYTES
+                pieces.append(ids)
+    whole = b"".join(pieces)
+    return Prompt(size_bytes=len(whole), tokens=tokens, block_hashes=chain_hashes(whole, seed))
+
+
+def chain_hashes(text: bytes, seed: int) -> tuple[int, ...]:
+    """Hash every full block, each seeded with the hash of the one before.
+
+    >>> first = chain_hashes(b"a" * 600, seed=1)
+    >>> len(first), chain_hashes(b"a" * 512 + b"b" * 88, seed=1) == first
+    (2, True)
+    """
+    hashes = []
+    for start in range(0, len(text) - BLOCK_BYTES + 1, BLOCK_BYTES):
+        seed = xxh3_64_intdigest(text[start : start + BLOCK_BYTES], seed)
+        hashes.append(seed)
+    return tuple(hashes)
+
+
+def _token_ids(raw: msgspec.Raw) -> bytes | None:
+    """Give a list of token ids, or of lists of them, as bytes; ``None`` for anything else."""
+    start = bytes(memoryview(raw)[:64]).translate(None, b" \t\r\n")
+    if start[:1] == b"[" and start[1:2].isdigit():
+        return np.array(_decode_tokens(raw), dtype="<u4").tobytes()
+    if start[:2] == b"[[":
+        return b"".join(
+            np.array(_decode_tokens(item), dtype="<u4").tobytes() for item in _decode_items(raw)
+        )
+    return None
+
+
+def _add_texts(pieces: list[bytes], raw: msgspec.Raw) -> None:
+    """Add a text, or every text and message of a list."""
+    start = bytes(memoryview(raw)[:1])
+    if start == b'"':
+        pieces.append(_decode_text(raw).encode())
+    elif start == b"[":
+        for item in _decode_items(raw):
+            if bytes(memoryview(item)[:1]) == b'"':
+                pieces.append(_decode_text(item).encode())
+            else:
+                _add_message(pieces, item)
+
+
+def _add_message(pieces: list[bytes], raw: msgspec.Raw) -> None:
+    message = _decode_message(raw)
+    content = message.content
+    if content is None:  # tool calls and their like: all of it is prompt
+        pieces.append(bytes(raw))
+        return
+    pieces.append(message.role.encode())
+    if isinstance(content, str):
+        pieces.append(content.encode())
+    else:
+        pieces.extend(map(_part, content))
+    if message.tool_calls:
+        pieces.append(bytes(message.tool_calls))
+
+
+def _part(raw: msgspec.Raw) -> bytes:
+    if bytes(memoryview(raw)[:1]) == b'"':
+        return _decode_text(raw).encode()
+    text = _decode_part(raw).text
+    return xxh3_64_digest(raw) if text is None else text.encode()

@@ -1,0 +1,182 @@
+"""What finished records are counted as."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from predictor.types import Measurement, Objective, RequestRecord
+from proxy import FleetCollector, ProxyMetrics, log_request
+from scheduler import Dispatch, Scheduler, SchedulerSettings, TierSettings
+from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
+
+SETTINGS = SchedulerSettings(
+    tiers={"standard": TierSettings(), "fast": TierSettings(ttft_s=0.05)}, default_tier="standard"
+)
+DONE = Measurement(
+    outcome="completed", prompt_tokens=1000, cached_tokens=200, output_tokens=11, status=200
+)
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.proxy = ProxyMetrics(self.registry, SETTINGS)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"foretoken_{name}", labels)
+
+
+def finished(scheduler: Scheduler | None = None, **changes: object) -> RequestRecord:
+    """Finish a request that was routed at 0, had its first token at 0.2 and ended at 1.2."""
+    scheduler = scheduler or make_scheduler(KnownPhysics(), [endpoint("a:1")], SETTINGS)
+    action = scheduler.route(request(streamed=True, **changes), now=0.0)
+    assert isinstance(action, Dispatch)
+    scheduler.first_token("r", now=0.2)
+    return scheduler.finished("r", DONE, now=1.2)
+
+
+def test_observed_and_predicted_times_are_counted_side_by_side() -> None:
+    metrics = Metrics()
+
+    metrics.proxy.observe(finished())
+
+    labels = {"model_name": "m", "policy": "predicted_latency"}
+    assert metrics.value("request_ttft_seconds_sum", **labels) == pytest.approx(0.2)
+    assert metrics.value("request_tpot_seconds_sum", **labels) == pytest.approx(0.1)
+    assert metrics.value("request_e2e_seconds_sum", **labels) == pytest.approx(1.2)
+    assert metrics.value("request_predicted_ttft_seconds_sum", **labels) == pytest.approx(0.11)
+    assert metrics.value("request_predicted_tpot_seconds_sum", **labels) == pytest.approx(0.01)
+
+
+def test_prediction_errors_are_signed_and_relative() -> None:
+    metrics = Metrics()
+
+    metrics.proxy.observe(finished())
+
+    name, labels = "request_prediction_error_ratio_bucket", {"model_name": "m", "target": "ttft"}
+    assert metrics.value(name, le="-0.5", **labels) == 0
+    assert metrics.value(name, le="-0.35", **labels) == 1  # 0.11 / 0.2 - 1
+
+
+def test_tokens_are_counted_where_they_are_known() -> None:
+    metrics = Metrics()
+    record = finished()
+
+    metrics.proxy.observe(record)
+    metrics.proxy.observe(replace(record, measurement=Measurement(outcome="client_gone")))
+
+    assert metrics.value("prompt_tokens_total", model_name="m") == 1000
+    assert metrics.value("prefix_cached_tokens_total", model_name="m") == 200
+    assert metrics.value("output_tokens_total", model_name="m") == 11
+
+
+def test_times_of_requests_that_did_not_complete_are_not_counted() -> None:
+    metrics = Metrics()
+
+    metrics.proxy.observe(replace(finished(), measurement=Measurement(outcome="cut")))
+
+    labels = {"model_name": "m", "policy": "predicted_latency"}
+    assert metrics.value("request_e2e_seconds_count", **labels) == 0
+    counted = metrics.value("requests_total", model_name="m", outcome="cut", reason="predicted")
+    assert counted == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "tier", "met"),
+    [
+        pytest.param({"tier": "fast"}, "fast", "false", id="the tier's objective"),
+        pytest.param(
+            {"tier": "fast", "objective": Objective(ttft_s=1.0)}, "fast", "true", id="its own"
+        ),
+        pytest.param(
+            {"objective": Objective(ttft_s=1.0, tpot_s=0.05)}, "standard", "false", id="both"
+        ),
+    ],
+)
+def test_objectives_met_and_missed_are_counted_by_tier(
+    changes: dict[str, object], tier: str, met: str
+) -> None:
+    metrics = Metrics()
+
+    metrics.proxy.observe(finished(**changes))
+
+    assert metrics.value("slo_requests_total", tier=tier, met=met) == 1
+
+
+def test_requests_without_an_objective_are_not_judged() -> None:
+    metrics = Metrics()
+
+    metrics.proxy.observe(finished())
+
+    assert b"foretoken_slo_requests_total{" not in generate_latest(metrics.registry)
+
+
+def test_decisions_of_the_fallback_are_counted_by_reason() -> None:
+    metrics = Metrics()
+    broken = make_scheduler(KnownPhysics(broken=True), [endpoint("a:1")], SETTINGS)
+
+    metrics.proxy.observe(finished(broken))
+
+    assert metrics.value("fallback_decisions_total", reason="prediction_failed") == 1
+
+
+def test_dispatches_beyond_the_first_are_retries() -> None:
+    metrics = Metrics()
+
+    metrics.proxy.observe(replace(finished(), attempts=3))
+
+    assert metrics.value("retries_total") == 2
+
+
+def test_scrapes_are_counted_until_the_endpoint_leaves() -> None:
+    metrics = Metrics()
+    metrics.proxy.scrapes.scraped("a:1", 0.01)
+    metrics.proxy.scrapes.failed("a:1", "timeout")
+    assert metrics.value("scrapes_total", endpoint="a:1") == 2
+    assert metrics.value("scrape_failures_total", endpoint="a:1", reason="timeout") == 1
+
+    metrics.proxy.scrapes.forget("a:1")
+
+    assert metrics.value("scrapes_total", endpoint="a:1") is None
+    assert metrics.value("scrape_failures_total", endpoint="a:1", reason="timeout") is None
+
+
+def test_the_state_of_the_fleet_is_read_at_the_scrape() -> None:
+    metrics = Metrics()
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", scraped_s=4.0)], SETTINGS)
+    metrics.registry.register(FleetCollector(scheduler, clock=lambda: 5.0))
+
+    scheduler.route(request(), now=5.0)
+
+    assert metrics.value("inflight_requests", endpoint="a:1") == 1
+    assert metrics.value("endpoint_scrape_age_seconds", endpoint="a:1") == 1.0
+    assert metrics.value("endpoint_up", endpoint="a:1") == 1.0
+    assert metrics.value("waiting_requests") == 0
+
+
+def test_every_name_is_ours_and_counters_alone_end_in_total() -> None:
+    metrics = Metrics()
+
+    for family in metrics.registry.collect():
+        assert family.name.startswith("foretoken_")
+        assert not family.name.endswith("_total")
+        assert family.documentation
+
+
+def test_one_line_tells_predicted_and_observed_without_any_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger="proxy.request_log")
+
+    log_request(finished())
+
+    (line,) = caplog.records
+    fields = vars(line)
+    assert line.getMessage() == "request_finished"
+    assert fields["endpoint"] == "a:1"
+    assert fields["reason"] == "predicted"
+    assert fields["predicted_upstream_ttft_s"] == pytest.approx(0.11)
+    assert fields["upstream_ttft_s"] == pytest.approx(0.2)
+    assert fields["outcome"] == "completed"
