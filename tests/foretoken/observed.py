@@ -10,10 +10,12 @@ from predictor.types import EndpointLoad, EndpointState, Observation
 SECONDS_PER_TOKEN = {"fast:1": 2e-5, "slow:1": 6e-5}
 
 
-def observe(count: int, *, model: str = "m", seed: int = 0) -> list[Observation]:
-    """Make ``count`` observations of two endpoints, one three times slower."""
+def observe(
+    count: int, *, model: str = "m", seed: int = 0, start_s: float = 0.0
+) -> list[Observation]:
+    """Make ``count`` observations, one a second, of two endpoints, one three times slower."""
     rng = random.Random(seed)
-    return [_one(rng, model, float(number)) for number in range(count)]
+    return [_one(rng, model, start_s + number) for number in range(count)]
 
 
 def _one(rng: random.Random, model: str, now: float) -> Observation:

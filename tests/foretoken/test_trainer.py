@@ -132,7 +132,7 @@ def test_a_model_that_predicts_worse_than_the_one_in_use_is_not_published(tmp_pa
     good = train_and_publish(store, "m", observe(1500), TrainingSettings())
     lobotomy = TrainingSettings(ratio_trees=1, direct_trees=1, ratio_half_life_rows=1)
 
-    worse = train_and_publish(store, "m", observe(150, seed=1), lobotomy)
+    worse = train_and_publish(store, "m", observe(300, seed=1, start_s=1500.0), lobotomy)
 
     assert good.accepted
     assert (worse.accepted, worse.reason) == (False, "worse")
