@@ -2,11 +2,11 @@
 
 import asyncio
 import random
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from prometheus_client import CollectorRegistry
 
@@ -58,7 +58,8 @@ def build(settings: Settings, config_path: Path | None = None) -> Built:
     clock = unix_clock()
     registry = CollectorRegistry()
     metrics = ProxyMetrics(registry, settings.scheduler)
-    store_dir = settings.store_dir or Path(tempfile.mkdtemp(prefix="foretoken-models-"))
+    scratch = TemporaryDirectory(prefix="foretoken-")
+    store_dir = settings.store_dir or Path(scratch.name)
     models = ModelUpdates(ModelsStore(store_dir), metrics.models)
 
     def make_fleet(model: str) -> Fleet:
@@ -111,6 +112,7 @@ def build(settings: Settings, config_path: Path | None = None) -> Built:
             counts=metrics.scrapes,
         ),
         scrape_client=client,
+        scrapes=metrics.scrapes,
         models=models,
         history=history,
         trainer=_trainer(
@@ -119,6 +121,7 @@ def build(settings: Settings, config_path: Path | None = None) -> Built:
             lambda report: service.on_report(report),  # noqa: PLW0108  # bound below
         ),
         recorder=_recorder(settings),
+        scratch=scratch,
     )
     closing = asyncio.Event()
     app = ProxyApp(

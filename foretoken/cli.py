@@ -109,7 +109,7 @@ def demo_vllm(
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Write the figures here.")
     ] = None,
-    keep: Annotated[bool, typer.Option(help="Leave the servers running at the end.")] = False,
+    keep: Annotated[bool, typer.Option(help="Stay up until Ctrl-C.")] = False,
 ) -> None:
     """Predict two real vLLM servers on this machine's CPU; installs them first.
 

@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from foretoken.demo_report import Round, as_json, as_table, errors_over_time
 from foretoken.demo_traffic import play
-from foretoken.processes import Processes, free_ports
+from foretoken.processes import ALL_UP, Processes, free_ports
 from simulator import Arrival, conversations
 
 MODEL: Final = "qwen3-32b"
@@ -30,10 +30,10 @@ FLEET: Final = (
     "rtx_pro_6000/qwen3-32b",
 )
 OURS: Final = "predicted_latency"
-# The best of the published heuristics on this very traffic (docs/decisions/demo.md).
-HEURISTIC: Final = "weighted_blend"
+# The strongest of the published heuristics on this very traffic (docs/decisions/demo.md).
+HEURISTIC: Final = "lmetric"
 POLICIES: Final = ("round_robin", HEURISTIC, OURS)
-RATE: Final = 8.0  # requests per second: about two thirds of what the fleet can take
+RATE: Final = 10.0  # requests per second: about half of what the fleet can take
 SEED: Final = 7
 
 
@@ -96,7 +96,7 @@ async def _start(servers: AsyncExitStack, folder: Path, policy: str) -> str:
     for name, port in zip(names, ports, strict=True):
         await processes.wait_ready(name, f"http://127.0.0.1:{port}/health")
     url = f"http://127.0.0.1:{proxy_port}"
-    await processes.wait_ready("foretoken", f"{url}/ready")
+    await processes.wait_ready("foretoken", f"{url}/ready", ALL_UP)
     return url
 
 
@@ -111,7 +111,7 @@ def _config(policy: str, proxy_port: int, ports: list[int], folder: Path) -> str
 
 async def _round(console: Console, url: str, policy: str, arrivals: list[Arrival]) -> Round:
     console.print(f"{policy}: live page at {url}/foretoken/ during the round")
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(policy, total=len(arrivals))
         before = _processor_seconds()
         played = await play(url, MODEL, arrivals, lambda _: progress.advance(task))

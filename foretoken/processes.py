@@ -10,6 +10,8 @@ import httpx
 
 from foretoken.errors import DemoFailed
 
+# What /ready says when no endpoint is down.
+ALL_UP = '"down":[]'
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 
@@ -46,8 +48,8 @@ class Processes:
                 sys.executable, "-m", "foretoken", *arguments, stdout=output, stderr=output
             )
 
-    async def wait_ready(self, name: str, url: str) -> None:
-        """Wait until a server answers 200.
+    async def wait_ready(self, name: str, url: str, contains: str = "") -> None:
+        """Wait until a server answers 200 with a body that contains a text.
 
         Raises:
             DemoFailed: It died or did not come up; the text has the end of its log.
@@ -58,7 +60,8 @@ class Processes:
                 if self._running[name].returncode is not None:
                     break
                 try:
-                    if (await client.get(url)).status_code == 200:
+                    answer = await client.get(url)
+                    if answer.status_code == 200 and contains in answer.text:
                         return
                 except httpx.TransportError:
                     pass  # not listening yet

@@ -9,7 +9,13 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from pathlib import Path
 
 import httpx
@@ -21,7 +27,7 @@ from foretoken.settings import Settings, changed_paths, load_settings
 from foretoken.trainer import Trainer
 from foretoken.trainer_protocol import Report
 from predictor.types import EndpointState, RequestRecord
-from proxy import History, Relay, Upstream
+from proxy import History, Relay, ScrapeMetrics, Upstream
 from proxy.control import ReloadRefused
 from scheduler import Scheduler
 
@@ -54,10 +60,12 @@ class Service:
         upstream: Upstream,
         scraper: Scraper,
         scrape_client: httpx.AsyncClient,
+        scrapes: ScrapeMetrics,
         models: ModelUpdates,
         history: History,
         trainer: Trainer | None,
         recorder: TraceRecorder | None,
+        scratch: AbstractContextManager[str],
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -72,11 +80,14 @@ class Service:
         self._config_path = config_path
         self._upstream = upstream
         self._scrape_client = scrape_client
+        self._scrapes = scrapes
+        self._scratch = scratch
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; on leaving, end them and flush the recorder."""
         async with AsyncExitStack() as stack:
+            stack.enter_context(self._scratch)
             await stack.enter_async_context(self._upstream)
             await stack.enter_async_context(self._scrape_client)
             if self.recorder is not None:
@@ -87,7 +98,10 @@ class Service:
 
     def on_states(self, states: tuple[EndpointState, ...]) -> None:
         """Take in a new set of endpoint states; requests that wait may now go."""
+        left = self.scheduler.states.keys() - {state.endpoint for state in states}
         self.scheduler.update(states)
+        for endpoint in left:
+            self._scrapes.forget(endpoint)
         self.relay.tick()
 
     def on_record(self, record: RequestRecord) -> None:

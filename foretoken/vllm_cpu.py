@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from foretoken.errors import DemoFailed
-from foretoken.processes import Processes, free_ports
+from foretoken.processes import ALL_UP, Processes, free_ports
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SCRIPT: Final = ROOT / "scripts" / "vllm_cpu.sh"
@@ -104,5 +104,5 @@ async def proxy_before(servers: Sequence[VllmServer]) -> AsyncIterator[str]:
     endpoints = [flag for server in servers for flag in ("--endpoint", server.url)]
     async with Processes(WORK) as processes:
         await processes.start("proxy", "serve", "--port", str(port), *endpoints)
-        await processes.wait_ready("proxy", f"{url}/ready?all=true")
+        await processes.wait_ready("proxy", f"{url}/ready", ALL_UP)
         yield url

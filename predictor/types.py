@@ -178,7 +178,8 @@ class Predictions:
         prefill_s: Time this request's own prefill takes there: what it delays others by.
         decode_step_s: What one more decoding sequence of this size adds to each step.
         prefill_token_s: Marginal seconds per uncached prompt token.
-        experts: ``(2, n_experts, n)`` log seconds by target (TTFT, TPOT) and expert.
+        experts: ``(2, n_experts, n)`` log seconds by target (TTFT, TPOT) and expert; NaN
+            where an expert has nothing to say.
         layer: What the numbers rest on.
         version: Version of the trained model that took part, ``None`` without one.
     """
