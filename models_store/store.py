@@ -205,6 +205,8 @@ class ModelsStore:
         Raises:
             NothingToRollBack: Neither is there.
         """
+        if not self.versions(fleet):
+            raise NothingToRollBack(fleet)
         with _writing(self._folder(fleet)):
             history = self._history(fleet)
             present = set(self.versions(fleet))
@@ -237,6 +239,8 @@ class ModelsStore:
         Also removes what a crash in the middle of a publish has left.
         """
         folder = self._folder(fleet)
+        if not folder.is_dir():
+            return []
         with _writing(folder):
             in_use = self._history(fleet)[:1]
             spare = [name for name in self.versions(fleet) if name not in in_use]
@@ -245,6 +249,8 @@ class ModelsStore:
                 shutil.rmtree(self._path(fleet, name))
             for leftover in (folder / "versions").glob(".*.tmp"):
                 shutil.rmtree(leftover)
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink()
         return doomed
 
     def _folder(self, fleet: str) -> Path:

@@ -1,11 +1,17 @@
 """Predict TTFT and TPOT of a request at every endpoint; pure, and alone in its folder."""
 
-from predictor.errors import InvalidSnapshot, PredictorError, SchemaMismatch, TrainingRefused
+from predictor.errors import (
+    InvalidSnapshot,
+    PredictionFailed,
+    PredictorError,
+    SchemaMismatch,
+    TrainingRefused,
+)
 from predictor.latency import EXPERTS, LatencyPredictor, PredictorReport
 from predictor.output_length import OutputLengths
 from predictor.settings import PredictorSettings, TrainingSettings
 from predictor.snapshot import ModelSnapshot
-from predictor.training import Evaluation, Score, TrainedModel, evaluate, train
+from predictor.training import Evaluation, Score, TrainedModel, train
 
 __all__ = [
     "EXPERTS",
@@ -14,6 +20,7 @@ __all__ = [
     "LatencyPredictor",
     "ModelSnapshot",
     "OutputLengths",
+    "PredictionFailed",
     "PredictorError",
     "PredictorReport",
     "PredictorSettings",
@@ -22,6 +29,5 @@ __all__ = [
     "TrainedModel",
     "TrainingRefused",
     "TrainingSettings",
-    "evaluate",
     "train",
 ]

@@ -65,7 +65,8 @@ class BoostedModels:
     """Predict both targets by the trees of one snapshot.
 
     Raises:
-        ValueError: A tree text that LightGBM cannot read, with the name of the model.
+        ValueError: Physics of other terms than this code's, or a tree text that LightGBM
+            cannot read, with the name of the model.
 
     >>> BoostedModels(PhysicsFit(), {}).predict(
     ...     np.zeros((1, N_FEATURES)), ["a:1"], [None]).shape

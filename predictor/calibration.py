@@ -7,6 +7,7 @@ Distribution Shift (2021), equation 2.
 
 from bisect import bisect_left, insort
 from collections import deque
+from math import ceil
 from typing import Final
 
 import numpy as np
@@ -42,8 +43,8 @@ class _Residuals:
 
     def quantile(self, level: float) -> float:
         """Give the conformal quantile: the order statistic at ``ceil(level * (n + 1))``."""
-        rank = min(int(level * (len(self._sorted) + 1)), len(self._sorted) - 1)
-        return self._sorted[rank]
+        n = len(self._sorted)
+        return self._sorted[min(ceil(level * (n + 1)), n) - 1]
 
     def below(self, values: FloatArray) -> FloatArray:
         """Give the share of residuals at or below each value, between 0 and 1."""

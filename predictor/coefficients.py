@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from predictor.fit import fit_nonnegative, shrunk_scales
+from predictor.fit import fit_nonnegative, forgetting, shrunk_scales
 from predictor.rows import RecentRows
 from predictor.settings import PhysicsSettings
 from predictor.terms import DayZero
@@ -65,7 +65,11 @@ class _Endpoint:
 
 
 class TargetPhysics:
-    """Fit one target; :class:`PhysicsPrior` puts two of them side by side."""
+    """Fit one target; :class:`PhysicsPrior` puts two of them side by side.
+
+    Raises:
+        ValueError: ``fit`` has other terms than this code.
+    """
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class TargetPhysics:
         self._days: dict[str | None, DayZero] = {}
         self._fallbacks: dict[str | None, FloatArray] = {}
         self._n_terms = len(self._day(None).unit)
+        _check(fit, self._n_terms)
         self._loaded = np.array(fit.factor) if fit.factor is not None else None
         self._factor = self._loaded
         self._classes = dict(fit.classes)
@@ -191,10 +196,13 @@ class TargetPhysics:
         return coefficients
 
     def _decay(self, observed_s: FloatArray, now: float) -> FloatArray:
-        age_rows = np.arange(len(observed_s) - 1, -1, -1.0) / self._settings.half_life_rows
-        age = np.minimum(age_rows, np.maximum(now - observed_s, 0.0) / self._settings.half_life_s)
-        weight: FloatArray = np.exp2(-age)
-        return weight
+        settings = self._settings
+        return forgetting(
+            observed_s,
+            now=now,
+            half_life_rows=settings.half_life_rows,
+            half_life_s=settings.half_life_s,
+        )
 
     def _fit_fleet(self) -> None:
         endpoints = [known for known in self._endpoints.values() if len(known.rows)]
@@ -260,6 +268,13 @@ class TargetPhysics:
             prior=endpoint.smooth / unit,
             ridge_rows=self._settings.endpoint_ridge_rows,
         )
+
+
+def _check(fit: TargetFit, n_terms: int) -> None:
+    vectors = [fit.factor, *(endpoint.own for endpoint in fit.endpoints.values())]
+    lengths = {len(vector) for vector in vectors if vector is not None}
+    if lengths - {n_terms}:
+        raise ValueError(f"physics of {sorted(lengths)} terms, this code has {n_terms}")
 
 
 def _due(count: int, every: int) -> bool:

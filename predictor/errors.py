@@ -31,6 +31,10 @@ class SchemaMismatch(PredictorError):
         self.expected = expected
 
 
+class PredictionFailed(PredictorError):
+    """Say that a library a model rests on could not predict."""
+
+
 class TrainingRefused(PredictorError):
     """Say that no model can be made of these observations, and why.
 

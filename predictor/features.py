@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from predictor.types import EndpointLoad, EndpointState, FloatArray
+from predictor.types import LONGEST_OUTPUT_TOKENS, EndpointLoad, EndpointState, FloatArray
 
 UNKNOWN: Final = float("nan")
 
@@ -107,7 +107,7 @@ def feature_matrix(
     matrix[:, 1] = cached
     matrix[:, 2] = uncached
     matrix[:, 3] = uncached * (cached + uncached / 2) / 1e6
-    matrix[:, 4] = UNKNOWN if max_tokens is None else max_tokens
+    matrix[:, 4] = UNKNOWN if max_tokens is None else min(max_tokens, LONGEST_OUTPUT_TOKENS)
     matrix[:, 5] = expected_output_tokens
     matrix[:, 6] = streamed
     matrix[:, 7:] = [

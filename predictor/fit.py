@@ -1,6 +1,7 @@
-"""Two estimators the physics prior is made of: a robust fit, and shrinkage of scales.
+"""What the models are fitted by: a robust fit, shrinkage of scales, forgetting.
 
-Pure functions of arrays; :mod:`predictor.physics` decides what goes in and when.
+Pure functions of arrays; :mod:`predictor.coefficients` and :mod:`predictor.training`
+decide what goes in and when.
 """
 
 import numpy as np
@@ -11,7 +12,23 @@ from predictor.types import FloatArray
 _ROUNDS = 3
 _HUBER = 2.0  # in robust standard deviations of the log residual
 _MIN_SIGMA = 0.02
+_OLDEST_HALF_LIVES = 20.0  # a millionth: less would only cost precision
 _CORRELATED_ROWS = 4.0  # neighbouring labels share a queue: so many count as one
+
+
+def forgetting(
+    observed_s: FloatArray, *, now: float, half_life_rows: float, half_life_s: float
+) -> FloatArray:
+    """Weigh ``(m,)`` rows, oldest first, by age: by whichever clock calls them younger.
+
+    >>> times = np.array([0.0, 100.0, 200.0])
+    >>> forgetting(times, now=200.0, half_life_rows=1.0, half_life_s=200.0).round(2)
+    array([0.5 , 0.71, 1.  ])
+    """
+    age_rows = np.arange(len(observed_s) - 1, -1, -1.0) / half_life_rows
+    age = np.minimum(age_rows, np.maximum(now - observed_s, 0.0) / half_life_s)
+    weight: FloatArray = np.exp2(-np.minimum(age, _OLDEST_HALF_LIVES))
+    return weight
 
 
 def fit_nonnegative(

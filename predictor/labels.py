@@ -5,10 +5,9 @@ from typing import Final
 import numpy as np
 
 from predictor.features import COLUMN, N_FEATURES
-from predictor.physics import TARGETS, TPOT, TTFT
-from predictor.types import Observation
+from predictor.physics import BOUNDS_S, TARGETS, TPOT, TTFT
+from predictor.types import FloatArray, Observation
 
-_PLAUSIBLE_S: Final = ((1e-4, 3600.0), (1e-5, 60.0))
 _MAX_FEATURE: Final = 1e8  # tokens, requests or seconds: beyond it something is broken
 _PROMPT: Final = COLUMN["prompt_tokens"]
 _SHORT_OUTPUT_TOKENS: Final = 8.0
@@ -33,7 +32,7 @@ def usable_labels(observation: Observation) -> tuple[dict[int, float], list[str]
     for target, value in measured.items():
         if value is None:
             continue
-        lowest, highest = _PLAUSIBLE_S[target]
+        lowest, highest = BOUNDS_S[target]
         if not np.isfinite(value):
             refused.append(f"{TARGETS[target]}_not_finite")
         elif value <= 0:
@@ -56,7 +55,7 @@ def label_weight(observation: Observation) -> float:
     return 1.0 if tokens is None else max(tokens, 1) / (max(tokens, 1) + _SHORT_OUTPUT_TOKENS)
 
 
-def _usable(features: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> bool:
+def _usable(features: FloatArray) -> bool:
     if features.shape != (N_FEATURES,) or not np.isfinite(features[_PROMPT]):
         return False
     return not bool((np.abs(features) > _MAX_FEATURE).any())

@@ -19,7 +19,7 @@ from predictor.boosted import KINDS, BoostedModels
 from predictor.calibration import Calibration
 from predictor.correction import Bias, ResidualRegressor, SharedBias
 from predictor.drift import DriftCount
-from predictor.errors import InvalidSnapshot
+from predictor.errors import InvalidSnapshot, PredictionFailed
 from predictor.labels import label_weight, usable_labels
 from predictor.mixture import Mixture
 from predictor.physics import TARGETS, TPOT, TTFT, PhysicsPrediction, PhysicsPrior
@@ -119,7 +119,11 @@ class LatencyPredictor:
     def predict(
         self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
     ) -> Predictions:
-        """Predict for ``(n, n_features)`` rows, one per endpoint."""
+        """Predict for ``(n, n_features)`` rows, one per endpoint.
+
+        Raises:
+            PredictionFailed: A library underneath could not.
+        """
         physics = self._physics.predict(features, endpoints, hardware)
         rows = regimes(features)
         experts = self._experts(physics, features, endpoints, hardware, rows)
@@ -146,8 +150,8 @@ class LatencyPredictor:
     def learn(self, observation: Observation) -> None:
         """Take in one observation; its two targets may come in two calls.
 
-        Never raises on bad labels: what is not finite, not positive or absurd is counted
-        in ``report().refused`` and teaches nothing.
+        Never raises: labels that are not finite, not positive or absurd, and those that
+        no prediction can be scored by, are counted in ``report().refused`` and teach nothing.
         """
         labels, refused = usable_labels(observation)
         self._refused.update(refused)
@@ -155,7 +159,11 @@ class LatencyPredictor:
             return
         features = observation.features[None]
         regime = int(regimes(features)[0])
-        experts, stated = self._as_dispatched(observation, features)
+        try:
+            experts, stated = self._as_dispatched(observation, features)
+        except PredictionFailed:
+            self._refused["prediction_failed"] += 1
+            return
         for target, actual_s in labels.items():
             self._score(target, regime, np.log(actual_s), experts[target], stated[target])
             self._correct(target, regime, np.log(actual_s), experts[target], observation)
@@ -199,7 +207,7 @@ class LatencyPredictor:
             version: Name it is known by; its content's name by default.
 
         Raises:
-            InvalidSnapshot: Its trees cannot be read.
+            InvalidSnapshot: Its physics or its trees cannot be used.
         """
         try:
             models = BoostedModels(snapshot.physics, snapshot.trees)

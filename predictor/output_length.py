@@ -6,10 +6,10 @@ Never used to order a queue: what is predicted of one request is its population'
 import numpy as np
 
 from predictor.settings import OutputLengthSettings
-from predictor.types import FloatArray
+from predictor.types import LONGEST_OUTPUT_TOKENS, FloatArray
 
 _BUCKETS = 64
-_PER_DOUBLING = 3.2  # 64 buckets reach 2^20 tokens
+_PER_DOUBLING = 3.2  # 64 buckets reach LONGEST_OUTPUT_TOKENS
 
 
 class _Histogram:
@@ -49,7 +49,8 @@ class OutputLengths:
 
     def expected(self, key: str | None, max_tokens: int | None) -> float:
         """Give the mean output tokens expected of a request of this key."""
-        bound = float("inf") if max_tokens is None else float(max(max_tokens, 1))
+        longest = LONGEST_OUTPUT_TOKENS
+        bound = float(longest if max_tokens is None else min(max(max_tokens, 1), longest))
         settings = self._settings
         fleet = _shrunk(
             self._all, bound, min(settings.default_tokens, bound), settings.default_rows
@@ -61,14 +62,15 @@ class OutputLengths:
         """Take in one finished answer; empty ones teach nothing."""
         if output_tokens < 1:
             return
-        self._add(self._all, output_tokens)
+        tokens = min(output_tokens, LONGEST_OUTPUT_TOKENS)
+        self._add(self._all, tokens)
         if key is None:
             return
         own = self._by_key.pop(key, None) or _Histogram()
         if len(self._by_key) >= self._settings.max_keys:
             del self._by_key[next(iter(self._by_key))]
         self._by_key[key] = own
-        self._add(own, output_tokens)
+        self._add(own, tokens)
 
     def _add(self, histogram: _Histogram, tokens: int) -> None:
         bucket = min(int(np.log2(tokens) * _PER_DOUBLING), _BUCKETS - 1)

@@ -35,7 +35,9 @@ TARGETS: Final = ("ttft", "tpot")
 TTFT: Final = 0
 TPOT: Final = 1
 
-_BOUNDS_S: Final = ((1e-4, 3600.0), (1e-5, 60.0))  # what each target can plausibly be
+BOUNDS_S: Final = ((1e-4, 3600.0), (1e-5, 60.0))
+"""What each target can plausibly be: labels beyond are refused, predictions held within."""
+
 _FLOOR: Final = 0.05  # of the day-0 coefficient: a marginal cost is never free
 
 
@@ -197,7 +199,7 @@ class PhysicsPrior:
 
 
 def _log_seconds(design: FloatArray, coefficients: FloatArray, target: int) -> FloatArray:
-    lowest, highest = _BOUNDS_S[target]
+    lowest, highest = BOUNDS_S[target]
     seconds = np.einsum("nk,nk->n", design, coefficients)
     log_seconds: FloatArray = np.log(np.minimum(np.maximum(seconds, lowest), highest))
     return log_seconds

@@ -72,7 +72,7 @@ class ModelSnapshot:
         """
         try:
             envelope = msgspec.json.decode(data, type=_Envelope)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidSnapshot(str(error)) from error
         if envelope.format != FORMAT:
             raise InvalidSnapshot(f"format {envelope.format}, this code reads {FORMAT}")
@@ -81,7 +81,7 @@ class ModelSnapshot:
             raise InvalidSnapshot("checksum differs from its content")
         try:
             snapshot = msgspec.json.decode(model, type=cls)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidSnapshot(str(error)) from error
         if snapshot.schema_hash != SCHEMA_HASH:
             raise SchemaMismatch(found=snapshot.schema_hash, expected=SCHEMA_HASH)

@@ -17,6 +17,7 @@ from predictor.boosted import KINDS, BoostedModels, train_trees, tree_inputs
 from predictor.calibration import Calibration
 from predictor.errors import TrainingRefused
 from predictor.features import N_FEATURES
+from predictor.fit import forgetting
 from predictor.labels import label_weight, usable_labels
 from predictor.physics import TARGETS, TPOT, PhysicsFit, PhysicsPrior
 from predictor.settings import TrainingSettings
@@ -155,20 +156,6 @@ def train(
     return TrainedModel(snapshot=snapshot, evaluation=evaluation)
 
 
-def evaluate(
-    observations: Sequence[Observation],
-    settings: TrainingSettings | None = None,
-    parent: ModelSnapshot | None = None,
-) -> Evaluation:
-    """Train on the past and score the next block, over the newest share of the window.
-
-    The parent is scored on the same labels, where enough of them came after it was
-    trained: the others it has learned from.
-    """
-    settings = settings or TrainingSettings()
-    return _evaluate(_table(observations, settings.window_rows), settings, parent)
-
-
 def _table(observations: Sequence[Observation], window: int) -> _Table:
     kept = []
     for observation in observations[-window:]:
@@ -226,22 +213,27 @@ def _fit(table: _Table, settings: TrainingSettings) -> tuple[PhysicsFit, dict[st
 
 
 def _decay(observed_s: FloatArray, settings: TrainingSettings) -> FloatArray:
-    age_rows = np.arange(len(observed_s) - 1, -1, -1.0) / settings.ratio_half_life_rows
-    age = np.minimum(
-        age_rows, np.maximum(observed_s[-1] - observed_s, 0.0) / settings.ratio_half_life_s
+    return forgetting(
+        observed_s,
+        now=float(observed_s[-1]),
+        half_life_rows=settings.ratio_half_life_rows,
+        half_life_s=settings.ratio_half_life_s,
     )
-    weight: FloatArray = np.exp2(-np.minimum(age, 20.0))
-    return weight
 
 
 def _evaluate(
     table: _Table, settings: TrainingSettings, parent: ModelSnapshot | None
 ) -> Evaluation:
+    """Train on the past and score the next block, over the newest share of the window.
+
+    The parent is scored on the same labels, where enough of them came after it was
+    trained: the others it has learned from.
+    """
     start, comparable = _first_scored(table, settings, parent)
     edges = np.linspace(start, len(table), settings.evaluation_blocks + 1).astype(int)
     said = []
     for low, high in pairwise(edges.tolist()):
-        if low in {0, high}:
+        if low == high:
             continue
         models = BoostedModels(*_fit(table.part(0, low), settings))
         said.append(_predictions(models, table.part(low, high)))

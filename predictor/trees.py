@@ -12,6 +12,7 @@ import lightgbm
 import numpy as np
 from lightgbm import basic
 
+from predictor.errors import PredictionFailed
 from predictor.types import FloatArray
 
 _FLOAT64, _ROW_MAJOR, _VALUE, _ALL_TREES = 1, 1, 0, -1  # constants of LightGBM's c_api.h
@@ -42,10 +43,17 @@ class Trees:
             raise ValueError(str(error)) from error
         if self._booster.num_feature() != n_inputs:
             raise ValueError(f"made for {self._booster.num_feature()} inputs, not {n_inputs}")
+        if self._booster.num_model_per_iteration() != 1:  # it would write past the output
+            raise ValueError("gives more than one output")
         self._n_inputs = n_inputs
 
     def predict(self, inputs: FloatArray) -> FloatArray:
-        """Give ``(n,)`` from contiguous ``(n, n_inputs)``; NaN is LightGBM's own missing."""
+        """Give ``(n,)`` from contiguous ``(n, n_inputs)``; NaN is LightGBM's own missing.
+
+        Raises:
+            ValueError: The inputs have another shape or layout.
+            PredictionFailed: LightGBM says so.
+        """
         if inputs.shape[1] != self._n_inputs or not inputs.flags.c_contiguous:
             raise ValueError(f"inputs of shape {inputs.shape}")
         out = np.empty(len(inputs))
@@ -65,5 +73,5 @@ class Trees:
             ctypes.c_void_p(out.ctypes.data),
         )
         if failed or written.value != len(out):
-            raise ValueError("LightGBM could not predict")
+            raise PredictionFailed("LightGBM could not predict")
         return out

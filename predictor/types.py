@@ -18,6 +18,9 @@ FloatArray = NDArray[np.float64]
 BLOCK_BYTES: Final = 256
 """Prompt bytes per prefix block: 64 tokens of text, or 64 token ids of 4 bytes."""
 
+LONGEST_OUTPUT_TOKENS: Final = 1 << 20
+"""Longer bounds and answers count as this: no context is longer, and senders write 2^31."""
+
 Layer = Literal["cold", "prior", "mixture"]
 """What the served numbers rest on: nothing yet, the physics prior, or all experts."""
 
@@ -139,7 +142,7 @@ class EndpointLoad:
         queued_requests: Of these, without a first token yet.
         queued_prefill_tokens: Uncached prompt tokens of the queued ones.
         decoding_requests: In flight with a first token.
-        context_tokens: Prompt plus output tokens the decoding ones are known to hold.
+        context_tokens: Prompt plus half the expected output tokens of the decoding ones.
         oldest_queued_s: Seconds the oldest queued one has been there, 0 when none is.
         prefill_tokens_per_s: Decayed rate of uncached prompt tokens sent there.
         recent_ttft_s: Decayed mean of TTFT observed there, ``None`` before the first.
@@ -270,7 +273,7 @@ class Decision:
         terms: The named parts the deciding cost is the sum of, each ``(n,)``, in the
             policy's own unit: seconds for predicted latency.
         chosen: Index of the endpoint dispatched to.
-        order: Indices of all candidates, best first: the alternatives of a retry.
+        order: Indices of all candidates, best first.
         policy: Name of the policy that decided.
         reason: Why it was this policy and this path, from a small closed set.
         shadow_chosen: Index another policy would have picked, when one runs in shadow.
@@ -308,7 +311,7 @@ class RequestRecord:
         request: As it came in.
         fleet: Base model whose fleet served it, ``None`` when none did.
         decision: The last decision, ``None`` if it was shed before one.
-        endpoint: The endpoint that served it; differs from the decision's after a retry.
+        endpoint: Where it was when it ended, ``None`` if it was at none.
         attempts: Dispatches made.
         measurement: How it ended.
         finished_s: When.
@@ -341,11 +344,18 @@ class Predictor(Protocol):
     def predict(
         self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
     ) -> Predictions:
-        """Predict for ``(n, n_features)`` rows, one per endpoint."""
+        """Predict for ``(n, n_features)`` rows, one per endpoint.
+
+        Raises:
+            PredictorError: It cannot; the caller falls back to a heuristic.
+        """
         ...
 
     def learn(self, observation: Observation) -> None:
-        """Take in one observation; its two targets may come in two calls."""
+        """Take in one observation; its two targets may come in two calls.
+
+        Never raises, whatever was measured: it is called while a request is served.
+        """
         ...
 
     def probability(self, predictions: Predictions, objective: Objective) -> FloatArray:

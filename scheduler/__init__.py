@@ -9,7 +9,7 @@ from scheduler.errors import (
     UnknownRequest,
     UnknownTier,
 )
-from scheduler.fleet import Fleet, FleetFactory, Fleets, TokenRatio, policies_of
+from scheduler.fleet import Fleet, FleetFactory, TokenRatio, policies_of
 from scheduler.policies import POLICIES, Policy, build_policy
 from scheduler.scheduler import Scheduler
 from scheduler.settings import FleetSettings, PolicySettings, SchedulerSettings, TierSettings
@@ -22,7 +22,6 @@ __all__ = [
     "Fleet",
     "FleetFactory",
     "FleetSettings",
-    "Fleets",
     "Mode",
     "ModelNotFound",
     "Policy",

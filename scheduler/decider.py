@@ -70,7 +70,8 @@ class Decider:
     """Decide for one request at a time; hold no request state.
 
     Attributes:
-        mode: Whether predictions decide, run in shadow, or are switched off.
+        mode: Whether predictions decide, run in shadow, or are overruled; they are made
+            and recorded in every mode.
     """
 
     def __init__(
@@ -88,9 +89,10 @@ class Decider:
         self.mode: Mode = settings.mode
 
     def configure(self, settings: SchedulerSettings) -> None:
-        """Take other settings, the mode among them, into force."""
+        """Take other settings into force; a mode set at run time stays unless theirs changed."""
+        if settings.mode != self._settings.mode:
+            self.mode = settings.mode
         self._settings = settings
-        self.mode = settings.mode
 
     def tier(self, request: RequestFeatures) -> TierSettings:
         """Find the request's tier.
@@ -108,6 +110,7 @@ class Decider:
         self,
         fleet: Fleet,
         request: RequestFeatures,
+        tier: TierSettings,
         states: tuple[EndpointState, ...],
         now: float,
     ) -> Decision | Infeasible:
@@ -118,7 +121,6 @@ class Decider:
         costs = total(terms)
         order = self._order(candidates, costs, near_ties=isinstance(policy, PredictedLatency))
         if reason == "predicted":
-            tier = self.tier(request)
             objective = _objective_left(request, tier, now)
             if objective and candidates.predictions is not None:
                 likely = fleet.predictor.probability(candidates.predictions, objective)

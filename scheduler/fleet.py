@@ -3,7 +3,7 @@
 Constructed by ``foretoken.build``; owned by the scheduler.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +14,9 @@ from scheduler.settings import FleetSettings, SchedulerSettings
 
 # Bytes per token of English text under common BPE vocabularies; corrected by traffic.
 DEFAULT_BYTES_PER_TOKEN: Final = 4.0
-# Older prompts count half after this many tokens: vocabulary is constant, topics drift.
+# More tokens than bytes, beyond what a chat template may add, is not a count.
+TEMPLATE_TOKENS: Final = 4096
+# Older prompts count a third (1/e) after this many tokens: vocabulary is constant, topics drift.
 MEMORY_TOKENS: Final = 200_000.0
 
 
@@ -44,7 +46,7 @@ class TokenRatio:
 
     def learn(self, *, prompt_bytes: int, prompt_tokens: int) -> None:
         """Take in one prompt whose exact length became known."""
-        if prompt_bytes <= 0 or prompt_tokens <= 0:
+        if not 0 < prompt_tokens <= prompt_bytes + TEMPLATE_TOKENS or prompt_bytes <= 0:
             return
         keep = MEMORY_TOKENS / (MEMORY_TOKENS + prompt_tokens)
         self._tokens = self._tokens * keep + prompt_tokens
@@ -93,4 +95,3 @@ def policies_of(settings: SchedulerSettings, model: str) -> tuple[Policy, Policy
 
 
 FleetFactory = Callable[[str], Fleet]
-Fleets = Mapping[str, Fleet]

@@ -14,8 +14,8 @@ import numpy as np
 
 from predictor.types import FloatArray
 
-# Weight of one report in the learned effectiveness, and how many reports the
-# starting belief of 1 ("what was sent is cached") counts for.
+# Weight of one report in the learned effectiveness, which starts at 1 ("what was sent
+# is cached"): twenty reports make most of it.
 REPORT_WEIGHT: Final = 0.05
 # A match shorter than this says nothing about effectiveness: block rounding decides.
 LEAST_MATCH_TOKENS: Final = 64
@@ -27,6 +27,9 @@ class PrefixIndex:
     A chain hash covers everything before it, so a block counts only as the
     continuation of a match: the walk stops where no endpoint is left.
 
+    Attributes:
+        default_capacity_blocks: Bound of an endpoint that has not told its capacity.
+
     >>> index = PrefixIndex(default_capacity_blocks=4)
     >>> index.insert("a:1", (1, 2, 3))
     >>> index.insert("b:1", (1,))
@@ -35,7 +38,7 @@ class PrefixIndex:
     """
 
     def __init__(self, *, default_capacity_blocks: int) -> None:
-        self._default_capacity = default_capacity_blocks
+        self.default_capacity_blocks = default_capacity_blocks
         self._holders: dict[int, set[str]] = {}
         self._blocks: dict[str, OrderedDict[int, None]] = {}
         self._capacity: dict[str, int] = {}
@@ -55,7 +58,7 @@ class PrefixIndex:
             else:
                 held[block] = None
                 self._holders.setdefault(block, set()).add(endpoint)
-        capacity = self._capacity.get(endpoint, self._default_capacity)
+        capacity = self._capacity.get(endpoint, self.default_capacity_blocks)
         while len(held) > capacity:
             block, _ = held.popitem(last=False)
             self._release(block, endpoint)
@@ -96,6 +99,7 @@ class PrefixIndex:
         for block in self._blocks.pop(endpoint, ()):
             self._release(block, endpoint)
         self._effectiveness.pop(endpoint, None)
+        self._capacity.pop(endpoint, None)
 
     def _release(self, block: int, endpoint: str) -> None:
         holders = self._holders[block]

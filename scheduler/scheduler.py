@@ -8,7 +8,7 @@ booked on the chosen endpoint before ``route`` returns.
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from predictor.features import COLUMN
 from predictor.types import (
@@ -17,7 +17,6 @@ from predictor.types import (
     EndpointLoad,
     EndpointState,
     Measurement,
-    Observation,
     RequestFeatures,
     RequestRecord,
 )
@@ -25,28 +24,15 @@ from scheduler.accounting import InflightAccounting
 from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait
 from scheduler.decider import Decider, Infeasible, Mode
 from scheduler.errors import DuplicateRequest, ModelNotFound, UnknownRequest
-from scheduler.fleet import Fleet, FleetFactory, Fleets, policies_of
-from scheduler.learning import Timing, learn_finished, observation
+from scheduler.fleet import Fleet, FleetFactory, policies_of
+from scheduler.learning import learn_finished
+from scheduler.live import SHED, LiveRequest, record_unplaced
 from scheduler.prefix_index import PrefixIndex
 from scheduler.settings import SchedulerSettings
 from scheduler.suspects import Suspects
 from scheduler.waiting import Waiting, WaitingQueue
 
 NO_ENDPOINT_RETRY_S = 1.0
-
-
-@dataclass(slots=True, kw_only=True)
-class _Live:
-    """Hold one request between ``route`` and its end."""
-
-    request: RequestFeatures
-    fleet: Fleet
-    decision: Decision | None = None
-    endpoint: str | None = None  # where it is booked; None while it waits
-    attempts: int = 0
-    dispatched_s: float | None = None
-    first_token_s: float | None = None
-    tried: set[str] = field(default_factory=set)
 
 
 class Scheduler:
@@ -72,14 +58,14 @@ class Scheduler:
         self._states: dict[str, EndpointState] = {}
         self._fleet_of: dict[str, str] = {}
         self._fleets: dict[str, Fleet] = {}
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, LiveRequest] = {}
         self._queue = WaitingQueue()
 
     # What can be asked
 
     @property
     def mode(self) -> Mode:
-        """Tell whether predictions decide, run in shadow, or are switched off."""
+        """Tell whether predictions decide, run in shadow, or are overruled."""
         return self._decider.mode
 
     @mode.setter
@@ -92,7 +78,7 @@ class Scheduler:
         return self._states
 
     @property
-    def fleets(self) -> Fleets:
+    def fleets(self) -> Mapping[str, Fleet]:
         """Give every fleet by its base model."""
         return self._fleets
 
@@ -124,13 +110,12 @@ class Scheduler:
             ModelNotFound: No fleet serves its model.
             UnknownTier: It names a tier that is not configured.
         """
-        self._decider.tier(request)
+        tier = self._decider.tier(request)
         fleet = self._fleet(request)
         if fleet is None:
             return None
-        live = _Live(request=request, fleet=fleet)
-        states = self._eligible(live, now)
-        decision = self._decider.decide(fleet, request, states, now) if states else None
+        states = self._eligible(LiveRequest(request=request, tier=tier, fleet=fleet), now)
+        decision = self._decider.decide(fleet, request, tier, states, now) if states else None
         return None if isinstance(decision, Infeasible) else decision
 
     # What happens
@@ -139,7 +124,8 @@ class Scheduler:
         """Take other settings into force, from the next request on."""
         self._settings = settings
         self._decider.configure(settings)
-        self._suspects = Suspects(backoff_s=settings.failure_backoff_s)
+        self._suspects.backoff_s = settings.failure_backoff_s
+        self._index.default_capacity_blocks = settings.prefix_blocks
         for fleet in self._fleets.values():
             fleet.policy, fleet.fallback = policies_of(settings, fleet.model)
 
@@ -164,13 +150,21 @@ class Scheduler:
         """
         if request.request_id in self._live:
             raise DuplicateRequest(request.request_id)
-        self._decider.tier(request)
+        tier = self._decider.tier(request)
         fleet = self._fleet(request)
         if fleet is None:
-            return _shed_unplaced(request, now)
-        live = _Live(request=request, fleet=fleet)
+            # An endpoint that is not up yet may serve it.
+            return _refusal(record_unplaced(request, now), "no_endpoint", NO_ENDPOINT_RETRY_S)
+        live = LiveRequest(request=request, tier=tier, fleet=fleet)
         self._live[request.request_id] = live
-        return self._place(live, now)
+        placed = False
+        try:
+            action = self._place(live, now)
+            placed = True
+        finally:
+            if not placed:  # whatever went wrong, the id is free again
+                self._live.pop(request.request_id, None)
+        return action
 
     def reroute(self, request_id: str, now: float) -> Action:
         """Place a request again whose dispatch failed before the first byte.
@@ -182,7 +176,8 @@ class Scheduler:
         """
         live = self._get(request_id)
         if live.endpoint is not None:
-            self._suspects.failed(live.endpoint, now)
+            if live.endpoint in self._states:
+                self._suspects.failed(live.endpoint, now)
             live.tried.add(live.endpoint)
             self._release(live, tpot_s=None)
         if live.attempts >= self._settings.max_attempts:
@@ -202,9 +197,8 @@ class Scheduler:
         ttft_s = now - live.dispatched_s
         self._accounting.first_token(request_id, live.endpoint, ttft_s=ttft_s)
         self._suspects.succeeded(live.endpoint)
-        if live.decision is not None:
-            hardware = self._hardware(live.endpoint)
-            seen = observation(live.fleet.model, live.decision, hardware, now)
+        seen = live.observation(now)
+        if seen is not None:
             live.fleet.predictor.learn(replace(seen, upstream_ttft_s=ttft_s))
 
     def finished(self, request_id: str, measurement: Measurement, now: float) -> RequestRecord:
@@ -216,14 +210,13 @@ class Scheduler:
         live = self._get(request_id)
         if request_id in self._queue:
             self._queue.remove(request_id)
-        record = self._record(live, measurement, now)
+        record = live.record(measurement, now)
+        del self._live[request_id]
         if live.endpoint is not None:
-            if measurement.outcome in {"completed", "client_error"}:
-                self._suspects.succeeded(live.endpoint)
+            self._judge(live.endpoint, measurement, now)
             self._release(live, tpot_s=record.tpot_s)
             if measurement.outcome == "completed":
                 self._learn(live.fleet, record)
-        del self._live[request_id]
         return record
 
     def tick(self, now: float) -> list[Dispatch | Shed]:
@@ -270,40 +263,64 @@ class Scheduler:
             return None
         raise ModelNotFound(request.model, self.models())
 
-    def _place(self, live: _Live, now: float) -> Action:
+    def _place(self, live: LiveRequest, now: float) -> Action:
         states = self._eligible(live, now)
         if states:
             return self._choose(live, states, now)
+        if not self._serving(live):
+            return self._shed(live, "no_endpoint", now, NO_ENDPOINT_RETRY_S)
         if len(self._queue) >= self._settings.max_waiting_requests:
             return self._shed(live, "queue_full", now, NO_ENDPOINT_RETRY_S)
         deadline_s = now + self._settings.max_wait_s
-        priority = live.request.priority + self._decider.tier(live.request).priority
+        priority = live.request.priority + live.tier.priority
         self._queue.add(Waiting(request=live.request, deadline_s=deadline_s), priority=priority)
         live.tried.clear()  # by the time it can go, a failed endpoint may be back
         return Wait(request_id=live.request.request_id, deadline_s=deadline_s)
 
-    def _eligible(self, live: _Live, now: float) -> tuple[EndpointState, ...]:
+    def _serving(self, live: LiveRequest) -> list[EndpointState]:
+        """List the endpoints that serve the request's model, whatever their state."""
         model, allowed = live.fleet.model, live.request.allowed_endpoints
-        return tuple(
+        return [
             state
             for name, state in self._states.items()
-            if state.model == model
-            and state.up
+            if state.model == model and (allowed is None or name in allowed)
+        ]
+
+    def _eligible(self, live: LiveRequest, now: float) -> tuple[EndpointState, ...]:
+        """List where the request may go; doubtful endpoints only where no other is left."""
+        usable = [
+            state
+            for state in self._serving(live)
+            if state.up
             and not state.draining
-            and name not in live.tried
-            and (allowed is None or name in allowed)
-            and not self._suspects.is_suspect(name, now)
-        )
+            and state.endpoint not in live.tried
+            and not self._suspects.is_unreachable(state.endpoint, now)
+        ]
+        sound = [state for state in usable if not self._is_doubtful(state, now)]
+        return tuple(sound or usable)
+
+    def _is_doubtful(self, state: EndpointState, now: float) -> bool:
+        stale = state.scraped_s is not None and now - state.scraped_s > self._settings.stale_after_s
+        return stale or self._suspects.is_suspect(state.endpoint, now)
+
+    def _judge(self, endpoint: str, measurement: Measurement, now: float) -> None:
+        """Trust an endpoint more or less for how a request ended there."""
+        status = measurement.status
+        if status is not None and (status >= 500 or status == 429):
+            self._suspects.erred(endpoint, now)
+        elif measurement.outcome in {"completed", "client_error"}:
+            self._suspects.succeeded(endpoint)
 
     def _choose(
-        self, live: _Live, states: tuple[EndpointState, ...], now: float
+        self, live: LiveRequest, states: tuple[EndpointState, ...], now: float
     ) -> Dispatch | Shed:
         request = live.request
-        decision = self._decider.decide(live.fleet, request, states, now)
+        decision = self._decider.decide(live.fleet, request, live.tier, states, now)
         if isinstance(decision, Infeasible):
             return self._shed(live, "objective_infeasible", now, decision.retry_after_s)
         state = states[decision.chosen]
         live.decision, live.endpoint, live.dispatched_s = decision, state.endpoint, now
+        live.hardware = state.hardware
         live.attempts += 1
         row = decision.features[decision.chosen]
         self._accounting.book(
@@ -324,86 +341,37 @@ class Scheduler:
             attempt=live.attempts,
         )
 
-    def _release(self, live: _Live, *, tpot_s: float | None) -> None:
+    def _release(self, live: LiveRequest, *, tpot_s: float | None) -> None:
         if live.endpoint is not None:
             self._accounting.release(live.request.request_id, live.endpoint, tpot_s=tpot_s)
+            if live.endpoint not in self._states:
+                self._accounting.forget(live.endpoint)  # it left while this was in flight
             live.endpoint, live.first_token_s = None, None
 
     def _shed(
-        self, live: _Live, reason: ShedReason, now: float, retry_after_s: float | None
+        self, live: LiveRequest, reason: ShedReason, now: float, retry_after_s: float
     ) -> Shed:
         del self._live[live.request.request_id]
-        record = self._record(live, Measurement(outcome="shed"), now)
-        return Shed(
-            request_id=live.request.request_id,
-            record=record,
-            reason=reason,
-            retry_after_s=retry_after_s,
-        )
-
-    def _record(self, live: _Live, measurement: Measurement, now: float) -> RequestRecord:
-        request, sent, first = live.request, live.dispatched_s, live.first_token_s
-        timing = Timing.of(measurement, sent=sent, first=first, ended=now)
-        seen: Observation | None = None
-        if live.decision is not None and measurement.outcome == "completed":
-            seen = observation(
-                live.fleet.model, live.decision, self._hardware(live.decision.endpoint), now
-            )
-            seen = replace(
-                seen,
-                upstream_ttft_s=timing.upstream_ttft_s,
-                tpot_s=timing.tpot_s,
-                output_tokens=measurement.output_tokens,
-            )
-        return RequestRecord(
-            request=request,
-            fleet=live.fleet.model,
-            decision=live.decision,
-            endpoint=live.endpoint,
-            attempts=live.attempts,
-            measurement=measurement,
-            finished_s=now,
-            dispatched_s=sent,
-            ttft_s=None if first is None else first - request.arrived_s,
-            upstream_ttft_s=timing.upstream_ttft_s,
-            tpot_s=timing.tpot_s,
-            e2e_s=now - request.arrived_s,
-            observation=seen,
-        )
+        return _refusal(live.record(SHED, now), reason, retry_after_s)
 
     def _learn(self, fleet: Fleet, record: RequestRecord) -> None:
         learn_finished(fleet, record)
         decision, cached = record.decision, record.measurement.cached_tokens
-        if decision is not None and cached is not None:
+        if decision is not None and cached is not None and decision.endpoint in self._states:
             matched = float(decision.matched_tokens[decision.chosen])
             self._index.report(decision.endpoint, matched_tokens=matched, cached_tokens=cached)
 
-    def _hardware(self, endpoint: str) -> str | None:
-        state = self._states.get(endpoint)
-        return None if state is None else state.hardware
-
-    def _get(self, request_id: str) -> _Live:
+    def _get(self, request_id: str) -> LiveRequest:
         live = self._live.get(request_id)
         if live is None:
             raise UnknownRequest(request_id)
         return live
 
 
-def _shed_unplaced(request: RequestFeatures, now: float) -> Shed:
-    """Refuse a request whose model an endpoint that is not up yet may serve."""
-    record = RequestRecord(
-        request=request,
-        fleet=None,
-        decision=None,
-        endpoint=None,
-        attempts=0,
-        measurement=Measurement(outcome="shed"),
-        finished_s=now,
-        e2e_s=now - request.arrived_s,
-    )
+def _refusal(record: RequestRecord, reason: ShedReason, retry_after_s: float) -> Shed:
     return Shed(
-        request_id=request.request_id,
+        request_id=record.request.request_id,
         record=record,
-        reason="no_endpoint",
-        retry_after_s=NO_ENDPOINT_RETRY_S,
+        reason=reason,
+        retry_after_s=retry_after_s,
     )

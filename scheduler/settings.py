@@ -113,6 +113,9 @@ class SchedulerSettings(_Section):
     # A failed endpoint is left alone this long, doubled per further failure up to 16x,
     # unless a health check finds it up again.
     failure_backoff_s: float = Field(default=0.5, gt=0, le=60)
+    # An endpoint whose last scrape is older than this may hang: it is left alone while
+    # there is another. Ten scrapes at the default interval.
+    stale_after_s: float = Field(default=2.0, gt=0, le=3600)
     # Prefix blocks remembered per endpoint where it does not tell its KV capacity
     # (llm-d's default: 31,250).
     prefix_blocks: int = Field(default=31_250, ge=16, le=10_000_000)

@@ -1,7 +1,9 @@
 """Leave endpoints alone that failed just now, until they are seen up or time is up.
 
-Fed by failed dispatches (passive) and scrapes (active). Client errors never count.
-Called by the scheduler only.
+Fed by failed dispatches and error answers (passive) and scrapes (active). An endpoint
+that answers requests with errors looks idle and healthy, and would draw all traffic:
+its scrapes prove nothing, only time or a served request does. Client errors never
+count. Called by the scheduler only.
 """
 
 from dataclasses import dataclass
@@ -14,12 +16,16 @@ MOST_DOUBLINGS: Final = 4
 @dataclass(slots=True, kw_only=True)
 class _Suspicion:
     failures: int = 0
+    answered: bool = False
     failed_s: float = 0.0
     until_s: float = 0.0
 
 
 class Suspects:
     """Hold which endpoints are under suspicion.
+
+    Attributes:
+        backoff_s: How long after a first failure.
 
     >>> suspects = Suspects(backoff_s=0.5)
     >>> suspects.failed("a:1", now=10.0)
@@ -28,21 +34,31 @@ class Suspects:
     """
 
     def __init__(self, *, backoff_s: float) -> None:
-        self._backoff_s = backoff_s
+        self.backoff_s = backoff_s
         self._suspicions: dict[str, _Suspicion] = {}
 
     def failed(self, endpoint: str, now: float) -> None:
         """Note a dispatch that failed before its first byte."""
+        self._suspect(endpoint, now).answered = False
+
+    def erred(self, endpoint: str, now: float) -> None:
+        """Note a request that the endpoint answered with an error of its own."""
+        self._suspect(endpoint, now).answered = True
+
+    def _suspect(self, endpoint: str, now: float) -> _Suspicion:
         suspicion = self._suspicions.setdefault(endpoint, _Suspicion())
         suspicion.failures += 1
         suspicion.failed_s = now
         doublings = min(suspicion.failures - 1, MOST_DOUBLINGS)
-        suspicion.until_s = now + self._backoff_s * 2**doublings
+        suspicion.until_s = now + self.backoff_s * 2**doublings
+        return suspicion
 
     def seen_up(self, endpoint: str, seen_s: float) -> None:
         """Note a successful scrape; one from after the failure ends the wait."""
         suspicion = self._suspicions.get(endpoint)
-        if suspicion is not None and seen_s > suspicion.failed_s:
+        if suspicion is None or suspicion.answered:
+            return
+        if seen_s > suspicion.failed_s:
             suspicion.until_s = min(suspicion.until_s, seen_s)
 
     def succeeded(self, endpoint: str) -> None:
@@ -57,3 +73,8 @@ class Suspects:
         """Tell whether the endpoint is to be left alone."""
         suspicion = self._suspicions.get(endpoint)
         return suspicion is not None and now < suspicion.until_s
+
+    def is_unreachable(self, endpoint: str, now: float) -> bool:
+        """Tell whether it is suspect because dispatches to it failed: not even a last resort."""
+        suspicion = self._suspicions.get(endpoint)
+        return suspicion is not None and not suspicion.answered and now < suspicion.until_s

@@ -3,7 +3,6 @@
 Ordered by priority, then by arrival. Called by the scheduler only.
 """
 
-import heapq
 from dataclasses import dataclass
 
 from predictor.types import RequestFeatures
@@ -34,9 +33,7 @@ class WaitingQueue:
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, str]] = []
-        self._waiting: dict[str, Waiting] = {}
-        self._added = 0
+        self._waiting: dict[str, tuple[int, Waiting]] = {}  # by id, in order of arrival
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -46,18 +43,13 @@ class WaitingQueue:
 
     def add(self, waiting: Waiting, *, priority: int) -> None:
         """Put a request at the end of its priority band."""
-        self._added += 1
-        request_id = waiting.request.request_id
-        self._waiting[request_id] = waiting
-        heapq.heappush(self._heap, (-priority, self._added, request_id))
+        self._waiting[waiting.request.request_id] = priority, waiting
 
-    def remove(self, request_id: str) -> Waiting:
+    def remove(self, request_id: str) -> None:
         """Take a request out, wherever it stands."""
-        waiting = self._waiting.pop(request_id)
-        self._heap = [entry for entry in self._heap if entry[2] in self._waiting]
-        heapq.heapify(self._heap)
-        return waiting
+        del self._waiting[request_id]
 
     def ordered(self) -> list[Waiting]:
         """List all that wait, next one first."""
-        return [self._waiting[request_id] for _, _, request_id in sorted(self._heap)]
+        stable = sorted(self._waiting.values(), key=lambda entry: -entry[0])
+        return [waiting for _, waiting in stable]

@@ -160,10 +160,6 @@ class Engine:
             heapify(self._waiting)
         return True
 
-    def flush_prefix_cache(self) -> None:
-        """Forget the known blocks that no request holds."""
-        self._cache.flush()
-
     def wake_s(self) -> float | None:
         """Tell when the next submitted request can be scheduled, ``None`` without one."""
         return self._ready_s(self._arriving[0]) if self._arriving else None

@@ -118,10 +118,3 @@ class KvCache:
                 self._released[block] = None
         holding.known = []
         holding.private = 0
-
-    def flush(self) -> None:
-        """Forget every known block that nobody holds."""
-        for block in self._released:
-            del self._pins[block]
-        self._empty += len(self._released)
-        self._released.clear()

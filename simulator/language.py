@@ -39,13 +39,15 @@ class Language:
     def passage(self, start: int, tokens: int) -> str:
         """Give ``tokens`` tokens of text; the same start always gives the same text.
 
+        Fewer than none are none.
+
         >>> language = Language()
         >>> text = language.passage(7, 500)
         >>> len(text), text.startswith(language.passage(7, 20))
         (2000, True)
         """
         first = start % CORPUS_TOKENS
-        repeats, last = divmod(first + tokens, CORPUS_TOKENS)
+        repeats, last = divmod(first + max(tokens, 0), CORPUS_TOKENS)
         if not repeats:
             return self._text[first * TOKEN_BYTES : last * TOKEN_BYTES]
         whole = self._text * (repeats - 1)

@@ -68,3 +68,12 @@ class Running:
             if answer.status_code == 200 and all(text in answer.text for text in contains):
                 return answer
         raise AssertionError(f"{name}: {url} never said {contains}:\n{self.log(name)[-3000:]}")
+
+    def until_logged(self, name: str, text: str) -> None:
+        """Look at a log again and again until it contains a text."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline_s:
+            if text in self.log(name):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"{name} never logged {text}:\n{self.log(name)[-3000:]}")

@@ -136,17 +136,22 @@ def test_modes_and_reload_change_a_running_service(service: Service) -> None:
         answer = httpx.post(f"{service.url}/v1/chat/completions", json=ASK)
         return answer.headers["x-foretoken-reason"]
 
-    httpx.put(f"{service.url}/foretoken/mode", json={"mode": "heuristic"}).raise_for_status()
+    def switch(mode: str) -> None:
+        httpx.put(f"{service.url}/foretoken/mode", json={"mode": mode}).raise_for_status()
+
+    switch("heuristic")
     killed = reason()
     text = service.config.read_text()
     service.config.write_text(text + '[scheduler.policy]\nkind = "round_robin"\n')
-    service.running.until("foretoken", f"{service.url}/foretoken/mode", '"predicted"')
+    service.running.until_logged("foretoken", "configuration_reloaded")
+    still_killed = reason()
+    switch("predicted")
     reloaded = reason()
     service.config.write_text(text.replace("[proxy]\nport", "seed = 1\n[proxy]\nport"))
     refused = httpx.post(f"{service.url}/foretoken/reload")
 
-    assert (killed, reloaded) == ("kill_switch", "policy")
-    assert refused.status_code in {400, 409}
+    assert (killed, still_killed, reloaded) == ("kill_switch", "kill_switch", "policy")
+    assert refused.status_code == 400
     assert "needs a restart: seed" in refused.json()["error"]["message"]
     assert reason() == "policy"
 

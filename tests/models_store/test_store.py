@@ -233,6 +233,26 @@ def test_half_written_version_is_invisible_and_pruned(store: ModelsStore) -> Non
     assert not leftover.exists()
 
 
+def test_half_written_pointer_is_pruned(store: ModelsStore) -> None:
+    version = publish(store)
+    leftover = version_folder(store, version).parents[1] / ".latest.1234.tmp"
+    leftover.write_text("half")
+
+    store.prune(FLEET, keep=1)
+
+    assert not leftover.exists()
+    assert store.latest(FLEET) == version
+
+
+def test_a_fleet_that_does_not_exist_is_not_made_by_asking(store: ModelsStore) -> None:
+    with pytest.raises(NothingToRollBack):
+        store.rollback("typo")
+    pruned = store.prune("typo", keep=1)
+
+    assert pruned == []
+    assert store.fleets() == []
+
+
 def test_broken_pointer_is_named_and_repaired_by_promotion(store: ModelsStore) -> None:
     version = publish(store)
     pointer = next(store._root.glob("*/latest"))

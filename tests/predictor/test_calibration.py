@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictor.calibration import Calibration
+from predictor.calibration import Calibration, _Residuals
 from predictor.drift import DriftCount
 from predictor.settings import CalibrationSettings
 
@@ -46,6 +46,14 @@ def test_a_regime_without_labels_borrows_from_the_others() -> None:
         calibration.learn(0, (step % 10) / 100)
 
     assert calibration.offsets(np.array([2]))[0] < 0.2
+
+
+def test_the_quantile_is_the_conformal_order_statistic() -> None:
+    residuals = _Residuals(100)
+    for value in range(1, 20):
+        residuals.append(float(value))
+
+    assert [residuals.quantile(level) for level in (0.9, 0.85, 0.97, 1.0)] == [18, 17, 19, 19]
 
 
 def test_the_offset_is_capped() -> None:

@@ -4,14 +4,25 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from predictor import EXPERTS, InvalidSnapshot, LatencyPredictor, ModelSnapshot, train
+from predictor import (
+    EXPERTS,
+    InvalidSnapshot,
+    LatencyPredictor,
+    ModelSnapshot,
+    PredictionFailed,
+    train,
+)
+from predictor.coefficients import EndpointFit, TargetFit
 from predictor.features import COLUMN, N_FEATURES
 from predictor.physics import PhysicsFit
 from predictor.types import FloatArray, Objective, Observation, Predictions
 from tests.predictor.fleet import SMALL, fleet_observations
 
 BOTH = ("fast:1", "slow:1")
+FEATURE = st.floats(-1e9, 1e9) | st.sampled_from([float("nan"), float("inf")])
 
 
 def predict_both(predictor: LatencyPredictor, row: FloatArray) -> Predictions:
@@ -183,6 +194,67 @@ def test_a_refused_snapshot_changes_nothing() -> None:
 
     assert predictor.report().version is None
     np.testing.assert_array_equal(before, predict_both(predictor, row).ttft_s)
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        TargetFit(factor=(1.0, 2.0)),
+        TargetFit(endpoints={"a:1": EndpointFit(hardware=None, log_scale=0.0, own=(1.0,))}),
+    ],
+)
+def test_a_snapshot_of_other_physics_terms_is_refused(fit: TargetFit) -> None:
+    predictor = LatencyPredictor()
+
+    with pytest.raises(InvalidSnapshot, match="terms"):
+        predictor.swap(ModelSnapshot(physics=PhysicsFit(ttft=fit), trees={}))
+
+    assert predictor.report().version is None
+
+
+def test_a_label_that_no_prediction_can_be_made_for_is_counted_and_not_raised() -> None:
+    class Speechless(LatencyPredictor):
+        def predict(self, *_: object) -> Predictions:
+            raise PredictionFailed("on purpose")
+
+    predictor = Speechless()
+
+    predictor.learn(fleet_observations(1)[0])
+
+    assert predictor.report().refused == {"prediction_failed": 1}
+    assert predictor.report().observations == {"ttft": 0, "tpot": 0}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(FEATURE, min_size=N_FEATURES, max_size=N_FEATURES),
+            st.none() | st.floats(1e-5, 1e4),
+            st.none() | st.floats(1e-6, 100),
+            st.none() | st.integers(0, 1 << 53),
+        ),
+        max_size=20,
+    )
+)
+@settings(max_examples=30)
+def test_whatever_is_measured_learning_never_raises_and_predictions_stay_finite(
+    rows: list[tuple[list[float], float | None, float | None, int | None]],
+) -> None:
+    predictor = LatencyPredictor()
+
+    for features, ttft_s, tpot_s, tokens in rows:
+        observation = dataclasses.replace(
+            fleet_observations(1)[0],
+            features=np.array(features),
+            upstream_ttft_s=ttft_s,
+            tpot_s=tpot_s,
+            output_tokens=tokens,
+        )
+        predictor.learn(served(predictor, observation))
+
+        said = predict_both(predictor, observation.features)
+        for seconds in (said.ttft_s, said.ttft_p90_s, said.tpot_s, said.tpot_p90_s):
+            assert np.isfinite(seconds).all()
 
 
 @pytest.mark.parametrize(

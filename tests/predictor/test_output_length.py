@@ -56,6 +56,20 @@ def test_the_tenant_longest_silent_is_forgotten() -> None:
     assert lengths.expected("a", None) < lengths.expected(None, None)
 
 
+def test_one_absurd_length_does_not_ruin_what_is_expected() -> None:
+    lengths = OutputLengths()
+    for _ in range(500):
+        lengths.learn(None, 100)
+
+    lengths.learn(None, 1 << 53)
+
+    assert lengths.expected(None, None) < 5000
+
+
+def test_any_bound_a_client_may_write_is_taken() -> None:
+    assert OutputLengths().expected(None, 10**400) == OutputLengths().expected(None, None)
+
+
 @given(st.lists(st.integers(-5, 2_000_000)), st.none() | st.integers(-3, 10_000_000))
 def test_what_is_expected_is_positive_and_within_the_bound(
     seen: list[int], bound: int | None

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from predictor import TrainingRefused, evaluate, train
+from predictor import TrainingRefused, train
 from predictor.training import Evaluation, Score
 from tests.predictor.fleet import SMALL, fleet_observations
 
@@ -63,14 +63,14 @@ def test_evaluation_scores_labels_before_they_are_learned() -> None:
     ]
     settings = SMALL.model_copy(update={"evaluation_blocks": 1})
 
-    surprised = evaluate([*past, *future], settings).candidate["ttft"]
+    surprised = train([*past, *future], settings).evaluation.candidate["ttft"]
 
     assert surprised.rows == 60
     assert surprised.mdape == pytest.approx(0.8, abs=0.05)
 
 
 def test_evaluation_measures_what_the_experts_are_worth() -> None:
-    evaluation = evaluate(fleet_observations(300))
+    evaluation = train(fleet_observations(300)).evaluation
 
     assert evaluation.candidate["ttft"].mdape < 0.15
     assert set(evaluation.experts) == {
@@ -147,8 +147,8 @@ def test_stalls_do_not_ruin_training() -> None:
         for index, row in enumerate(observations)
     ]
 
-    clean = evaluate(observations, SMALL).candidate["ttft"].mdape
-    with_stalls = evaluate(stalled, SMALL).candidate["ttft"].mdape
+    clean = train(observations, SMALL).evaluation.candidate["ttft"].mdape
+    with_stalls = train(stalled, SMALL).evaluation.candidate["ttft"].mdape
 
     assert with_stalls < clean + 0.02
     assert np.isfinite(with_stalls)

@@ -39,6 +39,15 @@ def test_a_model_of_other_inputs_is_refused() -> None:
         Trees(text, n_inputs=4)
 
 
+def test_a_model_of_several_outputs_is_refused() -> None:
+    inputs = np.random.default_rng(0).random((90, 4))
+    data = lightgbm.Dataset(inputs, np.arange(90) % 3)
+    options = {"objective": "multiclass", "num_class": 3, "verbose": -1, "num_threads": 1}
+
+    with pytest.raises(ValueError, match="more than one output"):
+        Trees(lightgbm.train(options, data, 2).model_to_string(), n_inputs=4)
+
+
 def test_inputs_of_another_shape_are_refused() -> None:
     trees = Trees(model(4).model_to_string(), n_inputs=4)
 

@@ -45,6 +45,16 @@ def test_a_cleared_endpoint_holds_nothing() -> None:
     assert index.matched_blocks((1, 2), (A, B)).tolist() == [0, 1]
 
 
+def test_a_cleared_endpoint_has_the_default_capacity_until_it_tells_again() -> None:
+    index = PrefixIndex(default_capacity_blocks=100)
+    index.set_capacity(A, 1)
+
+    index.clear(A)
+    index.insert(A, (1, 2, 3))
+
+    assert index.matched_blocks((1, 2, 3), (A,)).tolist() == [3]
+
+
 def test_effectiveness_follows_what_endpoints_report() -> None:
     index = PrefixIndex(default_capacity_blocks=100)
 

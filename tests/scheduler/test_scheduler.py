@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from predictor.features import COLUMN
 from predictor.types import Measurement, Objective
 from scheduler import (
     Dispatch,
@@ -10,6 +11,7 @@ from scheduler import (
     ModelNotFound,
     SchedulerSettings,
     Shed,
+    TierSettings,
     UnknownRequest,
     UnknownTier,
     Wait,
@@ -106,6 +108,17 @@ def test_a_request_that_was_not_streamed_teaches_both_targets_by_its_total() -> 
     assert seen.tpot_s == pytest.approx(2 * tpot_s)
 
 
+def test_an_answer_without_output_tokens_teaches_its_total_as_ttft() -> None:
+    physics = KnownPhysics()
+    scheduler = make_scheduler(physics, [endpoint("a:1")])
+    scheduler.route(request(), now=0.0)
+
+    scheduler.finished("r", Measurement(outcome="completed", output_tokens=0), now=0.7)
+
+    (seen,) = physics.learned
+    assert (seen.upstream_ttft_s, seen.tpot_s) == (pytest.approx(0.7), None)
+
+
 def test_the_endpoints_own_metrics_teach_where_the_request_was_not_streamed() -> None:
     physics = KnownPhysics()
     scheduler = make_scheduler(physics, [endpoint("a:1")])
@@ -193,6 +206,53 @@ def test_a_request_that_waited_too_long_is_refused() -> None:
     assert shed.reason == "queue_timeout"
     assert shed.record.measurement.outcome == "shed"
     assert scheduler.waiting_requests == 0
+
+
+def test_a_reload_without_a_requests_tier_strands_nobody() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)])
+    scheduler.route(request("old", tier="batch"), now=0.0)
+    scheduler.route(request("plain"), now=0.0)
+
+    scheduler.configure(SchedulerSettings(tiers={"standard": TierSettings()}))
+    scheduler.update([endpoint("a:1")])
+    released = scheduler.tick(now=1.0)
+    rerouted = scheduler.reroute("old", now=1.1)
+
+    assert [action.request_id for action in released] == ["plain", "old"]
+    assert isinstance(rerouted, Wait)
+    with pytest.raises(UnknownTier):
+        scheduler.route(request("new", tier="batch"), now=2.0)
+
+
+def test_a_reload_changes_bounds_and_forgets_no_suspicion() -> None:
+    first = SchedulerSettings(failure_backoff_s=60.0, prefix_blocks=100)
+    scheduler = make_scheduler(
+        KnownPhysics(SLOW_AND_FAST), [endpoint("slow:1"), endpoint("fast:1")], first
+    )
+    scheduler.route(request("one"), now=1.0)
+    scheduler.reroute("one", now=1.0)
+
+    scheduler.configure(SchedulerSettings(prefix_blocks=16))
+    hashes = tuple(range(50))
+    avoided = scheduler.route(request("two", block_hashes=hashes, prompt_bytes=20_000), now=2.0)
+    bounded = scheduler.preview(request("three", block_hashes=hashes, prompt_bytes=20_000), now=2.0)
+
+    assert isinstance(avoided, Dispatch)
+    assert avoided.endpoint == "slow:1"
+    assert bounded is not None
+    assert bounded.matched_tokens.tolist() == [16 * 64]
+
+
+def test_what_is_learned_bears_the_label_the_endpoint_had_at_dispatch() -> None:
+    physics = KnownPhysics()
+    scheduler = make_scheduler(physics, [endpoint("a:1", hardware="l40s/llama-3.1-8b")])
+    scheduler.route(request(streamed=True), now=0.0)
+    scheduler.update([])
+
+    scheduler.first_token("r", now=0.1)
+    scheduler.finished("r", DONE, now=0.2)
+
+    assert {seen.hardware for seen in physics.learned} == {"l40s/llama-3.1-8b"}
 
 
 def test_a_full_queue_refuses() -> None:
@@ -356,6 +416,24 @@ def test_bad_names_are_refused_before_anything_is_booked() -> None:
     assert scheduler.inflight_requests == 1
 
 
+def test_an_endpoint_that_leaves_with_requests_in_flight_is_forgotten_with_the_last() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")])
+    for name in ("served", "failed"):
+        scheduler.route(request(name, block_hashes=tuple(range(15))), now=0.0)
+    scheduler.update([])
+
+    scheduler.reroute("failed", now=0.5)
+    held = scheduler.load("a:1", now=0.5).inflight_requests
+    scheduler.finished("served", DONE, now=1.0)
+    scheduler.update([endpoint("a:1", scraped_s=None)])
+    again = scheduler.route(request("again"), now=1.0)
+
+    assert held == 1
+    assert isinstance(again, Dispatch)  # not suspect for what its predecessor did
+    row = again.decision.features[0]
+    assert row[COLUMN["prefill_tokens_per_s"]] == 0.0  # nor loaded by its requests
+
+
 def test_an_endpoint_that_was_away_comes_back_with_an_empty_cache() -> None:
     scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")])
     scheduler.route(request("one", block_hashes=(1, 2, 3)), now=0.0)
@@ -367,3 +445,98 @@ def test_an_endpoint_that_was_away_comes_back_with_an_empty_cache() -> None:
 
     assert isinstance(action, Dispatch)
     assert action.decision.matched_tokens.tolist() == [0.0]
+
+
+def test_a_mode_set_at_run_time_survives_a_reload_that_does_not_change_it() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")])
+    scheduler.mode = "heuristic"
+
+    scheduler.configure(SchedulerSettings(max_attempts=1))
+    kept = scheduler.mode
+    scheduler.configure(SchedulerSettings(max_attempts=1, mode="shadow"))
+
+    assert (kept, scheduler.mode) == ("heuristic", "shadow")
+
+
+def test_an_endpoint_that_answers_with_errors_draws_no_more_traffic() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("bad:1"), endpoint("good:1")])
+    served = {"bad:1": 0, "good:1": 0}
+
+    for number in range(100):
+        action = scheduler.route(request(f"r{number}"), now=number * 0.01)
+        assert isinstance(action, Dispatch)
+        served[action.endpoint] += 1
+        end = (
+            Measurement(outcome="upstream_error", status=500)
+            if action.endpoint == "bad:1"
+            else DONE
+        )
+        scheduler.finished(f"r{number}", end, now=number * 0.01 + 0.001)
+        scheduler.update([endpoint("bad:1", scraped_s=number), endpoint("good:1")])
+
+    assert served["bad:1"] < 10
+
+
+def test_errors_of_the_only_endpoint_do_not_stop_it_from_being_asked() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")])
+    scheduler.route(request("one"), now=0.0)
+    scheduler.finished("one", Measurement(outcome="upstream_error", status=500), now=0.1)
+
+    assert isinstance(scheduler.route(request("two"), now=0.2), Dispatch)
+
+
+def test_client_errors_never_make_an_endpoint_suspect() -> None:
+    scheduler = make_scheduler(
+        KnownPhysics(SLOW_AND_FAST), [endpoint("slow:1"), endpoint("fast:1")]
+    )
+
+    for number in range(5):
+        action = scheduler.route(request(f"r{number}"), now=0.0)
+        assert isinstance(action, Dispatch)
+        assert action.endpoint == "fast:1"
+        scheduler.finished(f"r{number}", Measurement(outcome="client_error", status=404), now=0.0)
+
+
+def test_an_endpoint_that_stopped_answering_scrapes_is_left_alone_where_there_is_another() -> None:
+    scheduler = make_scheduler(
+        KnownPhysics(SLOW_AND_FAST),
+        [endpoint("slow:1", scraped_s=10.0), endpoint("fast:1", scraped_s=7.0)],
+    )
+
+    action = scheduler.route(request("one"), now=10.0)
+    scheduler.update([endpoint("fast:1", scraped_s=7.0)])
+    alone = scheduler.route(request("two"), now=10.0)
+
+    assert isinstance(action, Dispatch)
+    assert isinstance(alone, Dispatch)
+    assert (action.endpoint, alone.endpoint) == ("slow:1", "fast:1")
+
+
+def test_a_subset_without_any_known_endpoint_is_refused_at_once() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")])
+
+    action = scheduler.route(request(allowed_endpoints=frozenset({"elsewhere:1"})), now=0.0)
+
+    assert isinstance(action, Shed)
+    assert action.reason == "no_endpoint"
+
+
+def test_absurd_counts_and_times_of_an_endpoint_teach_nothing() -> None:
+    physics = KnownPhysics()
+    scheduler = make_scheduler(physics, [endpoint("a:1")])
+    ratio = scheduler.fleets["m"].token_ratio
+    before = ratio.bytes_per_token
+    scheduler.route(request(), now=0.0)
+    absurd = Measurement(
+        outcome="completed",
+        prompt_tokens=2**53,
+        output_tokens=10,
+        endpoint_ttft_s=1e9,
+        endpoint_tpot_s=1e9,
+    )
+
+    record = scheduler.finished("r", absurd, now=1.0)
+
+    assert ratio.bytes_per_token == before
+    assert record.upstream_ttft_s is None
+    assert record.tpot_s is None

@@ -83,15 +83,3 @@ def test_admission_counts_the_released_blocks_it_would_pin() -> None:
 
     assert refused is None
     assert cache.free == 2
-
-
-def test_a_flush_forgets_what_nobody_holds() -> None:
-    cache = KvCache(8)
-    cache.release(_hold(cache, (1, 2), blocks=2))
-    _hold(cache, (5, 6), blocks=2)
-
-    cache.flush()
-
-    assert cache.match((1, 2), limit=2) == 0
-    assert cache.match((5, 6), limit=2) == 2
-    assert cache.free == 6

@@ -56,6 +56,10 @@ def test_an_answer_depends_on_the_prompt_alone() -> None:
     assert answers[0] == answers[1] != answers[2]
 
 
+def test_a_passage_of_fewer_than_no_tokens_is_empty() -> None:
+    assert Language().passage(3, -5) == ""
+
+
 def test_a_passage_may_go_on_past_the_end_of_the_corpus() -> None:
     language = Language()
     tokens = 2 * CORPUS_TOKENS + 5
