@@ -215,7 +215,7 @@ class Scraper:
         try:
             body = await self._get(f"{view.state.url}/v1/models")
             cards = msgspec.json.decode(body, type=_Cards).data
-        except (ScrapeFailed, msgspec.MsgspecError):
+        except (ScrapeFailed, msgspec.MsgspecError, UnicodeDecodeError):
             view.kept_models(again_s=self._clock() + self._settings.down_interval_s)
             return
         bases = [card.id for card in cards if card.parent is None]

@@ -44,6 +44,11 @@ class TraceCounts:
     lost_rows: int = 0
     failures: int = 0
 
+    @property
+    def missing_rows(self) -> int:
+        """Count the rows that are in no file and will be in none."""
+        return self.dropped_rows + self.lost_rows
+
 
 class TraceRecorder:
     """Write finished requests to Parquet files in the background.

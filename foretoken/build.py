@@ -15,7 +15,7 @@ from foretoken.control import ServicePlane
 from foretoken.errors import ConfigurationInvalid
 from foretoken.model_updates import ModelUpdates
 from foretoken.service import Service
-from foretoken.settings import Settings
+from foretoken.settings import ConfigFile, Settings
 from foretoken.trainer import Trainer
 from models_store import ModelsStore
 from predictor import LatencyPredictor, OutputLengths
@@ -47,8 +47,12 @@ class Built:
     closing: asyncio.Event
 
 
-def build(settings: Settings, config_path: Path | None = None) -> Built:
+def build(settings: Settings, config: ConfigFile | None = None) -> Built:
     """Construct the whole service; nothing runs until the app's lifespan starts.
+
+    Args:
+        settings: What to build.
+        config: Where they were read from, ``None`` when there is nothing to reload.
 
     Raises:
         ConfigurationInvalid: No endpoint is configured.
@@ -65,7 +69,8 @@ def build(settings: Settings, config_path: Path | None = None) -> Built:
     def make_fleet(model: str) -> Fleet:
         predictor = LatencyPredictor(settings.predictor)
         models.adopt(model, predictor)
-        policy, fallback = policies_of(settings.scheduler, model)
+        # A fleet may show up after a reload.
+        policy, fallback = policies_of(service.settings.scheduler, model)
         return Fleet(
             model=model,
             policy=policy,
@@ -98,7 +103,7 @@ def build(settings: Settings, config_path: Path | None = None) -> Built:
     client = open_scrape_client(settings.scrape)
     service = Service(
         settings=settings,
-        config_path=config_path,
+        config=config,
         clock=clock,
         scheduler=scheduler,
         relay=relay,
@@ -112,7 +117,7 @@ def build(settings: Settings, config_path: Path | None = None) -> Built:
             counts=metrics.scrapes,
         ),
         scrape_client=client,
-        scrapes=metrics.scrapes,
+        metrics=metrics,
         models=models,
         history=history,
         trainer=_trainer(

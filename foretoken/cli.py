@@ -47,19 +47,21 @@ def serve(
     Example: foretoken serve --endpoint http://10.0.0.1:8000 --endpoint http://10.0.0.2:8000
     """
     from foretoken.serve import run_server
-    from foretoken.settings import load_settings
+    from foretoken.settings import ConfigFile, load_settings
 
-    settings = load_settings(
-        config,
-        endpoints=[{"url": url} for url in endpoint] if endpoint else None,
-        proxy__host=host,
-        proxy__port=port,
-        store__directory=store,
-        data_dir=data_dir,
-        scheduler__policy=None if policy is None else {"kind": policy},
-        log__format=log_format or ("console" if config is None and sys.stderr.isatty() else None),
-    )
-    raise typer.Exit(run_server(settings, config))
+    flags = {
+        "endpoints": [{"url": url} for url in endpoint] if endpoint else None,
+        "proxy__host": host,
+        "proxy__port": port,
+        "store__directory": store,
+        "data_dir": data_dir,
+        "scheduler__policy": None if policy is None else {"kind": policy},
+        "log__format": log_format
+        or ("console" if config is None and sys.stderr.isatty() else None),
+    }
+    settings = load_settings(config, **flags)
+    source = None if config is None else ConfigFile(path=config, overrides=flags)
+    raise typer.Exit(run_server(settings, source))
 
 
 @app.command("check-config")

@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 from rich.table import Table
 
-from foretoken.demo_traffic import Answer, Played
+from foretoken.demo_client import Answer
+from foretoken.demo_traffic import Played
 
 PERCENTILES: Final = (50, 90, 99)
 # Windows of the "error over time" row: a minute, or an eighth of a shorter round.

@@ -115,16 +115,16 @@ async def _measure(
 def summarise(traffic: Traffic, servers: tuple[VllmServer, ...]) -> Report:
     """Compare predicted with actual over a run of traffic."""
     answers = traffic.answers
-    prompt_tokens = sum(answer.prompt_tokens for answer in answers)
-    cached_tokens = sum(answer.cached_tokens for answer in answers)
+    prompt_tokens = sum(answer.prompt_tokens or 0 for answer in answers)
+    cached_tokens = sum(answer.cached_tokens or 0 for answer in answers)
     return Report(
         requests=len(answers),
         errors=tuple(traffic.errors),
         wall_s=traffic.wall_s,
         hit_ratio=cached_tokens / prompt_tokens if prompt_tokens else None,
-        requests_by_endpoint=dict(Counter(answer.endpoint for answer in answers)),
+        requests_by_endpoint=dict(Counter(answer.endpoint or "unknown" for answer in answers)),
         models={server.endpoint: server.size for server in servers},
-        reasons=dict(Counter(answer.reason for answer in answers)),
+        reasons=dict(Counter(answer.reason or "unknown" for answer in answers)),
         ttft_s=accuracy([(answer.ttft_s, answer.predicted_ttft_s) for answer in answers]),
         tpot_s=accuracy([(answer.tpot_s, answer.predicted_tpot_s) for answer in answers]),
     )

@@ -2,7 +2,7 @@
 
 The store is asked every second which version each fleet should use, so a training, a
 promotion and a rollback from the command line all take effect the same way. A version
-that cannot be used is named in the log and skipped; what is served stays.
+that cannot be used is named in the log, once, and tried again; what is served stays.
 """
 
 import logging
@@ -80,9 +80,9 @@ class ModelUpdates:
             version = self._store.latest(fleet)
             if version is None or version == self._seen.get(fleet):
                 return
-            self._seen[fleet] = version
             data, _ = self._store.load(fleet, version, schema_hash=SCHEMA_HASH)
             predictor.swap(ModelSnapshot.load(data), version)
+            self._seen[fleet] = version
         except (ModelsStoreError, PredictorError) as error:
             if self._problems.get(fleet) != str(error):  # say it once, not every second
                 self._problems[fleet] = str(error)

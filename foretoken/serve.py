@@ -2,20 +2,19 @@
 
 import gc
 import logging
-from pathlib import Path
 
 from foretoken.build import build
 from foretoken.logs import configure
-from foretoken.settings import Settings
+from foretoken.settings import ConfigFile, Settings
 from proxy import build_server
 
 log = logging.getLogger(__name__)
 
 
-def run_server(settings: Settings, config_path: Path | None) -> int:
+def run_server(settings: Settings, config: ConfigFile | None) -> int:
     """Serve until told to stop; give the exit status."""
     configure(settings.log.format, settings.log.level)
-    built = build(settings, config_path)
+    built = build(settings, config)
     server = build_server(built.app, settings.proxy, closing=built.closing)
     url = f"http://{settings.proxy.host}:{settings.proxy.port}"
     log.info(

@@ -16,6 +16,7 @@ from contextlib import (
     contextmanager,
     suppress,
 )
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -23,11 +24,11 @@ import httpx
 from collectors import Scraper, TraceRecorder
 from foretoken.errors import ForetokenError
 from foretoken.model_updates import ModelUpdates
-from foretoken.settings import Settings, changed_paths, load_settings
+from foretoken.settings import ConfigFile, Settings, changed_paths
 from foretoken.trainer import Trainer
 from foretoken.trainer_protocol import Report
 from predictor.types import EndpointState, RequestRecord
-from proxy import History, Relay, ScrapeMetrics, Upstream
+from proxy import History, ProxyMetrics, Relay, Upstream
 from proxy.control import ReloadRefused
 from scheduler import Scheduler
 
@@ -46,21 +47,20 @@ class Service:
 
     Attributes:
         settings: In force.
-        crashes: Failures of background tasks, by name.
     """
 
     def __init__(
         self,
         *,
         settings: Settings,
-        config_path: Path | None,
+        config: ConfigFile | None,
         clock: Callable[[], float],
         scheduler: Scheduler,
         relay: Relay,
         upstream: Upstream,
         scraper: Scraper,
         scrape_client: httpx.AsyncClient,
-        scrapes: ScrapeMetrics,
+        metrics: ProxyMetrics,
         models: ModelUpdates,
         history: History,
         trainer: Trainer | None,
@@ -76,11 +76,10 @@ class Service:
         self.history = history
         self.trainer = trainer
         self.recorder = recorder
-        self.crashes: dict[str, int] = {}
-        self._config_path = config_path
+        self._config = config
         self._upstream = upstream
         self._scrape_client = scrape_client
-        self._scrapes = scrapes
+        self._metrics = metrics
         self._scratch = scratch
 
     @asynccontextmanager
@@ -101,7 +100,7 @@ class Service:
         left = self.scheduler.states.keys() - {state.endpoint for state in states}
         self.scheduler.update(states)
         for endpoint in left:
-            self._scrapes.forget(endpoint)
+            self._metrics.scrapes.forget(endpoint)
         self.relay.tick()
 
     def on_record(self, record: RequestRecord) -> None:
@@ -126,9 +125,9 @@ class Service:
             ConfigurationInvalid: It is invalid; the old one stays in force.
             ReloadRefused: It changes what needs a restart, or there is no file.
         """
-        if self._config_path is None:
+        if self._config is None:
             raise ReloadRefused("started without a configuration file")
-        wanted = load_settings(self._config_path)
+        wanted = self._config.load()
         changed = changed_paths(self.settings, wanted)
         fixed = [path for path in changed if not path.startswith(RELOADABLE)]
         if fixed:
@@ -137,6 +136,7 @@ class Service:
             self._change_endpoints(wanted)
         if self.settings.scheduler != wanted.scheduler:
             self.scheduler.configure(wanted.scheduler)
+            self._metrics.configure(wanted.scheduler)
         self.settings = wanted
         return changed
 
@@ -158,8 +158,8 @@ class Service:
             jobs.append(("trainer", self.trainer.run))
         if self.recorder is not None:
             jobs.append(("recorder", self.recorder.run))
-        if self._config_path is not None:
-            jobs.append(("configuration", self._watch_configuration))
+        if self._config is not None:
+            jobs.append(("configuration", partial(self._watch_configuration, self._config.path)))
         return jobs
 
     def _supervise(self, name: str, job: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
@@ -168,7 +168,7 @@ class Service:
                 try:
                     await job()
                 except Exception:
-                    self.crashes[name] = self.crashes.get(name, 0) + 1
+                    self._metrics.background_failed(name)
                     log.exception("background_task_failed", extra={"task": name})
                 await asyncio.sleep(RESTART_S)
 
@@ -179,15 +179,15 @@ class Service:
             await asyncio.sleep(REFRESH_S)
             self.models.refresh()
             self.models.dropped(
-                trace_rows=0 if self.recorder is None else self.recorder.counts.dropped_rows,
+                trace_rows=0 if self.recorder is None else self.recorder.counts.missing_rows,
                 trainer_rows=0 if self.trainer is None else self.trainer.dropped,
             )
 
-    async def _watch_configuration(self) -> None:
-        seen = await asyncio.to_thread(_changed_at, self._config_path)
+    async def _watch_configuration(self, path: Path) -> None:
+        seen = await asyncio.to_thread(_changed_at, path)
         while True:
             await asyncio.sleep(REFRESH_S)
-            changed = await asyncio.to_thread(_changed_at, self._config_path)
+            changed = await asyncio.to_thread(_changed_at, path)
             if changed is not None and changed != seen:
                 seen = changed
                 self._reload_and_log()
@@ -218,8 +218,8 @@ def _on_hangup(callback: Callable[[], None]) -> Iterator[None]:
             loop.remove_signal_handler(signal.SIGHUP)
 
 
-def _changed_at(path: Path | None) -> float | None:
+def _changed_at(path: Path) -> float | None:
     try:
-        return None if path is None else path.stat().st_mtime
+        return path.stat().st_mtime
     except OSError:  # an editor replaces the file: it is back in a moment
         return None

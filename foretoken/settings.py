@@ -5,6 +5,8 @@ configuration in force) with its path, value and bounds.
 """
 
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -99,16 +101,33 @@ def load_settings(path: Path | None, **overrides: object) -> Settings:
     values = {} if path is None else _read(path)
     for name, value in overrides.items():
         if value is not None:
-            *sections, leaf = name.split("__")
-            place = values
-            for section in sections:
-                place = place.setdefault(section, {})
-            place[leaf] = value
+            _lay_over(values, name.split("__"), value)
     source = "command line" if path is None else str(path)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise ConfigurationInvalid(source, _problems(error)) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigFile:
+    """Name what settings were read from, so that a reload reads the same again.
+
+    Attributes:
+        path: The file.
+        overrides: What lies over it, as :func:`load_settings` takes it.
+    """
+
+    path: Path
+    overrides: Mapping[str, object]
+
+    def load(self) -> Settings:
+        """Read the file as it stands now.
+
+        Raises:
+            ConfigurationInvalid: It cannot be used.
+        """
+        return load_settings(self.path, **self.overrides)
 
 
 def changed_paths(before: BaseModel, after: BaseModel, prefix: str = "") -> list[str]:
@@ -135,6 +154,15 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationInvalid(str(path), (str(error),)) from error
+
+
+# Any: as above.
+def _lay_over(values: dict[str, Any], path: list[str], value: object) -> None:
+    first, *rest = path
+    if not rest:
+        values[first] = value
+    elif isinstance(table := values.setdefault(first, {}), dict):  # else validation says so
+        _lay_over(table, rest, value)
 
 
 def _problems(error: ValidationError) -> tuple[str, ...]:

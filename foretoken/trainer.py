@@ -73,11 +73,10 @@ class Trainer:
     def feed(self, observation: Observation) -> None:
         """Hand over one observation, or drop and count it."""
         pipe = self._pipe
-        queued = 0 if pipe is None else pipe.transport.get_write_buffer_size()
-        if pipe is None or queued > self._settings.max_queued_bytes:
+        if pipe is None or not self._has_room(pipe.transport):
             self.dropped += 1
-            return
-        pipe.write(frame(observation))
+        else:
+            pipe.write(frame(observation))
 
     async def run(self) -> None:
         """Keep a trainer process running until cancelled."""
@@ -92,12 +91,21 @@ class Trainer:
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, MOST_RESTART_S)
 
+    def _has_room(self, transport: asyncio.WriteTransport) -> bool:
+        # Of a dead process the pipe is closed before its end is known here, and uvloop's
+        # closed transports raise whatever they are asked.
+        return (
+            not transport.is_closing()
+            and transport.get_write_buffer_size() <= self._settings.max_queued_bytes
+        )
+
     async def _live_once(self) -> int:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *self._arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for us: the trainer ends with its input
         )
         self._pipe, self.pid = process.stdin, process.pid
         try:

@@ -17,7 +17,7 @@ import msgspec
 
 from foretoken.trainer_protocol import Report, observations
 from foretoken.training import train_and_publish
-from models_store import ModelsStore
+from models_store import ModelsStore, ModelsStoreError
 from predictor import TrainingSettings
 from predictor.types import Observation
 
@@ -52,9 +52,16 @@ class Windows:
 
 
 def read(windows: Windows) -> None:
-    """Fill the windows from standard input; end the process with it."""
-    for observation in observations(sys.stdin.buffer):
-        windows.add(observation)
+    """Fill the windows from standard input; end the process with it.
+
+    A process that can no longer read is of no use either: its supervisor starts another.
+    """
+    try:
+        for observation in observations(sys.stdin.buffer):
+            windows.add(observation)
+    except Exception:
+        log.exception("observations_unreadable")
+        os._exit(1)
     os._exit(0)  # the parent is gone: a training under way is of no use to anyone
 
 
@@ -70,9 +77,9 @@ def main() -> None:
         time.sleep(float(interval_s))
         for fleet, rows in windows.take().items():
             report = _train(store, fleet, rows, training)
-            if report.accepted:
-                store.prune(fleet, int(keep))
             _say(report)
+            if report.accepted:
+                _prune(store, fleet, int(keep))
             time.sleep(report.seconds * (1 / float(cpu_share) - 1))
 
 
@@ -92,6 +99,13 @@ def _train(
             reason="failed",
             detail=f"{type(error).__name__}: {error}",
         )
+
+
+def _prune(store: ModelsStore, fleet: str, keep: int) -> None:
+    try:
+        store.prune(fleet, keep)
+    except ModelsStoreError:
+        log.exception("old_versions_kept", extra={"model": fleet})
 
 
 def _say(report: Report) -> None:

@@ -77,17 +77,21 @@ def frame(observation: Observation) -> bytes:
 
 
 def observations(pipe: BinaryIO) -> Iterator[Observation]:
-    """Decode observations until the pipe ends.
+    """Decode observations until the pipe ends, be it in the middle of one.
 
     Raises:
-        ValueError: A frame is too long or not one of ours.
+        ValueError: A frame is longer than any of ours.
+        msgspec.DecodeError: It is not one of ours.
     """
-    while head := pipe.read(_LENGTH.size):
+    while len(head := pipe.read(_LENGTH.size)) == _LENGTH.size:
         (length,) = _LENGTH.unpack(head)
         if length > _MAX_FRAME_BYTES:
             msg = f"a frame of {length} bytes is longer than any observation"
             raise ValueError(msg)
-        row = _decoder.decode(pipe.read(length))
+        body = pipe.read(length)
+        if len(body) < length:
+            return
+        row = _decoder.decode(body)
         yield Observation(
             endpoint=row.endpoint,
             model=row.model,

@@ -1,8 +1,7 @@
-"""Make conversations, send them to the proxy and time what comes back, as a client sees it.
+"""Make conversations and send them to the proxy, each turn after the answer before it.
 
-For the demonstration on real vLLM. Predictions are read from the response headers, actual
-times are taken where the bytes arrive. Several workers share one list of conversations;
-the turns of one conversation follow each other, as a user's would.
+For the demonstration on real vLLM. Closed loop: several workers share one list of
+conversations; the turns of one conversation follow each other, as a user's would.
 """
 
 import asyncio
@@ -11,12 +10,12 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-import httpx
+from foretoken.demo_client import Answer, ask, chat_request
+from proxy import Upstream
 
 CONCURRENCY: Final = 6
-TIMEOUT_S: Final = 120.0
 WORDS: Final = ("import", "return", "class", "value", "index", "self", "name", "data", "file")
 """Each is about one token of a vocabulary learned from Python sources."""
 
@@ -36,28 +35,6 @@ class Conversation:
 
     system: str
     turns: tuple[Turn, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """Say what one request brought: text, sizes, and predicted beside actual seconds.
-
-    Attributes:
-        ttft_s: Send to first chunk, ``None`` where not streamed.
-        tpot_s: Mean gap between output tokens, ``None`` where not streamed or all came at once.
-        predicted_ttft_s: From the response header, ``None`` where it is absent.
-        predicted_tpot_s: Likewise.
-    """
-
-    text: str
-    endpoint: str
-    reason: str
-    prompt_tokens: int
-    cached_tokens: int
-    ttft_s: float | None = None
-    tpot_s: float | None = None
-    predicted_ttft_s: float | None = None
-    predicted_tpot_s: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -114,91 +91,50 @@ async def send(url: str, talks: list[Conversation]) -> Traffic:
     traffic = Traffic()
     waiting = iter(talks)
     started_s = time.perf_counter()
-    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as client:
-        await asyncio.gather(*(_work(client, waiting, traffic) for _ in range(CONCURRENCY)))
+    async with Upstream() as upstream:
+        await asyncio.gather(*(_work(upstream, url, waiting, traffic) for _ in range(CONCURRENCY)))
     traffic.wall_s = time.perf_counter() - started_s
     return traffic
 
 
 async def _work(
-    client: httpx.AsyncClient, waiting: Iterator[Conversation], traffic: Traffic
+    upstream: Upstream, url: str, waiting: Iterator[Conversation], traffic: Traffic
 ) -> None:
     for conversation in waiting:
-        try:
-            await _converse(client, conversation, traffic.answers)
-        except (httpx.HTTPError, LookupError, ValueError) as error:
-            traffic.errors.append(f"{type(error).__name__}: {error}")
+        messages = [{"role": "system", "content": conversation.system}]
+        for turn in conversation.turns:
+            messages.append({"role": "user", "content": turn.text})
+            answer = await ask(upstream, url, chat_request(_body(turn, messages)))
+            if answer.error is not None:
+                traffic.errors.append(answer.error)
+                break
+            traffic.answers.append(answer)
+            messages.append({"role": "assistant", "content": text_of(answer.body)})
 
 
-async def _converse(
-    client: httpx.AsyncClient, conversation: Conversation, answers: list[Answer]
-) -> None:
-    messages = [{"role": "system", "content": conversation.system}]
-    for turn in conversation.turns:
-        messages.append({"role": "user", "content": turn.text})
-        body = {
-            "model": "tiny",
-            "messages": messages,
-            "max_tokens": turn.max_tokens,
-            "temperature": 0,
-            "ignore_eos": True,
-        }
-        answer = await (_ask_streamed if turn.streamed else _ask_whole)(client, body)
-        answers.append(answer)
-        messages.append({"role": "assistant", "content": answer.text})
+def _body(turn: Turn, messages: list[dict[str, str]]) -> dict[str, object]:
+    body = {
+        "model": "tiny",
+        "messages": messages,
+        "max_tokens": turn.max_tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+    }
+    streamed = {"stream": True, "stream_options": {"include_usage": True}}
+    return body | streamed if turn.streamed else body
 
 
-async def _ask_whole(client: httpx.AsyncClient, body: dict[str, object]) -> Answer:
-    response = await client.post("/v1/chat/completions", json=body)
-    response.raise_for_status()
-    content = response.json()
-    return _answer(response, content["choices"][0]["message"]["content"], content["usage"])
+def text_of(body: bytes) -> str:
+    r"""Join the text of a chat answer, streamed or whole.
 
-
-async def _ask_streamed(client: httpx.AsyncClient, body: dict[str, object]) -> Answer:
-    """Stream one answer; only stamp chunks as they come, so that the clock stays true.
-
-    vLLM may put several tokens in a chunk, so ``usage`` says how many there were.
+    >>> text_of(b'{"choices": [{"message": {"content": "hi"}}]}')
+    'hi'
+    >>> text_of(b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\ndata: [DONE]\n\n')
+    'hi'
     """
-    body = body | {"stream": True, "stream_options": {"include_usage": True}}
-    started_s = time.perf_counter()
-    async with client.stream("POST", "/v1/chat/completions", json=body) as response:
-        response.raise_for_status()
-        chunks = [(time.perf_counter() - started_s, chunk) async for chunk in response.aiter_raw()]
-    lines = b"".join(chunk for _, chunk in chunks).splitlines()
-    *events, last = [json.loads(line[6:]) for line in lines if line.startswith(b"data: {")]
-    deltas = (event["choices"][0]["delta"] for event in events)
-    gaps = last["usage"]["completion_tokens"] - 1
-    return _answer(
-        response,
-        "".join(delta.get("content") or "" for delta in deltas),
-        last["usage"],
-        ttft_s=chunks[0][0],
-        tpot_s=(chunks[-1][0] - chunks[0][0]) / gaps if gaps and len(chunks) > 1 else None,
-    )
-
-
-def _answer(
-    response: httpx.Response,
-    text: str,
-    usage: dict[str, Any],  # as parsed from JSON
-    *,
-    ttft_s: float | None = None,
-    tpot_s: float | None = None,
-) -> Answer:
-    headers = response.headers
-    return Answer(
-        text=text,
-        endpoint=headers["x-foretoken-endpoint"],
-        reason=headers["x-foretoken-reason"],
-        prompt_tokens=usage["prompt_tokens"],
-        cached_tokens=usage["prompt_tokens_details"]["cached_tokens"],
-        ttft_s=ttft_s,
-        tpot_s=tpot_s,
-        predicted_ttft_s=_seconds(headers.get("x-foretoken-predicted-ttft-ms")),
-        predicted_tpot_s=_seconds(headers.get("x-foretoken-predicted-tpot-ms")),
-    )
-
-
-def _seconds(milliseconds: str | None) -> float | None:
-    return None if milliseconds is None else float(milliseconds) / 1000
+    if body.startswith(b"{"):
+        parts = [choice["message"] for choice in json.loads(body)["choices"]]
+    else:
+        events = (line[6:] for line in body.splitlines() if line.startswith(b"data: {"))
+        parts = [choice["delta"] for data in events for choice in json.loads(data)["choices"]]
+    return "".join(part.get("content") or "" for part in parts)

@@ -13,7 +13,7 @@ from proxy.errors import (
     UpstreamSilent,
     UpstreamUnreachable,
 )
-from proxy.fleet_metrics import FleetCollector, ModelMetrics, ScrapeMetrics
+from proxy.fleet_metrics import FleetCollector, ModelMetrics
 from proxy.history import History
 from proxy.metrics import ProxyMetrics
 from proxy.relay import Relay, Sink
@@ -36,7 +36,6 @@ __all__ = [
     "ProxyMetrics",
     "ProxySettings",
     "Relay",
-    "ScrapeMetrics",
     "Sink",
     "UnknownPath",
     "Upstream",

@@ -24,6 +24,7 @@ _KINDS: Final[dict[str, Kind]] = {
 }
 
 _NOTHING: Final = msgspec.Raw()
+_MOST_TOKENS: Final = 1 << 53  # counts beyond have no exact float
 _FORM_MODEL: Final = re.compile(rb'name="model"\r\n\r\n([^\r\n]{1,512})\r\n')
 
 
@@ -50,10 +51,13 @@ class Body(msgspec.Struct, frozen=True):
 
     @property
     def output_bound(self) -> int | None:
-        """Give the client's own bound on output tokens, whichever name it used."""
+        """Give the client's own bound on output tokens, whichever name it used.
+
+        ``None`` also where it is no possible count: the endpoint refuses that.
+        """
         for bound in (self.max_completion_tokens, self.max_tokens, self.max_output_tokens):
             if bound is not None:
-                return bound
+                return bound if 0 <= bound <= _MOST_TOKENS else None
         return None
 
     @property

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from starlette.types import Receive, Send
 
+from collectors.stream import StreamObserver
 from predictor.types import Decision, Measurement, Outcome, RequestRecord
 from proxy.answers import send_error
 from proxy.connection import UpstreamResponse
@@ -24,7 +25,6 @@ from proxy.response_observer import (
     ResponseObserver,
     is_event_stream,
     is_failed_stream,
-    observe_stream,
 )
 from proxy.upstream import Upstream
 from scheduler import Action, Dispatch, Scheduler, Shed, ShedReason, Wait
@@ -194,7 +194,7 @@ class Exchange:
         streamed = is_event_stream(response.headers)
         if streamed:
             kind, hide = self._incoming.stream_kind, self._incoming.hide_usage
-            self._observer = observe_stream(kind, hide_usage=hide)
+            self._observer = StreamObserver(kind, hide_usage=hide)
         headers = self._response_headers(response, decision, streamed=streamed)
         await self._send(
             {"type": "http.response.start", "status": response.status, "headers": headers}

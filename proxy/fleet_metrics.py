@@ -105,7 +105,7 @@ class ModelMetrics:
         training_rows: Rows the last one learned from.
         drift_events: Changes detected in the prediction error.
         refused_observations: Observations not learned from, and why.
-        trace_dropped: Records the trace recorder had to drop.
+        trace_dropped: Records that are in no trace file and will be in none.
         trainer_dropped: Observations that did not reach the trainer.
     """
 

@@ -147,11 +147,9 @@ def _dropped(always: frozenset[bytes], headers: RawHeaders, present: HeaderMap) 
 
 
 def _seconds(headers: HeaderMap, names: tuple[str, ...]) -> float | None:
-    for name in names:
-        value = headers.get(name.encode())
-        if value is not None:
-            return _positive(name, value) / 1e3
-    return None
+    values = ((name, headers.get(name.encode())) for name in names)
+    given = [_positive(name, value) / 1e3 for name, value in values if value is not None]
+    return given[0] if given else None
 
 
 def _positive(name: str, value: bytes) -> float:

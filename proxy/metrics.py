@@ -70,8 +70,7 @@ class ProxyMetrics:
         self.registry = registry
         self.scrapes = ScrapeMetrics(registry)
         self.models = ModelMetrics(registry)
-        self._tiers = {name: tier.objective for name, tier in settings.tiers.items()}
-        self._default_tier = settings.default_tier
+        self.configure(settings)
         self._fleets: dict[tuple[str, str], _FleetChildren] = {}
         self._families = _Families(registry)
         self._ended: dict[tuple[str, str, str], Counter] = {}
@@ -93,6 +92,21 @@ class ProxyMetrics:
             ["reason"],
             registry=registry,
         )
+        self._background_failures = Counter(
+            "foretoken_background_failures",
+            "Failures of background tasks, which start again.",
+            ["task"],
+            registry=registry,
+        )
+
+    def configure(self, settings: SchedulerSettings) -> None:
+        """Judge by other tiers from the next finished request on."""
+        self._tiers = {name: tier.objective for name, tier in settings.tiers.items()}
+        self._default_tier = settings.default_tier
+
+    def background_failed(self, task: str) -> None:
+        """Count a failure of a background task."""
+        self._background_failures.labels(task).inc()
 
     def decided(self, seconds: float) -> None:
         """Take in how long it took to place a request."""

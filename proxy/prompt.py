@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
-BLOCK_BYTES: Final = 256
+from predictor.types import BLOCK_BYTES
+
 TOKEN_BYTES: Final = 4  # a token id stands for this many prompt bytes
 
 _Token = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]

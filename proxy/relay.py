@@ -135,9 +135,11 @@ class Relay:
 
     def _on_timer(self) -> None:
         self._timer = None
-        self.tick()
-        if self._scheduler.waiting_requests:
-            self._tick_later()
+        try:
+            self.tick()
+        finally:  # whatever went wrong for one request, the others still wait
+            if self._scheduler.waiting_requests:
+                self._tick_later()
 
     async def _refuse(self, send: Send, error: Exception, request_id: str) -> None:
         answer = to_response(error)
@@ -161,9 +163,9 @@ async def _read_payload(receive: Receive, headers: HeaderMap, limit: int) -> byt
         if message["type"] == "http.disconnect":
             return None
         chunk: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            return chunk if not chunks else b"".join((*chunks, chunk))
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:
             raise BodyTooLarge(limit)
+        if not message.get("more_body", False):
+            return chunk if len(chunks) == 1 else b"".join(chunks)

@@ -3,7 +3,6 @@
 import re
 from typing import Final, Protocol
 
-from collectors.stream import StreamKind, StreamObserver
 from collectors.usage import UNKNOWN_USAGE, Usage, read_usage
 from proxy.headers import RawHeaders
 
@@ -98,8 +97,3 @@ def is_failed_stream(first: bytes) -> bool:
     False
     """
     return _FAILED.match(first) is not None
-
-
-def observe_stream(kind: StreamKind, *, hide_usage: bool) -> ResponseObserver:
-    """Build the observer of an event stream."""
-    return StreamObserver(kind, hide_usage=hide_usage)

@@ -155,5 +155,5 @@ class Upstream:
 
     def _sweep_again(self) -> None:
         loop = asyncio.get_running_loop()
-        self.sweep(loop.time())
         self._sweeper = loop.call_later(SWEEP_S, self._sweep_again)
+        self.sweep(loop.time())

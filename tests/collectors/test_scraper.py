@@ -184,7 +184,10 @@ def test_failures_are_counted_by_reason(
     assert bench.counts.failures == [("a:1", reason)]
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"data":[{"id":7}]}', b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b'{"data":[{"id":7}]}', b"\xff", b'{"data":[{"id":"\xff"}]}'],
+)
 def test_nonsense_names_leave_the_model_unknown_and_are_asked_again_later(body: bytes) -> None:
     bench = Bench()
     bench.fake.answers["/v1/models"] = (200, body)

@@ -251,4 +251,5 @@ def test_full_disk_loses_the_open_file_and_recording_resumes(
 
     assert ids(tmp_path) == ["r3"]
     assert trace.counts == TraceCounts(finished_rows=1, lost_rows=2, failures=1)
+    assert trace.counts.missing_rows == 2
     assert len(list(tmp_path.iterdir())) == 1

@@ -4,8 +4,9 @@ import json
 
 from rich.console import Console
 
+from foretoken.demo_client import Answer
 from foretoken.demo_report import Round, as_json, as_table, errors_over_time
-from foretoken.demo_traffic import Answer, Played
+from foretoken.demo_traffic import Played
 
 
 def answer(at_s: float, ttft_s: float, *, predicted: float | None = None) -> Answer:

@@ -77,6 +77,21 @@ def test_a_broken_version_is_named_once_and_the_served_one_stays(
     assert "model.json" in line.__dict__["problem"]
 
 
+def test_a_broken_version_is_used_once_it_is_repaired(store: ModelsStore, tmp_path: Path) -> None:
+    version = publish(store)
+    (model,) = tmp_path.glob(f"*/versions/{version}/model.json")
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-100])
+    updates, _ = make_updates(store)
+    predictor = LatencyPredictor()
+    updates.adopt("m", predictor)
+
+    model.write_bytes(whole)
+    updates.refresh()
+
+    assert predictor.report().version == version
+
+
 def test_trainings_are_counted_by_result(store: ModelsStore) -> None:
     updates, registry = make_updates(store)
 

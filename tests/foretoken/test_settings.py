@@ -56,6 +56,13 @@ def test_flags_lie_over_the_file(tmp_path: Path) -> None:
     assert (settings.proxy.port, settings.proxy.host) == (9001, "::1")
 
 
+def test_a_flag_for_a_section_that_is_no_table_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "proxy = 5\n")
+
+    with pytest.raises(ConfigurationInvalid, match="proxy = 5"):
+        load_settings(path, proxy__port=9001)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -4,10 +4,13 @@ import asyncio
 import io
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import uvloop
 
 from foretoken.settings import TrainerSettings
 from foretoken.trainer import Trainer
@@ -65,6 +68,49 @@ def test_a_frame_that_is_too_long_is_refused() -> None:
         list(observations(io.BytesIO(b"\xff\xff\xff\xff")))
 
 
+def test_a_pipe_that_ends_in_the_middle_of_a_frame_ends() -> None:
+    whole = frame(observe(1)[0])
+
+    for cut in range(len(whole)):
+        received = list(observations(io.BytesIO(whole + whole[:cut])))
+        assert len(received) == 1
+
+
+@pytest.mark.parametrize(("sent", "status"), [(b"", 0), (b"\xff\xff\xff\xff", 1)])
+def test_the_process_ends_when_there_is_nothing_more_to_read(
+    tmp_path: Path, sent: bytes, status: int
+) -> None:
+    arguments = [str(tmp_path), "3", "60", "0.25", TrainingSettings().model_dump_json()]
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "foretoken.trainer_process", *arguments],
+        input=sent,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == status
+
+
+def test_feeding_a_trainer_that_has_just_died_raises_nothing(tmp_path: Path) -> None:
+    async def scenario() -> int:
+        trainer = make_trainer(tmp_path, Reports())
+        running = asyncio.create_task(trainer.run())
+        await until_alive(trainer)
+        os.kill(trainer.pid or 0, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while trainer.alive:
+                trainer.feed(observe(1)[0])
+                await asyncio.sleep(0)
+        trainer.feed(observe(1)[0])
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return trainer.dropped
+
+    assert uvloop.run(scenario()) > 0
+
+
 def test_the_process_trains_on_what_it_is_fed_and_publishes(tmp_path: Path) -> None:
     async def scenario() -> Report:
         reports = Reports()
@@ -117,6 +163,19 @@ def test_feeding_a_dead_trainer_drops_and_counts(tmp_path: Path) -> None:
         trainer.feed(each)
 
     assert trainer.dropped == 5
+
+
+def test_an_interrupt_from_the_terminal_is_not_the_trainers(tmp_path: Path) -> None:
+    async def scenario() -> int:
+        trainer = make_trainer(tmp_path, Reports())
+        running = asyncio.create_task(trainer.run())
+        await until_alive(trainer)
+        group = os.getpgid(trainer.pid or 0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return group
+
+    assert asyncio.run(scenario()) != os.getpgid(0)
 
 
 def test_too_few_rows_are_refused_with_a_reason(tmp_path: Path) -> None:

@@ -60,6 +60,14 @@ def test_the_output_bound_has_three_names(name: str) -> None:
     assert body.output_bound == 5
 
 
+@pytest.mark.parametrize("bound", ["-1", "1" + "0" * 30, "1" + "0" * 400, "-1" + "0" * 400])
+def test_a_bound_that_is_no_count_is_unknown(bound: str) -> None:
+    body = decode_body(b'{"model":"m","max_tokens":%b}' % bound.encode())
+
+    assert body is not None
+    assert (body.model, body.output_bound) == ("m", None)
+
+
 def test_the_session_is_the_first_that_the_body_names() -> None:
     body, _ = read({"prompt_cache_key": "k", "session_id": "s"})
 

@@ -42,6 +42,13 @@ def test_an_objective_is_a_positive_number_or_refused(value: float | str) -> Non
         assert (refused.value.header, refused.value.value) == ("x-slo-ttft-ms", text)
 
 
+def test_a_malformed_objective_is_refused_beside_a_good_one() -> None:
+    headers = {b"x-slo-ttft-ms": b"250", b"x-llm-d-slo-ttft-ms": b"soon"}
+
+    with pytest.raises(BadHeader, match="x-llm-d-slo-ttft-ms"):
+        objective_of(headers)
+
+
 def test_the_session_header_of_most_clients_comes_first() -> None:
     headers = {b"session-id": b"codex", b"x-session-id": b"mine"}
 

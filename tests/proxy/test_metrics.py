@@ -50,6 +50,25 @@ def test_observed_and_predicted_times_are_counted_side_by_side() -> None:
     assert metrics.value("request_predicted_tpot_seconds_sum", **labels) == pytest.approx(0.01)
 
 
+def test_tiers_that_came_with_a_reload_are_judged() -> None:
+    metrics = Metrics()
+
+    metrics.proxy.configure(
+        SchedulerSettings(tiers={"new": TierSettings(ttft_s=0.05)}, default_tier="new")
+    )
+    metrics.proxy.observe(finished())
+
+    assert metrics.value("slo_requests_total", tier="new", met="false") == 1
+
+
+def test_background_failures_are_counted_by_task() -> None:
+    metrics = Metrics()
+
+    metrics.proxy.background_failed("scraper")
+
+    assert metrics.value("background_failures_total", task="scraper") == 1
+
+
 def test_prediction_errors_are_signed_and_relative() -> None:
     metrics = Metrics()
 

@@ -370,6 +370,19 @@ async def test_a_client_that_goes_while_it_waits_leaves_the_queue() -> None:
         assert endpoint.seen == []
 
 
+async def test_a_server_that_stops_in_mid_stream_ends_the_request_once_and_upstream() -> None:
+    async with FakeEndpoint([STREAM_HEAD, event("a"), HOLD]) as endpoint:
+        async with running_proxy(endpoint) as proxy:
+            reader, writer = await proxy.connect()
+            writer.write(raw_chat(STREAMED))
+            await reader.readuntil(b'"a"')
+
+        await endpoint.aborted.wait()
+        writer.close()
+        assert len(proxy.records) == 1
+        assert proxy.scheduler.inflight_requests == 0
+
+
 async def test_a_client_that_goes_in_mid_upload_is_forgotten() -> None:
     async with FakeEndpoint() as endpoint, running_proxy(endpoint) as proxy:
         _, writer = await proxy.connect()
@@ -594,6 +607,28 @@ async def test_a_body_over_the_limit_is_413(chunked: bool) -> None:
 
         assert got.status_code == 413
         assert endpoint.seen == []
+
+
+async def test_a_body_over_the_limit_in_one_piece_is_413() -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+    request = head + b"transfer-encoding: chunked\r\n\r\n" + chunk(b"x" * 4000) + LAST_CHUNK
+    settings = ProxySettings(max_body_bytes=2000)
+    async with FakeEndpoint() as endpoint, running_proxy(endpoint, settings=settings) as proxy:
+        got = await raw_exchange(proxy, request)
+
+        assert got.startswith(b"HTTP/1.1 413")
+        assert endpoint.seen == []
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "priority"])
+@pytest.mark.parametrize("number", [-5, 10**30, 10**400, -(10**400)])
+async def test_absurd_numbers_pass_and_leave_nothing_behind(field: str, number: int) -> None:
+    async with FakeEndpoint() as endpoint, running_proxy(endpoint) as proxy:
+        got = await proxy.client.post(CHAT, json={**BODY, field: number})
+
+        assert got.status_code == 200
+        assert json.loads(endpoint.seen[0].body)[field] == number
+        assert proxy.scheduler.inflight_requests == 0
 
 
 async def test_a_header_that_spans_lines_is_refused() -> None:
