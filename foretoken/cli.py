@@ -6,6 +6,7 @@ LightGBM, and a simulated endpoint must not load the predictor.
 
 import asyncio
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +24,50 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 
+# Spelled out, because the policies themselves need the predictor; a test compares.
+POLICY_NAMES = (
+    "lmetric, least_request, power_of_two, predicted_latency, prefix_affinity, queued_tokens, "
+    "random, round_robin, token_load, weighted_blend"
+)
+
+
+def _known_policies(names: list[str] | None) -> list[str] | None:
+    known = POLICY_NAMES.split(", ")
+    for name in names or ():
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is not one of {POLICY_NAMES}")
+    return None if names is None else list(dict.fromkeys(names))
+
+
+def _in_a_folder(path: Path | None) -> Path | None:
+    """Find out before the work, not after it, that the figures cannot be written."""
+    if path is not None and not path.parent.is_dir():
+        raise typer.BadParameter(f"{path.parent} is not a folder")
+    return path
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001  # what typer calls back with
+    if wanted:
+        typer.echo(version("foretoken"))
+        raise typer.Exit
+
+
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file.", dir_okay=False)]
+JsonPath = Annotated[
+    Path | None,
+    typer.Option("--json", help="Write the figures here.", dir_okay=False, callback=_in_a_folder),
+]
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[  # handled by its callback
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Schedule requests over a fleet of vLLM servers by predicted latency."""
 
 
 @app.command()
@@ -39,8 +83,11 @@ def serve(
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder for traces and models; none are kept without.")
     ] = None,
-    policy: Annotated[str | None, typer.Option(help="Policy by name.")] = None,
-    log_format: Annotated[Literal["json", "console"] | None, typer.Option()] = None,
+    policy: Annotated[str | None, typer.Option(help=f"Policy by name: {POLICY_NAMES}.")] = None,
+    log_format: Annotated[
+        Literal["json", "console"] | None,
+        typer.Option(help="By default plain lines on a terminal, JSON otherwise."),
+    ] = None,
 ) -> None:
     """Serve the OpenAI API in front of vLLM servers.
 
@@ -56,8 +103,7 @@ def serve(
         "store__directory": store,
         "data_dir": data_dir,
         "scheduler__policy": None if policy is None else {"kind": policy},
-        "log__format": log_format
-        or ("console" if config is None and sys.stderr.isatty() else None),
+        "log__format": log_format,
     }
     settings = load_settings(config, **flags)
     source = None if config is None else ConfigFile(path=config, overrides=flags)
@@ -80,11 +126,13 @@ def demo(
     *,
     duration: Annotated[float, typer.Option(help="Seconds of traffic per policy.", min=5)] = 30.0,
     policy: Annotated[
-        list[str] | None, typer.Option(help="Policy to play; may be repeated. [default: three]")
+        list[str] | None,
+        typer.Option(
+            help=f"Policy to play; may be repeated: {POLICY_NAMES}. [default: three]",
+            callback=_known_policies,
+        ),
     ] = None,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures here.")
-    ] = None,
+    json_path: JsonPath = None,
 ) -> None:
     """Compare policies on a simulated mixed fleet; needs no GPU.
 
@@ -92,25 +140,20 @@ def demo(
     """
     from foretoken.demo import POLICIES, run_demo
 
-    raise typer.Exit(
-        asyncio.run(
-            run_demo(
-                duration_s=duration,
-                policies=policy or POLICIES,
-                json_path=json_path,
-                stay=sys.stdout.isatty(),
-            )
-        )
+    figures = run_demo(
+        duration_s=duration,
+        policies=policy or POLICIES,
+        json_path=json_path,
+        stay=sys.stdout.isatty(),
     )
+    raise typer.Exit(asyncio.run(figures))
 
 
 @app.command("demo-vllm")
 def demo_vllm(
     *,
     requests: Annotated[int, typer.Option(help="Requests to send.", min=20)] = 300,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures here.")
-    ] = None,
+    json_path: JsonPath = None,
     keep: Annotated[bool, typer.Option(help="Stay up until Ctrl-C.")] = False,
 ) -> None:
     """Predict two real vLLM servers on this machine's CPU; installs them first.
@@ -172,9 +215,7 @@ def train(
     traces: Annotated[list[Path], typer.Argument(help="Trace files or folders of them.")],
     *,
     store: Annotated[Path, typer.Option(help="Folder of model versions.")],
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="Write the evaluation here.")
-    ] = None,
+    json_path: JsonPath = None,
 ) -> None:
     """Train models from recorded traces, evaluate in arrival order, and publish.
 
@@ -190,9 +231,9 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except ForetokenError as error:
-        Console(stderr=True).print(
-            f"foretoken: {error}", style="red", highlight=False, markup=False
-        )
+        typer.secho(f"foretoken: {error}", fg=typer.colors.RED, err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except asyncio.CancelledError:  # SIGTERM, after everything was closed
+        sys.exit(143)

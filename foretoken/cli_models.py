@@ -29,10 +29,17 @@ def list_versions(
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    table = Table("fleet", "version", "in use", "rows", "TTFT error", "TPOT error", "problem")
+    if not rows:
+        typer.echo("no versions")
+        return
+    table = Table(box=None)
+    table.add_column("fleet", no_wrap=True)
+    table.add_column("version", no_wrap=True)  # it has to be copied
+    for name in ("in use", "rows", "TTFT error", "TPOT error", "problem"):
+        table.add_column(name, justify="right" if name != "problem" else "left")
     for row in rows:
-        table.add_row(*(str(row[key]) for key in row))
-    Console().print(table if rows else "no versions")
+        table.add_row(*(_cell(value) for value in row.values()))
+    Console().print(table, soft_wrap=True)
 
 
 @models_app.command()
@@ -76,6 +83,17 @@ def verify(store: Store) -> None:
     typer.echo(
         f"{sum(len(opened.versions(fleet)) for fleet in opened.fleets())} versions are whole"
     )
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None | False:
+            return ""
+        case True:
+            return "*"
+        case float():
+            return f"{value:.1%}"
+    return str(value)
 
 
 def _open(store: Path) -> ModelsStore:

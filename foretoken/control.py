@@ -1,5 +1,6 @@
 """What the control plane sees of the service and may change in it."""
 
+import logging
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,6 +23,8 @@ from proxy.control import (
     TrainingView,
     UnknownEndpoint,
 )
+
+log = logging.getLogger(__name__)
 
 TARGETS: Final = ("ttft", "tpot")
 
@@ -50,6 +53,7 @@ class ServicePlane:
 
     def set_mode(self, mode: Mode) -> None:
         """Change who decides."""
+        log.warning("mode_changed", extra={"before": self.mode, "mode": mode})
         self._service.scheduler.mode = mode
 
     def endpoints(self) -> Sequence[tuple[EndpointState, EndpointLoad]]:

@@ -5,8 +5,10 @@ flatter the last) and Foretoken starts cold. Needs no GPU: the endpoints are sim
 in real time from measured step times (docs/simulator.md).
 """
 
+import asyncio
 import json
 import os
+import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -51,6 +53,9 @@ async def run_demo(
     Returns:
         The exit status: 0, or 1 when a request failed.
     """
+    task = asyncio.current_task()
+    if task is not None:  # so that the servers end with us, as they do on Ctrl-C
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     console = Console()
     arrivals = conversations(SEED, duration_s, RATE)
     _introduce(console, arrivals, duration_s)

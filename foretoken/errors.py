@@ -17,6 +17,14 @@ class ConfigurationInvalid(ForetokenError):
         super().__init__(f"{source}: " + "; ".join(problems))
 
 
+class CannotListen(ForetokenError):
+    """The address to serve on is taken or not this machine's."""
+
+
+class FolderNotWritable(ForetokenError):
+    """A folder that traces, models or figures shall go to cannot be written."""
+
+
 class NothingToTrainOn(ForetokenError):
     """The traces hold too few usable rows for a model."""
 

@@ -6,9 +6,10 @@ all of them. Prompts, outputs and keys are never logged anywhere.
 
 import json
 import logging
+import sys
 from typing import Final, Literal
 
-LogFormat = Literal["json", "console"]
+LogFormat = Literal["auto", "json", "console"]
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
@@ -53,6 +54,8 @@ class ConsoleFormatter(logging.Formatter):
 def configure(log_format: LogFormat, level: str) -> None:
     """Send every record of this process to standard error."""
     handler = logging.StreamHandler()
+    if log_format == "auto":
+        log_format = "console" if sys.stderr.isatty() else "json"
     handler.setFormatter(JsonFormatter() if log_format == "json" else ConsoleFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # One line a scrape, five times a second, says nothing; uvicorn's are said better here.

@@ -37,7 +37,8 @@ def train_offline(traces: Sequence[Path], store: Path, json_path: Path | None) -
         fleets.setdefault(seen.model, []).append(seen)
     for problem in problems:
         typer.echo(f"skipped {problem.path}: {problem.reason}", err=True)
-    table = Table("fleet", "rows", "target", "MdAPE", "MAPE", "p90 coverage", "version")
+    table = Table("fleet", "rows", "target", "MdAPE", "MAPE", "p90 coverage", box=None)
+    table.add_column("version", no_wrap=True)  # it has to be copied
     results: dict[str, object] = {}
     for fleet, rows in sorted(fleets.items()):
         model, version = _train_one(ModelsStore(store), fleet, rows, console)
@@ -55,8 +56,12 @@ def train_offline(traces: Sequence[Path], store: Path, json_path: Path | None) -
                 version,
             )
     if not results:
-        raise NothingToTrainOn(f"no fleet in {', '.join(map(str, traces))} has enough rows")
-    console.print(table)
+        found = sum(map(len, fleets.values()))
+        raise NothingToTrainOn(
+            f"nothing to train on in {', '.join(map(str, traces))}: {found} usable rows, "
+            f"{TrainingSettings().minimum_rows} of one fleet needed"
+        )
+    console.print(table, soft_wrap=True)
     if json_path is not None:
         json_path.write_text(json.dumps(results, indent=2) + "\n")
     return 1 if problems else 0

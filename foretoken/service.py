@@ -97,9 +97,16 @@ class Service:
 
     def on_states(self, states: tuple[EndpointState, ...]) -> None:
         """Take in a new set of endpoint states; requests that wait may now go."""
-        left = self.scheduler.states.keys() - {state.endpoint for state in states}
+        before = dict(self.scheduler.states)
         self.scheduler.update(states)
-        for endpoint in left:
+        for state in states:
+            known = before.pop(state.endpoint, None)
+            if known is None or known.up != state.up:
+                self._tell(state)
+            if known is not None and known.up and not state.up:
+                self._upstream.give_up_silent(state.url)
+        for endpoint in before:
+            log.info("endpoint_removed", extra={"endpoint": endpoint})
             self._metrics.scrapes.forget(endpoint)
         self.relay.tick()
 
@@ -128,6 +135,8 @@ class Service:
         if self._config is None:
             raise ReloadRefused("started without a configuration file")
         wanted = self._config.load()
+        if not wanted.endpoints:
+            raise ReloadRefused("names no endpoint")
         changed = changed_paths(self.settings, wanted)
         fixed = [path for path in changed if not path.startswith(RELOADABLE)]
         if fixed:
@@ -139,6 +148,12 @@ class Service:
             self._metrics.configure(wanted.scheduler)
         self.settings = wanted
         return changed
+
+    def _tell(self, state: EndpointState) -> None:
+        level, event = (
+            (logging.INFO, "endpoint_up") if state.up else (logging.WARNING, "endpoint_down")
+        )
+        log.log(level, event, extra={"endpoint": state.endpoint, "model": state.model})
 
     def _change_endpoints(self, wanted: Settings) -> None:
         before = {endpoint.name: endpoint for endpoint in self.settings.endpoints}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from collectors import EndpointSettings, ScrapeSettings, TraceSettings
 from foretoken.errors import ConfigurationInvalid
@@ -43,7 +44,8 @@ class TrainerSettings(_Section):
 class LogSettings(_Section):
     """Choose how log records are written."""
 
-    format: Literal["json", "console"] = "json"
+    # auto: plain lines on a terminal, JSON otherwise.
+    format: Literal["auto", "json", "console"] = "auto"
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -152,8 +154,10 @@ def changed_paths(before: BaseModel, after: BaseModel, prefix: str = "") -> list
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationInvalid(str(path), (str(error),)) from error
+    except OSError as error:
+        raise ConfigurationInvalid(str(path), (error.strerror or "cannot be read",)) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationInvalid(str(path), (f"not valid TOML: {error}",)) from error
 
 
 # Any: as above.
@@ -166,8 +170,16 @@ def _lay_over(values: dict[str, Any], path: list[str], value: object) -> None:
 
 
 def _problems(error: ValidationError) -> tuple[str, ...]:
-    return tuple(
-        f"{'.'.join(str(part) for part in problem['loc']) or 'settings'} = "
-        f"{problem['input']!r}: {problem['msg']}"
-        for problem in error.errors()
-    )
+    return tuple(_problem(problem) for problem in error.errors())
+
+
+def _problem(problem: ErrorDetails) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "missing":
+            return f"{path}: required"
+        case "extra_forbidden":
+            return f"{path}: unknown setting"
+        case "value_error" if not path:
+            return problem["msg"].removeprefix("Value error, ")
+    return f"{path} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"

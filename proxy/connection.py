@@ -51,6 +51,7 @@ class UpstreamResponse:
         headers: Header lines in their order, names in lower case.
         head_done: Whether status and headers are there.
         heard: Whether any byte of a response has come in.
+        body_begun: Whether any byte of its body has.
         complete: Whether the whole body has come in.
         buffered_bytes: Body bytes that nobody has read yet.
     """
@@ -65,6 +66,7 @@ class UpstreamResponse:
         "_parser",
         "_reusable",
         "_waiter",
+        "body_begun",
         "buffered_bytes",
         "complete",
         "head_done",
@@ -78,6 +80,7 @@ class UpstreamResponse:
         self.headers: RawHeaders = []
         self.head_done = False
         self.heard = False
+        self.body_begun = False
         self.complete = False
         self.buffered_bytes = 0
         self._connection: Connection | None = connection
@@ -196,6 +199,7 @@ class UpstreamResponse:
         """Keep body bytes for the reader."""
         if self._head_only:
             return
+        self.body_begun = True
         self._chunks.append(body)
         self.buffered_bytes += len(body)
 
@@ -305,6 +309,11 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self.heard_s = self._loop.time()  # its silence was ours
             self._transport.resume_reading()
+
+    @property
+    def unanswered(self) -> bool:
+        """Tell whether a request is under way of whose response body nothing has come."""
+        return self._response is not None and not self._response.body_begun
 
     def silent_limit_s(self, settings: UpstreamSettings) -> float:
         """Give how long this connection may be silent in its present state."""

@@ -116,6 +116,17 @@ class Upstream:
             if now - connection.heard_s > limit_s:
                 connection.abort(UpstreamSilent(connection.url, f"silent for {limit_s:g} s"))
 
+    def give_up_silent(self, url: str) -> None:
+        """Break every exchange of whose response body nothing has come.
+
+        For an endpoint that has been found dead or hung without closing its connections;
+        such requests can still go elsewhere.
+        """
+        pool = self._pools.get(url)
+        for connection in list(() if pool is None else pool.connections):
+            if connection.unanswered:
+                connection.abort(UpstreamBroken(url, "the endpoint is down"))
+
     def connections(self, url: str) -> int:
         """Count open connections to an endpoint."""
         pool = self._pools.get(url)

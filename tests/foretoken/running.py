@@ -1,5 +1,6 @@
 """Start the real command line as processes on loopback, and stop them for sure."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -44,6 +45,13 @@ class Running:
     def kill(self, name: str) -> None:
         self._processes[name].kill()
         self._processes[name].wait()
+
+    def stop(self, name: str) -> None:
+        """Freeze a process: it keeps its connections and says nothing."""
+        self._processes[name].send_signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        self._processes[name].send_signal(signal.SIGCONT)
 
     def terminate(self, name: str) -> int:
         self._processes[name].terminate()

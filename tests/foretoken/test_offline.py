@@ -5,7 +5,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner
 
 from collectors import TraceRecorder, TraceSettings
@@ -106,20 +105,3 @@ def test_too_few_rows_and_missing_paths_are_said_plainly(tmp_path: Path) -> None
     assert isinstance(few.exception, NothingToTrainOn)
     assert isinstance(absent.exception, ForetokenError)
     assert "does not exist" in str(absent.exception)
-
-
-@pytest.mark.parametrize(
-    "command", [[], ["serve"], ["demo"], ["train"], ["models"], ["models", "list"]]
-)
-def test_every_command_explains_itself(command: list[str]) -> None:
-    result = runner.invoke(app, [*command, "--help"])
-
-    assert result.exit_code == 0
-    assert "Usage" in result.output
-
-
-def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
-    result = runner.invoke(app, ["simulate-endpoint", "--profile", "abacus/llama"])
-
-    assert result.exit_code == 2
-    assert "h100_sxm/llama-3.1-8b" in result.output

@@ -31,6 +31,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
     config = tmp_path / "foretoken.toml"
     config.write_text(
         f'data_dir = "{tmp_path / "data"}"\n[proxy]\nport = {port}\n'
+        "[scrape]\ntimeout_s = 0.3\n"
         + "".join(f'[[endpoints]]\nurl = "http://127.0.0.1:{each}"\n' for each in (one, two))
     )
     with Running(tmp_path) as running:
@@ -131,6 +132,31 @@ def test_a_killed_endpoint_costs_only_streams_it_had_begun(service: Service) -> 
     assert [answer.status_code for answer in after] == [200] * 5
 
 
+def test_a_hung_endpoint_gives_back_what_it_has_not_begun_to_answer(service: Service) -> None:
+    slow = {**ASK, "max_tokens": 400}
+
+    async def scenario() -> list[httpx.Response]:
+        async with httpx.AsyncClient(timeout=60) as client:
+            url = f"{service.url}/v1/chat/completions"
+            asked = [asyncio.create_task(client.post(url, json=slow)) for _ in range(8)]
+            for name in ("one", "two"):  # a request has arrived at each
+                await asyncio.to_thread(
+                    service.running.until,
+                    name,
+                    f"http://127.0.0.1:{service.endpoints[name]}/metrics",
+                    "vllm:num_requests_running",
+                )
+            service.running.stop("one")
+            return await asyncio.gather(*asked)
+
+    answers = asyncio.run(scenario())
+    service.running.resume("one")
+
+    assert [answer.status_code for answer in answers] == [200] * 8
+    served = {answer.headers["x-foretoken-endpoint"] for answer in answers}
+    assert f"127.0.0.1:{service.endpoints['two']}" in served
+
+
 def test_modes_and_reload_change_a_running_service(service: Service) -> None:
     def reason() -> str:
         answer = httpx.post(f"{service.url}/v1/chat/completions", json=ASK)
@@ -150,6 +176,10 @@ def test_modes_and_reload_change_a_running_service(service: Service) -> None:
     service.config.write_text(text.replace("[proxy]\nport", "seed = 1\n[proxy]\nport"))
     refused = httpx.post(f"{service.url}/foretoken/reload")
 
+    service.config.write_text("")
+    emptied = httpx.post(f"{service.url}/foretoken/reload")
+
+    assert "names no endpoint" in emptied.json()["error"]["message"]
     assert (killed, still_killed, reloaded) == ("kill_switch", "kill_switch", "policy")
     assert refused.status_code == 400
     assert "needs a restart: seed" in refused.json()["error"]["message"]
