@@ -154,6 +154,13 @@ ALERTS: Final = (
         severity="ticket",
         summary="{{ $labels.instance }} loses trace records",
     ),
+    Alert(
+        name="ForetokenBackgroundFailing",
+        expr="increase(foretoken_background_failures_total[10m]) > 2",
+        lasting="1m",
+        severity="ticket",
+        summary="{{ $labels.task }} of {{ $labels.instance }} keeps failing and starting again",
+    ),
 )
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from foretoken.errors import ForetokenError
 from models_store import ModelsStore, ModelsStoreError
+from predictor.features import SCHEMA_HASH
 
 models_app = typer.Typer(help="Look at stored model versions and choose between them.")
 
@@ -48,8 +49,14 @@ def promote(version: str, store: Store, fleet: Fleet) -> None:
 
     Example: foretoken models promote VERSION --store data/models --fleet llama-3.1-8b
     """
+    opened = _open(store)
     try:
-        _open(store).promote(fleet, version)
+        trained_on = opened.manifest(fleet, version).schema_hash
+        if trained_on != SCHEMA_HASH:
+            raise ForetokenError(
+                f"{version} was trained on feature schema {trained_on}, this code has {SCHEMA_HASH}"
+            )
+        opened.promote(fleet, version)
     except ModelsStoreError as error:
         raise ForetokenError(str(error)) from error
     typer.echo(f"{fleet}: {version} is in use")

@@ -177,7 +177,8 @@ class Decider:
             matched_tokens=matched,
             prompt_tokens=prompt_tokens,
             expected_output_tokens=expected,
-            predictions=_predict(fleet, features, states),
+            # Under the kill switch the predictor is not asked: it may be what is wrong.
+            predictions=None if self.mode == "heuristic" else _predict(fleet, features, states),
             draw=np.array([self._rng.random() for _ in names]),
         )
 

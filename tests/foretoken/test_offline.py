@@ -105,3 +105,15 @@ def test_too_few_rows_and_missing_paths_are_said_plainly(tmp_path: Path) -> None
     assert isinstance(few.exception, NothingToTrainOn)
     assert isinstance(absent.exception, ForetokenError)
     assert "does not exist" in str(absent.exception)
+
+
+def test_a_version_of_another_feature_table_is_not_promoted(tmp_path: Path) -> None:
+    store = ModelsStore(tmp_path)
+    foreign = store.publish("m", b"{}", schema_hash="0" * 16, model_format="other", now=1.0)
+
+    result = runner.invoke(
+        app, ["models", "promote", foreign, "--store", str(tmp_path), "--fleet", "m"]
+    )
+
+    assert isinstance(result.exception, ForetokenError)
+    assert "0" * 16 in str(result.exception)
