@@ -24,12 +24,14 @@ LONGEST_OUTPUT_TOKENS: Final = 1 << 20
 Layer = Literal["cold", "prior", "mixture"]
 """What the served numbers rest on: nothing yet, the physics prior, or all experts."""
 
-Outcome = Literal["completed", "client_gone", "upstream_error", "client_error", "cut", "shed"]
+Outcome = Literal[
+    "completed", "client_gone", "upstream_error", "client_error", "cut", "shed", "shutdown"
+]
 """How a request ended.
 
 ``client_error`` is a 4xx of the endpoint, ``upstream_error`` a failure before the
 first byte, ``cut`` a response that broke after its first byte, ``shed`` one that the
-scheduler refused or gave up.
+scheduler refused or gave up, ``shutdown`` one that this router's own end broke off.
 """
 
 

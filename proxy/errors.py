@@ -70,6 +70,13 @@ class UnknownPath(ProxyError):
         super().__init__(f"no route for {method} {path}")
 
 
+class ShuttingDown(ProxyError):
+    """This router stops, and the request has not ended in the time it may still take."""
+
+    def __init__(self) -> None:
+        super().__init__("the router is shutting down")
+
+
 class UpstreamError(ProxyError):
     """An endpoint failed.
 
@@ -153,6 +160,14 @@ def to_response(error: Exception) -> ErrorResponse:
             return _invalid(404, error, code="not_found")
         case BodyTooLarge():
             return _invalid(413, error, code="body_too_large")
+        case ShuttingDown():
+            return ErrorResponse(
+                status=503,
+                message=str(error),
+                type="server_error",
+                code="shutting_down",
+                headers=((b"retry-after", b"1"),),
+            )
         case UpstreamSilent():
             return ErrorResponse(
                 status=504,

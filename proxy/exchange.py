@@ -17,7 +17,14 @@ from collectors.stream import StreamObserver
 from predictor.types import Decision, Measurement, Outcome, RequestRecord
 from proxy.answers import send_error
 from proxy.connection import UpstreamResponse
-from proxy.errors import ErrorResponse, UpstreamError, UpstreamSilent, shed_response, to_response
+from proxy.errors import (
+    ErrorResponse,
+    ShuttingDown,
+    UpstreamError,
+    UpstreamSilent,
+    shed_response,
+    to_response,
+)
 from proxy.headers import RawHeaders, response_headers
 from proxy.incoming import IncomingRequest
 from proxy.response_observer import (
@@ -35,6 +42,7 @@ logger = logging.getLogger(__name__)
 _ELSEWHERE: Final = frozenset({502, 503})
 _BODILESS: Final = frozenset({204, 304})
 _CUT: Final = to_response(UpstreamError("", "")).body
+_SHUTTING_DOWN: Final = to_response(ShuttingDown())
 
 
 class Exchange:
@@ -65,6 +73,7 @@ class Exchange:
         "_scheduler",
         "_seen_first_token",
         "_send",
+        "_streamed",
         "_upstream",
         "_waiter",
     )
@@ -92,6 +101,7 @@ class Exchange:
         self._response: UpstreamResponse | None = None
         self._observer: ResponseObserver = BodyObserver()
         self._seen_first_token = False
+        self._streamed: bool | None = None  # until the client has been sent a head
         self._outcome: Outcome = "upstream_error"
         self._ended_s: float | None = None
         self._gone = False
@@ -109,10 +119,11 @@ class Exchange:
         try:
             await self._serve()
         except asyncio.CancelledError:
-            self._outcome = "client_gone"
-            if not self._gone:  # the server shuts down
-                raise
             task.uncancel()
+            if self._gone:
+                self._outcome = "client_gone"
+            else:
+                await self._break_off()
         finally:
             watcher.cancel()
             if self._response is not None:
@@ -188,6 +199,19 @@ class Exchange:
         )
         return None
 
+    async def _break_off(self) -> None:
+        """Tell the client that the server shuts down and has waited long enough."""
+        self._outcome = "shutdown"
+        if self._streamed is None:
+            await self._answer(_SHUTTING_DOWN)
+        elif self._streamed:
+            await self._send_error_event(_SHUTTING_DOWN.body)
+
+    async def _send_error_event(self, error: bytes) -> None:
+        """End a stream with an error; without a last piece the server closes the connection."""
+        event = b"\n\ndata: %b\n\n" % error
+        await self._send({"type": "http.response.body", "body": event, "more_body": True})
+
     async def _relay(self, decision: Decision, first: bytes) -> None:
         response = cast("UpstreamResponse", self._response)  # set by the dispatch before this
         self._outcome = _outcome_of(response.status)
@@ -196,6 +220,7 @@ class Exchange:
             kind, hide = self._incoming.stream_kind, self._incoming.hide_usage
             self._observer = StreamObserver(kind, hide_usage=hide)
         headers = self._response_headers(response, decision, streamed=streamed)
+        self._streamed = streamed
         await self._send(
             {"type": "http.response.start", "status": response.status, "headers": headers}
         )
@@ -204,9 +229,7 @@ class Exchange:
         except UpstreamError:
             self._outcome = "cut"
             if streamed:
-                event = b"\n\ndata: %b\n\n" % _CUT
-                await self._send({"type": "http.response.body", "body": event, "more_body": True})
-            # Returning without the last piece makes the server close the connection.
+                await self._send_error_event(_CUT)
 
     async def _relay_body(self, response: UpstreamResponse, first: bytes) -> None:
         shown = self._observe(first)

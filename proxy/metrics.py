@@ -148,7 +148,7 @@ class ProxyMetrics:
         """Count whether a request met its objective, or that of its tier."""
         tier = record.request.tier or self._default_tier
         default = self._tiers.get(tier)
-        if default is None or record.measurement.outcome == "client_gone":
+        if default is None or record.measurement.outcome in {"client_gone", "shutdown"}:
             return
         wanted = record.request.objective
         ttft_s = default.ttft_s if wanted.ttft_s is None else wanted.ttft_s

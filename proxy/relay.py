@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from predictor.types import RequestFeatures, RequestRecord
 from proxy.answers import send_error
-from proxy.errors import BodyTooLarge, ProxyError, to_response
+from proxy.errors import BodyTooLarge, ProxyError, ShuttingDown, to_response
 from proxy.exchange import Exchange
 from proxy.headers import HeaderMap, request_id_of
 from proxy.incoming import read_request
@@ -76,6 +76,9 @@ class Relay:
                 include_usage=self._settings.include_usage,
             )
             action = self._route(incoming.features)
+        except asyncio.CancelledError:  # while its body was still coming
+            await self._refuse(send, ShuttingDown(), request_id_of(headers) or next(self._ids))
+            return
         except (ProxyError, SchedulerError) as error:
             await self._refuse(send, error, request_id_of(headers) or next(self._ids))
             return
