@@ -133,8 +133,11 @@ def _report(console: Console, document: dict[str, object], json_path: Path | Non
 
 async def _stay(console: Console, url: str, arrivals: list[Arrival]) -> None:
     console.print(f"\nLive page: {url}/foretoken/  (traffic goes on; Ctrl-C ends it)")
-    while True:
-        await play(url, MODEL, arrivals, lambda _: None)
+    try:
+        while True:
+            await play(url, MODEL, arrivals, lambda _: None)
+    except asyncio.CancelledError:  # Ctrl-C is how this is meant to end
+        console.print("stopping")
 
 
 def _processor_seconds() -> tuple[float, float] | None:
