@@ -237,8 +237,8 @@ class Scheduler:
 
     def _take_in(self, state: EndpointState, before: EndpointState | None) -> None:
         name = state.endpoint
-        if before is not None and state.up and not before.up:
-            self._index.clear(name)  # it was away: assume that it restarted empty
+        if before is not None and state.up and _has_restarted(before, state):
+            self._index.clear(name)  # its cache is empty again
         if state.up and state.scraped_s is not None:
             self._suspects.seen_up(name, state.scraped_s)
         if state.model is None:
@@ -366,6 +366,12 @@ class Scheduler:
         if live is None:
             raise UnknownRequest(request_id)
         return live
+
+
+def _has_restarted(before: EndpointState, now: EndpointState) -> bool:
+    """Tell whether an endpoint's counter began anew; where unknown, whether it was away."""
+    old, new = before.prefix_queries_total, now.prefix_queries_total
+    return not before.up if old is None or new is None else new < old
 
 
 def _refusal(record: RequestRecord, reason: ShedReason, retry_after_s: float) -> Shed:

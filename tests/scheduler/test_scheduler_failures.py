@@ -251,3 +251,25 @@ def test_absurd_counts_and_times_of_an_endpoint_teach_nothing() -> None:
     assert ratio.bytes_per_token == before
     assert record.upstream_ttft_s is None
     assert record.tpot_s is None
+
+
+def test_counters_that_begin_anew_tell_a_restart_and_others_that_it_was_only_slow() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", prefix_queries_total=500.0)])
+    hashes = (1, 2, 3)
+    scheduler.route(request("one", block_hashes=hashes), now=0.0)
+    scheduler.finished("one", DONE, now=0.1)
+
+    def matched(name: str) -> float:
+        action = scheduler.route(request(name, block_hashes=hashes), now=1.0)
+        assert isinstance(action, Dispatch)
+        scheduler.finished(name, Measurement(outcome="client_gone"), now=1.0)
+        return float(action.decision.matched_tokens[0])
+
+    scheduler.update([endpoint("a:1", up=False, prefix_queries_total=500.0)])
+    scheduler.update([endpoint("a:1", prefix_queries_total=900.0)])
+    slow = matched("two")
+    scheduler.update([endpoint("a:1", prefix_queries_total=20.0)])
+    restarted = matched("three")
+
+    assert slow > 0
+    assert restarted == 0
