@@ -9,7 +9,7 @@ DEMO_ARGS ?=
 .PHONY: help venv demo demo-vllm test test-all lint dashboards clean
 
 help:
-	@echo "make demo        run Foretoken against a simulated fleet (about three minutes; DEMO_ARGS="--duration 20")"
+	@echo "make demo        run Foretoken against a simulated fleet (about three minutes; DEMO_ARGS='--duration 20')"
 	@echo "make demo-vllm   run it in front of two real vLLM servers on CPU (about three minutes, install included)"
 	@echo "make test        unit, property, in-process and loopback tests (about two minutes)"
 	@echo "make test-all    the tests against real parts too: vLLM on CPU, Chromium, Prometheus"

@@ -39,6 +39,12 @@ class EndpointView:
             hardware=settings.hardware,
         )
 
+    def take_over(self, state: EndpointState) -> None:
+        """Go on from what another view of the same server knew."""
+        self.state = replace(
+            state, hardware=self._settings.hardware, model=self._settings.model or state.model
+        )
+
     def scraped(self, page: MetricsPage, now: float) -> None:
         """Take in a page read at ``now``."""
         self._page_failures = 0

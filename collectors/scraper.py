@@ -118,8 +118,11 @@ class Scraper:
     def add(self, endpoint: EndpointSettings) -> None:
         """Take in another endpoint; one of that name is replaced."""
         self._stop(endpoint.name)
-        fail_after = self._settings.fail_after
-        self._views[endpoint.name] = EndpointView(endpoint, fail_after=fail_after)
+        view = EndpointView(endpoint, fail_after=self._settings.fail_after)
+        before = self._views.get(endpoint.name)
+        if before is not None and before.state.url == endpoint.url:
+            view.take_over(before.state)  # the same server under other settings
+        self._views[endpoint.name] = view
         if self._group is not None:
             self._start(endpoint.name, self._group)
         self._on_states(self.states)

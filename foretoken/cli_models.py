@@ -10,7 +10,6 @@ from rich.table import Table
 
 from foretoken.errors import ForetokenError
 from models_store import ModelsStore, ModelsStoreError
-from predictor.features import SCHEMA_HASH
 
 models_app = typer.Typer(help="Look at stored model versions and choose between them.")
 
@@ -49,6 +48,8 @@ def promote(version: str, store: Store, fleet: Fleet) -> None:
 
     Example: foretoken models promote VERSION --store data/models --fleet llama-3.1-8b
     """
+    from predictor.features import SCHEMA_HASH
+
     opened = _open(store)
     try:
         trained_on = opened.manifest(fleet, version).schema_hash

@@ -24,7 +24,7 @@ def run_server(settings: Settings, config: ConfigFile | None) -> int:
     built = build(settings, config)
     server = build_server(built.app, settings.proxy, closing=built.closing)
     listener = _listen(settings.proxy.host, settings.proxy.port)
-    url = f"http://{settings.proxy.host}:{listener.getsockname()[1]}"
+    url = f"http://{_bracketed(settings.proxy.host)}:{listener.getsockname()[1]}"
     log.info(
         "serving",
         extra={
@@ -53,8 +53,13 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise CannotListen(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port, --host"
+            f"cannot listen on {_bracketed(host)}:{port}: {error.strerror}; "
+            "choose another with --port or --host"
         ) from error
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _make_writable(folder: Path) -> None:

@@ -101,9 +101,10 @@ class Service:
         self.scheduler.update(states)
         for state in states:
             known = before.pop(state.endpoint, None)
-            if known is None or known.up != state.up:
+            was_up = known is not None and known.up
+            if state.up != was_up:
                 self._tell(state)
-            if known is not None and known.up and not state.up:
+            if was_up and not state.up:
                 self._upstream.give_up_silent(state.url)
         for endpoint in before:
             log.info("endpoint_removed", extra={"endpoint": endpoint})

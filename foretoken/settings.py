@@ -76,6 +76,17 @@ class Settings(_Section):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _scrapes_come_before_they_count_as_stale(self) -> Self:
+        stale_after_s, interval_s = self.scheduler.stale_after_s, self.scrape.interval_s
+        if stale_after_s <= 2 * interval_s:
+            msg = (
+                f"scheduler.stale_after_s = {stale_after_s:g} must be more than twice "
+                f"scrape.interval_s = {interval_s:g}"
+            )
+            raise ValueError(msg)
+        return self
+
     @property
     def store_dir(self) -> Path | None:
         """Give the folder of model versions, ``None`` for a temporary one."""

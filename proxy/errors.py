@@ -97,6 +97,10 @@ class UpstreamBroken(UpstreamError):
     """The connection broke, or what came over it is not HTTP."""
 
 
+class UpstreamDown(UpstreamError):
+    """The endpoint was found dead or hung while a request was there."""
+
+
 class UpstreamStale(UpstreamBroken):
     """A kept connection had been closed before the request reached the endpoint."""
 

@@ -116,20 +116,21 @@ class Exchange:
         """
         task = cast("asyncio.Task[Any]", asyncio.current_task())  # a coroutine runs in one
         watcher = asyncio.create_task(self._watch_client(task))
+        shutdown = False
         try:
             await self._serve()
         except asyncio.CancelledError:
             task.uncancel()
-            if self._gone:
-                self._outcome = "client_gone"
-            else:
-                await self._break_off()
+            shutdown = not self._gone
+            self._outcome = "shutdown" if shutdown else "client_gone"
         finally:
             watcher.cancel()
             if self._response is not None:
                 self._response.abort()
             reason = self._action.reason if isinstance(self._action, Shed) else None
             on_end(self._finish(), reason)
+        if shutdown:  # the story is told: a client that does not read delays nothing but this
+            await self._say_goodbye()
 
     def deliver(self, action: Dispatch | Shed) -> None:
         """Take what became of the request while it waited."""
@@ -160,7 +161,13 @@ class Exchange:
                 if first is not None:
                     await self._relay(action.decision, first)
                     return
-                self._action = self._scheduler.reroute(action.request_id, self._clock())
+                again = (
+                    self._scheduler.reroute
+                    if self._response is None
+                    else self._scheduler.turned_away
+                )
+                self._response = None
+                self._action = again(action.request_id, self._clock())
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
@@ -169,6 +176,8 @@ class Exchange:
 
     async def _dispatch(self, dispatch: Dispatch) -> bytes | None:
         """Send the request; give the first bytes of the body, ``None`` to try elsewhere.
+
+        Where the endpoint answered that it will not or cannot, its response is kept.
 
         Raises:
             UpstreamSilent: The endpoint took the request and said nothing for too long.
@@ -187,7 +196,7 @@ class Exchange:
             raise
         except UpstreamError as error:
             cause = str(error)
-        self._response = None
+            self._response = None
         logger.warning(
             "dispatch_failed",
             extra={
@@ -199,9 +208,8 @@ class Exchange:
         )
         return None
 
-    async def _break_off(self) -> None:
+    async def _say_goodbye(self) -> None:
         """Tell the client that the server shuts down and has waited long enough."""
-        self._outcome = "shutdown"
         if self._streamed is None:
             await self._answer(_SHUTTING_DOWN)
         elif self._streamed:

@@ -14,7 +14,13 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 from proxy.connection import Connection, OutgoingRequest, UpstreamResponse
-from proxy.errors import UpstreamBroken, UpstreamSilent, UpstreamStale, UpstreamUnreachable
+from proxy.errors import (
+    UpstreamBroken,
+    UpstreamDown,
+    UpstreamSilent,
+    UpstreamStale,
+    UpstreamUnreachable,
+)
 from proxy.settings import UpstreamSettings
 
 # How often idle and silent connections are looked for.
@@ -125,7 +131,7 @@ class Upstream:
         pool = self._pools.get(url)
         for connection in list(() if pool is None else pool.connections):
             if connection.unanswered:
-                connection.abort(UpstreamBroken(url, "the endpoint is down"))
+                connection.abort(UpstreamDown(url, "the endpoint is down"))
 
     def connections(self, url: str) -> int:
         """Count open connections to an endpoint."""

@@ -70,8 +70,7 @@ class Decider:
     """Decide for one request at a time; hold no request state.
 
     Attributes:
-        mode: Whether predictions decide, run in shadow, or are overruled; they are made
-            and recorded in every mode.
+        mode: Whether predictions decide, run in shadow, or are not asked for at all.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ booked on the chosen endpoint before ``route`` returns.
 """
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from predictor.features import COLUMN
@@ -175,14 +175,22 @@ class Scheduler:
             UnknownRequest: No such request is in flight.
         """
         live = self._get(request_id)
-        if live.endpoint is not None:
-            if live.endpoint in self._states:
-                self._suspects.failed(live.endpoint, now)
-            live.tried.add(live.endpoint)
-            self._release(live, tpot_s=None)
-        if live.attempts >= self._settings.max_attempts:
-            return self._shed(live, "retries_exhausted", now, NO_ENDPOINT_RETRY_S)
-        return self._place(live, now)
+        if live.endpoint in self._states:
+            self._suspects.failed(live.endpoint, now)
+        return self._again(live, now)
+
+    def turned_away(self, request_id: str, now: float) -> Action:
+        """Place a request again that its endpoint answered it will not or cannot serve.
+
+        Unlike after :meth:`reroute`, no scrape clears the endpoint: it answers those.
+
+        Raises:
+            UnknownRequest: No such request is in flight.
+        """
+        live = self._get(request_id)
+        if live.endpoint in self._states:
+            self._suspects.erred(live.endpoint, now)
+        return self._again(live, now)
 
     def first_token(self, request_id: str, now: float) -> None:
         """Note that a streamed request's first output token has arrived.
@@ -213,25 +221,30 @@ class Scheduler:
         record = live.record(measurement, now)
         del self._live[request_id]
         if live.endpoint is not None:
-            self._judge(live.endpoint, measurement, now)
+            if live.endpoint in self._states:
+                self._judge(live.endpoint, measurement, now)
             self._release(live, tpot_s=record.tpot_s)
             if measurement.outcome == "completed":
                 self._learn(live.fleet, record)
         return record
 
-    def tick(self, now: float) -> list[Dispatch | Shed]:
-        """Release waiting requests that can go, give up those that waited too long."""
-        actions: list[Dispatch | Shed] = []
+    def tick(self, now: float) -> Iterator[Dispatch | Shed]:
+        """Release waiting requests that can go, give up those that waited too long.
+
+        Each action is to be carried out as it comes: should a later one fail, none is lost.
+        """
         for waiting in self._queue.ordered():
-            live = self._live[waiting.request.request_id]
+            request_id = waiting.request.request_id
+            live = self._live[request_id]
             states = self._eligible(live, now)
             if states:
-                self._queue.remove(waiting.request.request_id)
-                actions.append(self._choose(live, states, now))
+                action = self._choose(live, states, now)
             elif now >= waiting.deadline_s:
-                self._queue.remove(waiting.request.request_id)
-                actions.append(self._shed(live, "queue_timeout", now, NO_ENDPOINT_RETRY_S))
-        return actions
+                action = self._shed(live, "queue_timeout", now, NO_ENDPOINT_RETRY_S)
+            else:
+                continue
+            self._queue.remove(request_id)
+            yield action
 
     # How
 
@@ -276,6 +289,14 @@ class Scheduler:
         self._queue.add(Waiting(request=live.request, deadline_s=deadline_s), priority=priority)
         live.tried.clear()  # by the time it can go, a failed endpoint may be back
         return Wait(request_id=live.request.request_id, deadline_s=deadline_s)
+
+    def _again(self, live: LiveRequest, now: float) -> Action:
+        if live.endpoint is not None:
+            live.tried.add(live.endpoint)
+            self._release(live, tpot_s=None)
+        if live.attempts >= self._settings.max_attempts:
+            return self._shed(live, "retries_exhausted", now, NO_ENDPOINT_RETRY_S)
+        return self._place(live, now)
 
     def _serving(self, live: LiveRequest) -> list[EndpointState]:
         """List the endpoints that serve the request's model, whatever their state."""

@@ -3,7 +3,7 @@
 Fed by failed dispatches and error answers (passive) and scrapes (active). An endpoint
 that answers requests with errors looks idle and healthy, and would draw all traffic:
 its scrapes prove nothing, only time or a served request does. Client errors never
-count. Called by the scheduler only.
+count, but for 429: there the endpoint refuses. Called by the scheduler only.
 """
 
 from dataclasses import dataclass

@@ -1,5 +1,6 @@
 """Start the real command line as processes on loopback, and stop them for sure."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -63,8 +64,9 @@ class Running:
     def log(self, name: str) -> str:
         return (self._folder / f"{name}.log").read_text()
 
-    def until(self, name: str, url: str, *contains: str) -> httpx.Response:
-        """Ask again and again until an answer is 200 and contains all of the texts."""
+    def until(self, name: str, url: str, contains: str | re.Pattern[str] = "") -> httpx.Response:
+        """Ask again and again until an answer is 200 and contains a text or a pattern."""
+        wanted = re.compile(re.escape(contains)) if isinstance(contains, str) else contains
         deadline_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline_s:
             if self._processes[name].poll() is not None:
@@ -73,7 +75,7 @@ class Running:
                 answer = httpx.get(url)
             except httpx.TransportError:
                 continue
-            if answer.status_code == 200 and all(text in answer.text for text in contains):
+            if answer.status_code == 200 and wanted.search(answer.text):
                 return answer
         raise AssertionError(f"{name}: {url} never said {contains}:\n{self.log(name)[-3000:]}")
 

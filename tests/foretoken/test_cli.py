@@ -1,6 +1,8 @@
 """The command line: errors are one line that says what to do."""
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,13 @@ def test_bad_options_are_refused_before_anything_starts(
 
     assert result.exit_code == 2
     assert expected in result.output
+
+
+def test_help_waits_for_no_model_library() -> None:
+    code = "import sys, foretoken.cli; print({'lightgbm', 'sklearn', 'river'} & set(sys.modules))"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert loaded == "set()\n"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -144,14 +145,17 @@ def test_a_hung_endpoint_gives_back_what_it_has_not_begun_to_answer(service: Ser
                     service.running.until,
                     name,
                     f"http://127.0.0.1:{service.endpoints[name]}/metrics",
-                    "vllm:num_requests_running",
+                    re.compile(r"vllm:num_requests_running\{[^}]*\} [1-9]"),
                 )
             service.running.stop("one")
             return await asyncio.gather(*asked)
 
     answers = asyncio.run(scenario())
     service.running.resume("one")
+    log = service.running.log("foretoken")
 
+    hung = f"127.0.0.1:{service.endpoints['one']}"
+    assert any("dispatch_failed" in line and hung in line for line in log.splitlines())
     assert [answer.status_code for answer in answers] == [200] * 8
     served = {answer.headers["x-foretoken-endpoint"] for answer in answers}
     assert f"127.0.0.1:{service.endpoints['two']}" in served

@@ -73,6 +73,7 @@ def test_a_flag_for_a_section_that_is_no_table_is_named(tmp_path: Path) -> None:
         ("[scheduler]\ndefault_tier = 'gold'", ("default_tier 'gold'", "interactive")),
         ("[[endpoints]]\nurl = 'ftp://a'", ("endpoints.0.url = 'ftp://a'", "http://")),
         ("[[endpoints]]\nurl='http://a:1'\n[[endpoints]]\nurl='http://a:1/'", ("twice: a:1",)),
+        ("[scrape]\ninterval_s = 5", ("stale_after_s = 2", "scrape.interval_s = 5")),
         ("port = ", ("Invalid value",)),
     ],
 )

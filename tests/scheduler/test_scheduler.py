@@ -139,7 +139,7 @@ def test_a_reload_without_a_requests_tier_strands_nobody() -> None:
 
     scheduler.configure(SchedulerSettings(tiers={"standard": TierSettings()}))
     scheduler.update([endpoint("a:1")])
-    released = scheduler.tick(now=1.0)
+    released = list(scheduler.tick(now=1.0))
     rerouted = scheduler.reroute("old", now=1.1)
 
     assert [action.request_id for action in released] == ["plain", "old"]

@@ -68,9 +68,9 @@ def test_with_every_endpoint_down_a_request_waits_and_goes_when_one_is_up() -> N
     scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)])
 
     waits = scheduler.route(request(), now=0.0)
-    nothing = scheduler.tick(now=1.0)
+    nothing = list(scheduler.tick(now=1.0))
     scheduler.update([endpoint("a:1")])
-    released = scheduler.tick(now=2.0)
+    released = list(scheduler.tick(now=2.0))
 
     assert isinstance(waits, Wait)
     assert nothing == []
@@ -84,7 +84,7 @@ def test_a_request_that_waited_too_long_is_refused() -> None:
     )
     scheduler.route(request(), now=0.0)
 
-    (shed,) = scheduler.tick(now=5.0)
+    (shed,) = list(scheduler.tick(now=5.0))
 
     assert isinstance(shed, Shed)
     assert shed.reason == "queue_timeout"
@@ -110,7 +110,7 @@ def test_higher_priority_leaves_the_queue_first() -> None:
     scheduler.route(request("person", tier="interactive"), now=0.1)
     scheduler.update([endpoint("a:1")])
 
-    released = scheduler.tick(now=1.0)
+    released = list(scheduler.tick(now=1.0))
 
     assert [action.request_id for action in released] == ["person", "batch"]
 
