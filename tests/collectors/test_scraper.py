@@ -254,6 +254,19 @@ def test_endpoints_come_and_go_while_running() -> None:
     assert bench.told[-1][0].hardware == "l4"
 
 
+def test_an_endpoint_that_only_gets_another_label_stays_up() -> None:
+    bench = Bench()
+
+    bench.run_until(
+        lambda: bench.scraper.states[0].up,
+        lambda: bench.scraper.add(EndpointSettings(url="http://a:1", hardware="l4")),
+    )
+
+    (state,) = bench.scraper.states
+    assert (state.up, state.hardware) == (True, "l4")
+    assert all(told[0].up for told in bench.told[-2:])
+
+
 def test_listener_may_remove_the_endpoint_it_is_told_of() -> None:
     bench = Bench()
     bench.scraper.add(EndpointSettings(url="http://b:2"))

@@ -13,6 +13,7 @@ from proxy import (
     UpstreamUnreachable,
 )
 from proxy.connection import UpstreamResponse
+from proxy.errors import UpstreamDown
 from tests.fakes import CLOSE, HOLD, OK, RESET, FakeEndpoint, Step, chunk, response
 from tests.proxy.harness import until
 
@@ -218,6 +219,31 @@ async def test_a_silent_endpoint_is_given_up() -> None:
         with pytest.raises(UpstreamSilent):
             await sending
         await endpoint.aborted.wait()
+
+
+async def test_a_request_at_an_endpoint_found_down_fails_and_does_not_go_there_again() -> None:
+    async with FakeEndpoint(OK, [HOLD]) as endpoint, Upstream() as upstream:
+        await whole(await upstream.send(endpoint.url, POST))  # the connection is kept
+        sending = asyncio.create_task(upstream.send(endpoint.url, POST))
+        await until(lambda: len(endpoint.seen) == 2)
+
+        upstream.give_up_silent(endpoint.url)
+
+        with pytest.raises(UpstreamDown):
+            await sending
+        assert len(endpoint.seen) == 2
+
+
+async def test_a_response_that_has_begun_is_left_alone_when_its_endpoint_is_found_down() -> None:
+    script = [b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc", HOLD]
+    async with FakeEndpoint(script) as endpoint, Upstream() as upstream:
+        got = await upstream.send(endpoint.url, POST)
+        begun = await got.read()
+
+        upstream.give_up_silent(endpoint.url)
+
+        assert begun == b"abc"
+        assert upstream.connections(endpoint.url) == 1
 
 
 async def test_idle_connections_are_closed_in_time() -> None:
