@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from predictor.types import FloatArray
+from predictor.types import EndpointState, FloatArray
 
 # Weight of one report in the learned effectiveness, which starts at 1 ("what was sent
 # is cached"): twenty reports make most of it.
@@ -106,3 +106,9 @@ class PrefixIndex:
         holders.discard(endpoint)
         if not holders:
             del self._holders[block]
+
+
+def has_restarted(before: EndpointState, now: EndpointState) -> bool:
+    """Tell whether an endpoint's counter began anew; where unknown, whether it was away."""
+    old, new = before.prefix_queries_total, now.prefix_queries_total
+    return not before.up if old is None or new is None else new < old

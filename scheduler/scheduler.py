@@ -27,7 +27,7 @@ from scheduler.errors import DuplicateRequest, ModelNotFound, UnknownRequest
 from scheduler.fleet import Fleet, FleetFactory, policies_of
 from scheduler.learning import learn_finished
 from scheduler.live import SHED, LiveRequest, record_unplaced
-from scheduler.prefix_index import PrefixIndex
+from scheduler.prefix_index import PrefixIndex, has_restarted
 from scheduler.settings import SchedulerSettings
 from scheduler.suspects import Suspects
 from scheduler.waiting import Waiting, WaitingQueue
@@ -250,7 +250,7 @@ class Scheduler:
 
     def _take_in(self, state: EndpointState, before: EndpointState | None) -> None:
         name = state.endpoint
-        if before is not None and state.up and _has_restarted(before, state):
+        if before is not None and state.up and has_restarted(before, state):
             self._index.clear(name)  # its cache is empty again
         if state.up and state.scraped_s is not None:
             self._suspects.seen_up(name, state.scraped_s)
@@ -387,12 +387,6 @@ class Scheduler:
         if live is None:
             raise UnknownRequest(request_id)
         return live
-
-
-def _has_restarted(before: EndpointState, now: EndpointState) -> bool:
-    """Tell whether an endpoint's counter began anew; where unknown, whether it was away."""
-    old, new = before.prefix_queries_total, now.prefix_queries_total
-    return not before.up if old is None or new is None else new < old
 
 
 def _refusal(record: RequestRecord, reason: ShedReason, retry_after_s: float) -> Shed:

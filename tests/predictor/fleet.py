@@ -1,11 +1,15 @@
 """A made-up fleet of two endpoints with linear physics: the tests' source of labels."""
 
+import dataclasses
+
 import numpy as np
 
+from predictor import LatencyPredictor
 from predictor.features import COLUMN, N_FEATURES
 from predictor.settings import TrainingSettings
-from predictor.types import FloatArray, Observation
+from predictor.types import FloatArray, Observation, Predictions
 
+BOTH = ("fast:1", "slow:1")
 ENDPOINTS = ("fast:1", "slow:1", "unseen:1")
 HARDWARE = (None, None, "h100_sxm/llama-3.1-8b")
 SMALL = TrainingSettings(ratio_trees=10, direct_trees=10)
@@ -54,3 +58,29 @@ def fleet_observations(
             )
         )
     return observations
+
+
+def predict_both(predictor: LatencyPredictor, row: FloatArray) -> Predictions:
+    return predictor.predict(np.stack([row, row]), BOTH, (None, None))
+
+
+def learned(observations: list[Observation]) -> LatencyPredictor:
+    predictor = LatencyPredictor()
+    for observation in observations:
+        predictor.learn(observation)
+    return predictor
+
+
+def served(predictor: LatencyPredictor, observation: Observation) -> Observation:
+    """Attach what is predicted now, as the scheduler does at dispatch."""
+    said = predictor.predict(
+        observation.features[None], [observation.endpoint], [observation.hardware]
+    )
+    return dataclasses.replace(
+        observation,
+        predicted_ttft_s=float(said.ttft_s[0]),
+        predicted_ttft_p90_s=float(said.ttft_p90_s[0]),
+        predicted_tpot_s=float(said.tpot_s[0]),
+        predicted_tpot_p90_s=float(said.tpot_p90_s[0]),
+        experts=said.experts[:, :, 0],
+    )
