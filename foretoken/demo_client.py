@@ -5,7 +5,7 @@ Chunks are only stamped while they come and read at the end, so that the clock s
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from collectors import StreamObserver, Usage, read_usage
@@ -63,6 +63,19 @@ def chat_request(
         header_lines=f"{head}\r\n".encode(),
         body=payload,
     )
+
+
+def relative_errors(pairs: Iterable[tuple[float | None, float | None]]) -> list[float]:
+    """Give ``|predicted - actual| / actual`` of ``(actual, predicted)``; unknown ones are left out.
+
+    >>> relative_errors([(1.0, 1.5), (2.0, None), (4.0, 3.0)])
+    [0.5, 0.25]
+    """
+    return [
+        abs(predicted - actual) / actual
+        for actual, predicted in pairs
+        if predicted is not None and actual is not None and actual > 0
+    ]
 
 
 async def ask(upstream: Upstream, url: str, request: OutgoingRequest) -> Answer:

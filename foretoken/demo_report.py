@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from rich.table import Table
 
-from foretoken.demo_client import Answer
+from foretoken.demo_client import Answer, relative_errors
 from foretoken.demo_traffic import Played
 
 PERCENTILES: Final = (50, 90, 99)
@@ -39,9 +39,7 @@ def as_json(rounds: Sequence[Round], duration_s: float) -> dict[str, object]:
 def _round_json(finished: Round) -> dict[str, object]:
     answers = finished.played.answers
     good = [answer for answer in answers if answer.error is None]
-    errors = [
-        _relative_errors(part, "ttft") for part in _windows(sorted(good, key=lambda a: a.at_s))
-    ]
+    errors = [_ttft_errors(part) for part in _windows(sorted(good, key=lambda a: a.at_s))]
     return {
         "policy": finished.policy,
         "requests": len(answers),
@@ -55,8 +53,8 @@ def _round_json(finished: Round) -> dict[str, object]:
             sum(answer.prompt_tokens or 0 for answer in good),
         ),
         "requests_by_endpoint": _count(answer.endpoint or "unknown" for answer in good),
-        "ttft_mdape": _median(_relative_errors(_last_third(good), "ttft")),
-        "tpot_mdape": _median(_relative_errors(_last_third(good), "tpot")),
+        "ttft_mdape": _median(_ttft_errors(_last_third(good))),
+        "tpot_mdape": _median(_tpot_errors(_last_third(good))),
         "ttft_mdape_over_time": [_median(part) for part in errors],
         "loop_lag_p99_s": _percentile(finished.played.loop_lag_s, 99),
         "busy_ratio": finished.busy_ratio,
@@ -120,18 +118,12 @@ def _last_third(answers: Sequence[Answer]) -> list[Answer]:
     return ordered[len(ordered) * 2 // 3 :]
 
 
-def _relative_errors(answers: Sequence[Answer], target: str) -> list[float]:
-    pairs = (
-        (answer.predicted_ttft_s, answer.ttft_s)
-        if target == "ttft"
-        else (answer.predicted_tpot_s, answer.tpot_s)
-        for answer in answers
-    )
-    return [
-        abs(predicted - actual) / actual
-        for predicted, actual in pairs
-        if predicted is not None and actual is not None and actual > 0
-    ]
+def _ttft_errors(answers: Sequence[Answer]) -> list[float]:
+    return relative_errors((answer.ttft_s, answer.predicted_ttft_s) for answer in answers)
+
+
+def _tpot_errors(answers: Sequence[Answer]) -> list[float]:
+    return relative_errors((answer.tpot_s, answer.predicted_tpot_s) for answer in answers)
 
 
 def _summary(values: Sequence[float | None]) -> dict[str, float | None]:

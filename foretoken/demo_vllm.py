@@ -18,6 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from foretoken.demo_client import relative_errors
 from foretoken.vllm_cpu import VllmServer, proxy_before, vllm_pair
 from foretoken.vllm_traffic import Traffic, conversations, send
 
@@ -140,7 +141,7 @@ def accuracy(pairs: list[tuple[float | None, float | None]]) -> Accuracy:
     if not known:
         return Accuracy(measured=0)
     actual, predicted = np.array(known, dtype=np.float64).T
-    error = np.abs(predicted - actual) / actual
+    error = np.array(relative_errors(known))
     p50 = float(np.median(actual))
     return Accuracy(
         measured=len(known),
@@ -150,7 +151,7 @@ def accuracy(pairs: list[tuple[float | None, float | None]]) -> Accuracy:
         mdape_by_quarter=tuple(
             float(np.median(part)) for part in np.array_split(error, 4) if len(part)
         ),
-        mdape_of_constant=float(np.median(np.abs(p50 - actual) / actual)),
+        mdape_of_constant=float(np.median(relative_errors((value, p50) for value in actual))),
     )
 
 
