@@ -97,16 +97,16 @@ class Service:
 
     def on_states(self, states: tuple[EndpointState, ...]) -> None:
         """Take in a new set of endpoint states; requests that wait may now go."""
-        before = dict(self.scheduler.states)
+        before = self.scheduler.states
         self.scheduler.update(states)
         for state in states:
-            known = before.pop(state.endpoint, None)
+            known = before.get(state.endpoint)
             was_up = known is not None and known.up
             if state.up != was_up:
                 self._tell(state)
             if was_up and not state.up:
                 self._upstream.give_up_silent(state.url)
-        for endpoint in before:
+        for endpoint in before.keys() - self.scheduler.states.keys():
             log.info("endpoint_removed", extra={"endpoint": endpoint})
             self._metrics.scrapes.forget(endpoint)
         self.relay.tick()

@@ -55,16 +55,19 @@ class Shed:
     """Refuse the request; it is forgotten already.
 
     Attributes:
-        request_id: Which request.
         record: Its story, complete.
         reason: Why, from a small closed set.
         retry_after_s: When trying again makes sense, ``None`` where nobody can tell.
     """
 
-    request_id: str
     record: RequestRecord
     reason: ShedReason
     retry_after_s: float | None = None
+
+    @property
+    def request_id(self) -> str:
+        """Name the request."""
+        return self.record.request.request_id
 
 
 Action = Dispatch | Wait | Shed

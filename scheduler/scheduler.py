@@ -132,9 +132,16 @@ class Scheduler:
     def update(self, states: Iterable[EndpointState]) -> None:
         """Take in the whole present set of endpoints; those missing have left."""
         before, self._states = self._states, {state.endpoint: state for state in states}
-        self._fleet_of = {}
-        for state in self._states.values():
-            self._take_in(state, before.get(state.endpoint))
+        self._fleet_of = {
+            name: state.model
+            for state in self._states.values()
+            if state.model is not None
+            for name in (state.model, *state.adapters)
+        }
+        for name, state in self._states.items():
+            known = before.get(name)
+            if state is not known:  # one scrape changes one of them
+                self._take_in(state, known)
         for name in before.keys() - self._states.keys():
             self._index.clear(name)
             self._suspects.forget(name)
@@ -154,7 +161,11 @@ class Scheduler:
         fleet = self._fleet(request)
         if fleet is None:
             # An endpoint that is not up yet may serve it.
-            return _refusal(record_unplaced(request, now), "no_endpoint", NO_ENDPOINT_RETRY_S)
+            return Shed(
+                record=record_unplaced(request, now),
+                reason="no_endpoint",
+                retry_after_s=NO_ENDPOINT_RETRY_S,
+            )
         live = LiveRequest(request=request, tier=tier, fleet=fleet)
         self._live[request.request_id] = live
         placed = False
@@ -233,10 +244,12 @@ class Scheduler:
 
         Each action is to be carried out as it comes: should a later one fail, none is lost.
         """
+        # In an outage all wait and nobody can go: do not ask every endpoint for each.
+        served = {state.model for state in self._states.values() if state.up and not state.draining}
         for waiting in self._queue.ordered():
             request_id = waiting.request.request_id
             live = self._live[request_id]
-            states = self._eligible(live, now)
+            states = self._eligible(live, now) if live.fleet.model in served else ()
             if states:
                 action = self._choose(live, states, now)
             elif now >= waiting.deadline_s:
@@ -258,8 +271,6 @@ class Scheduler:
             return
         if state.model not in self._fleets:
             self._fleets[state.model] = self._make_fleet(state.model)
-        for model in (state.model, *state.adapters):
-            self._fleet_of[model] = state.model
         if state.kv_capacity_tokens is not None:
             ratio = self._fleets[state.model].token_ratio
             block_tokens = BLOCK_BYTES / ratio.bytes_per_token
@@ -373,7 +384,7 @@ class Scheduler:
         self, live: LiveRequest, reason: ShedReason, now: float, retry_after_s: float
     ) -> Shed:
         del self._live[live.request.request_id]
-        return _refusal(live.record(SHED, now), reason, retry_after_s)
+        return Shed(record=live.record(SHED, now), reason=reason, retry_after_s=retry_after_s)
 
     def _learn(self, fleet: Fleet, record: RequestRecord) -> None:
         learn_finished(fleet, record)
@@ -387,12 +398,3 @@ class Scheduler:
         if live is None:
             raise UnknownRequest(request_id)
         return live
-
-
-def _refusal(record: RequestRecord, reason: ShedReason, retry_after_s: float) -> Shed:
-    return Shed(
-        request_id=record.request.request_id,
-        record=record,
-        reason=reason,
-        retry_after_s=retry_after_s,
-    )
