@@ -1,6 +1,6 @@
 """A vLLM endpoint without a GPU: its engine in virtual time, and its HTTP face."""
 
-from simulator.engine import Engine, Step
+from simulator.engine import Engine
 from simulator.errors import (
     DuplicateRequest,
     RequestRefused,
@@ -12,7 +12,7 @@ from simulator.language import Language, chain_hashes, tokenize, tokenize_chat
 from simulator.profiles import Profile, profile, profiles
 from simulator.server import SimulatedEndpoint, create_app, serve
 from simulator.settings import EndpointSettings, EngineSettings
-from simulator.types import Completion, Counters, SimRequest, Token
+from simulator.types import Completion, Counters, SimRequest, Step, Token
 from simulator.workload import Arrival, ConversationMix, conversations
 
 __all__ = [

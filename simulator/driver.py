@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from simulator.engine import Engine, Step
-from simulator.types import SimRequest, Token
+from simulator.engine import Engine
+from simulator.types import SimRequest, Step, Token
 
 MOST_BEHIND_S: Final = 0.1
 """Lateness that is carried over to the next step; a stall of the machine is not."""
@@ -75,7 +75,7 @@ class Driver:
 
     def cancel(self, request_id: str) -> None:
         """Abort a request at once; nothing happens where it has ended."""
-        self._engine.cancel(request_id)
+        self._engine.cancel(request_id, asyncio.get_running_loop().time())
         stream = self._streams.pop(request_id, None)
         if stream is not None:
             stream.close()

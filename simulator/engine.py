@@ -5,128 +5,125 @@ V1: running requests first, in the order they were admitted; then waiting ones, 
 priority and arrival, as far as the step's token budget, ``max_num_seqs`` and the
 KV cache allow; a prompt longer than the budget is computed in chunks; when blocks
 run out, the newest request of the least urgent priority is preempted and later
-computed again. Pure: time is an argument, chance is an injected generator. One
-driver calls it, in virtual time or by a real clock: ``begin_step``, wait for
-``Step.duration_s``, ``end_step``.
+computed again. Pure: time is an argument, chance is an injected generator.
+
+Two clocks drive it. By a real clock: ``begin_step``, wait for ``Step.duration_s``,
+``end_step``. In virtual time: ``begin_stretch`` plans all the steps up to the next
+one in which anything but decoding happens, ``end_stretch`` takes them; ``submit`` and
+``cancel`` cut a stretch short where they must, so the driver looks at ``ends_s`` again
+after either. Both give the same times, bit for bit.
 
 Source: vLLM V1 ``core/sched/scheduler.py`` (``scheduler_reserve_full_isl`` on, its default).
 """
 
+import math
+from bisect import bisect_left, bisect_right
 from collections import deque
-from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from random import Random
+from typing import Final
 
+from simulator.allocation import Allocation
+from simulator.decoding import DecodeBatch
 from simulator.errors import DuplicateRequest, RequestTooLong
-from simulator.kv_cache import Holding, KvCache
+from simulator.kv_tier import KvTier
+from simulator.noise import StepNoise
 from simulator.profiles import Profile
+from simulator.sequence import Sequence
 from simulator.settings import EngineSettings
-from simulator.types import Completion, Counters, SimRequest, Token
+from simulator.types import Counters, SimRequest, Step, Token
 
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Sequence:
-    """One live request: ``computed`` of its ``tokens`` have their KV in the cache."""
-
-    request: SimRequest
-    rank: tuple[int, int]
-    submitted_s: float
-    generated: int = 0
-    computed: int = 0
-    cached: int | None = None
-    holding: Holding | None = None
-    scheduled_s: float = 0.0
-    first_token_s: float = 0.0
-    last_token_s: float = 0.0
-    preemptions: int = 0
-
-    @property
-    def tokens(self) -> int:
-        return self.request.prompt_tokens + self.generated
-
-    @property
-    def decodes(self) -> bool:
-        """Tell a decode from a prefill: all but the token generated last is in the cache."""
-        return self.generated > 0 and self.computed == self.tokens - 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """Say what one engine step computes and how long that takes.
-
-    Attributes:
-        duration_s: Time it takes, noise included.
-        prefill_tokens: Prompt tokens computed, and tokens computed again.
-        decoding: Requests that decode one token.
-        context_tokens: Tokens of context these hold.
-        work: The engine's own note of who computes how many tokens.
-    """
-
-    duration_s: float
-    prefill_tokens: int
-    decoding: int
-    context_tokens: int
-    work: tuple[tuple[_Sequence, int], ...] = field(repr=False)
-
-
-class _Batch:
-    """A step being put together: what is scheduled, and the token budget left."""
-
-    __slots__ = ("budget", "preempted", "work")
-
-    def __init__(self, budget: int) -> None:
-        self.budget = budget
-        self.work: dict[_Sequence, int] = {}
-        self.preempted = False
-
-    def add(self, sequence: _Sequence, tokens: int) -> None:
-        self.work[sequence] = tokens
-        self.budget -= tokens
-
-    def drop(self, sequence: _Sequence) -> None:
-        self.budget += self.work.pop(sequence, 0)
-        self.preempted = True
+LONGEST_STRETCH: Final = 512
+"""Steps planned at once; a longer stretch is two."""
 
 
 class Engine:
-    """Run requests through vLLM's scheduling rules; one step is under way at a time."""
+    """Run requests through vLLM's scheduling rules; one step or stretch is under way at a time.
 
-    def __init__(self, profile: Profile, settings: EngineSettings, rng: Random) -> None:
+    Args:
+        profile: How long steps take.
+        settings: Sizes and pace.
+        rng: Seeds the noise of step times.
+        shared_tier: Storage that several engines share, asked behind the own tiers.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        settings: EngineSettings,
+        rng: Random,
+        shared_tier: KvTier | None = None,
+    ) -> None:
         self.profile = profile
         self.block_size = settings.block_size
         kv_tokens = settings.kv_tokens or profile.kv_tokens
         self.kv_blocks = max(1, kv_tokens // settings.block_size)
         self.max_model_len = min(settings.max_model_len, self.kv_blocks * settings.block_size)
         self.counters = Counters()
-        self._settings = settings
+        self.speed = settings.speed
+        """Step times are divided by it; a change counts from the next step on."""
+        self._request_overhead_s = settings.request_overhead_s
+        self._step_overhead_s = settings.step_overhead_s
         self._budget = settings.max_num_batched_tokens or profile.max_num_batched_tokens
-        self._rng = rng
-        self._cache = KvCache(self.kv_blocks)
+        self._most_running = min(settings.max_num_seqs, self._budget)
+        self._noise = StepNoise(
+            sigma=settings.step_noise_sigma,
+            stall_share=settings.stall_share,
+            stall_factor=settings.stall_factor,
+            rng=rng,
+        )
+        self._tiers = _tiers(settings, shared_tier)
+        self._kv = self._empty_kv()
         self._submitted = 0
-        self._arriving: deque[_Sequence] = deque()
-        self._waiting: list[tuple[tuple[int, int], _Sequence]] = []
-        self._running: dict[str, _Sequence] = {}  # in the order of admission
-        self._live: dict[str, _Sequence] = {}
+        self._arriving: deque[Sequence] = deque()
+        self._loading: list[tuple[float, int, Sequence]] = []
+        self._waiting: list[tuple[tuple[int, int], Sequence]] = []
+        self._prefilling: dict[Sequence, int] = {}  # tokens computed in the step under way
+        self._decoding = DecodeBatch(settings.block_size)
+        self._live: dict[str, Sequence] = {}
+        self._step: Step | None = None
+        self._taken = 0  # steps of the stretch that are done
+        self._blocks_ahead = False  # the decoding ones have the blocks of the coming step
+        self._ended_s = 0.0
+        self._frozen_until_s = 0.0
+
+    # What can be asked
 
     @property
     def running_requests(self) -> int:
         """Count the requests in the batch."""
-        return len(self._running)
+        return len(self._decoding) + len(self._prefilling)
 
     @property
     def waiting_requests(self) -> int:
-        """Count the requests that wait to be scheduled."""
-        return len(self._waiting)
+        """Count the requests that wait to be scheduled, or for KV to be loaded."""
+        return len(self._waiting) + len(self._loading)
 
     @property
     def kv_cache_usage(self) -> float:
         """Give the fraction of KV blocks held by requests, 0 to 1."""
-        return self._cache.usage
+        return self._kv.cache.usage
 
     @property
     def busy(self) -> bool:
         """Tell whether any request is alive."""
         return bool(self._live)
+
+    @property
+    def ends_s(self) -> float | None:
+        """Tell when the step or stretch under way ends, ``None`` when none is."""
+        return None if self._step is None else self._step.ends_s[-1]
+
+    def wake_s(self) -> float | None:
+        """Tell when a request becomes ready to be scheduled, ``None`` if none will by itself."""
+        ready_s = [self._ready_s(self._arriving[0])] if self._arriving else []
+        ready_s += [self._loading[0][0]] if self._loading else []
+        wake_s = min(ready_s, default=None)
+        if self._frozen_until_s and self._live:
+            return max(self._frozen_until_s, wake_s or 0.0)
+        return wake_s
+
+    # What happens
 
     def submit(self, request: SimRequest, now: float) -> None:
         """Take in a request; it can be scheduled once its constant overhead has passed.
@@ -142,181 +139,330 @@ class Engine:
             raise DuplicateRequest(request.request_id)
         rank = (request.priority, self._submitted)
         self._submitted += 1
-        sequence = _Sequence(request=request, rank=rank, submitted_s=now)
+        sequence = Sequence(request=request, rank=rank, submitted_s=now)
         self._live[request.request_id] = sequence
         self._arriving.append(sequence)
+        if self._step is not None:
+            ends_s = self._step.ends_s
+            del ends_s[bisect_left(ends_s, self._ready_s(sequence), self._taken) + 1 :]
 
-    def cancel(self, request_id: str) -> bool:
+    def cancel(self, request_id: str, now: float) -> bool:
         """Forget a request and free its blocks at once; false if it is not alive."""
         sequence = self._live.pop(request_id, None)
         if sequence is None:
             return False
-        if self._running.pop(request_id, None) is not None:
-            self._release(sequence)
+        self.cut(now)
+        if sequence.decoding or sequence in self._prefilling:
+            self._stop(sequence)
         elif sequence in self._arriving:
             self._arriving.remove(sequence)
         else:
-            self._waiting.remove((sequence.rank, sequence))
-            heapify(self._waiting)
+            self._withdraw(sequence)
         return True
 
-    def wake_s(self) -> float | None:
-        """Tell when the next submitted request can be scheduled, ``None`` without one."""
-        return self._ready_s(self._arriving[0]) if self._arriving else None
+    def settle(self, now: float) -> None:
+        """Take those steps of the stretch under way that ended by ``now``, all but the last."""
+        step = self._step
+        if step is not None and len(step.ends_s) > 1:
+            last = len(step.ends_s) - 1
+            self._take(bisect_right(step.ends_s, now, self._taken, last) - self._taken)
+
+    def cut(self, now: float) -> None:
+        """End the stretch under way with the step under way at ``now``."""
+        self.settle(now)
+        if self._step is not None:
+            del self._step.ends_s[self._taken + 1 :]
 
     def begin_step(self, now: float) -> Step | None:
         """Put the next step together, or ``None`` when there is nothing to compute."""
-        while self._arriving and self._ready_s(self._arriving[0]) <= now:
-            sequence = self._arriving.popleft()
-            heappush(self._waiting, (sequence.rank, sequence))
-        batch = _Batch(self._budget)
-        self._continue_running(batch)
-        if not batch.preempted:
-            self._admit_waiting(batch, now)
-        if not batch.work:
-            return None
-        return self._step(batch)
+        return self._begin(now, most=1)
+
+    def begin_stretch(self, now: float) -> Step | None:
+        """Put the next steps together, as many as only decode, or one; ``None`` without any."""
+        return self._begin(now, most=LONGEST_STRETCH)
 
     def end_step(self, step: Step, now: float) -> list[Token]:
         """Take note that a step is done and give the tokens it generated.
 
         Requests cancelled meanwhile generate none.
         """
+        gap_s = now - step.began_s
+        decoded = [
+            Token(
+                request_id=member.request.request_id,
+                index=self._decoding.generated(member),
+                gap_s=gap_s,
+            )
+            for member in self._decoding.members()
+        ]
+        marked = {token.request_id: token for token in self.end_stretch(now)}
+        tokens = [marked.pop(token.request_id, token) for token in decoded]
+        return [*tokens, *marked.values()]
+
+    def end_stretch(self, now: float) -> list[Token]:
+        """Take note that a stretch is done and give the first and the last tokens it generated.
+
+        The tokens in between are counted only. Requests cancelled meanwhile generate none.
+        """
+        step = self._step
+        if step is None:  # the endpoint crashed meanwhile
+            return []
+        began_s = step.began_s if len(step.ends_s) == 1 else step.ends_s[-2]
+        self._take(len(step.ends_s) - self._taken - 1)
+        self._step, self._blocks_ahead, self._ended_s = None, False, now
         self.counters.steps += 1
-        tokens = []
-        for sequence, computed in step.work:
-            if self._running.get(sequence.request.request_id) is not sequence:
-                continue
-            sequence.computed += computed
-            if sequence.computed == sequence.tokens:
-                tokens.append(self._generate(sequence, now))
-        return tokens
+        self.counters.generation_tokens += len(self._decoding)
+        self._decoding.advance(1)
+        self._noise.take(1)
+        tokens = [self._last_token(done, now - began_s, now) for done in self._decoding.ended()]
+        return tokens + self._end_prefills(now)
 
-    def _ready_s(self, sequence: _Sequence) -> float:
-        return sequence.submitted_s + self._settings.request_overhead_s
+    # Faults
 
-    def _continue_running(self, batch: _Batch) -> None:
-        for sequence in tuple(self._running.values()):
-            if batch.budget == 0:
-                return
-            if sequence.holding is None:  # preempted for one before it
-                continue
-            new = min(sequence.tokens - sequence.computed, batch.budget)
-            if not self._make_room(sequence, sequence.computed + new, batch):
-                return
-            batch.add(sequence, new)
+    def hang(self, now: float, until_s: float) -> None:
+        """Stand still: the step under way ends no earlier, none begins before."""
+        self.cut(now)
+        self._frozen_until_s = until_s
+        if self._step is not None:
+            self._step.ends_s[-1] = max(self._step.ends_s[-1], until_s)
 
-    def _make_room(self, sequence: _Sequence, tokens: int, batch: _Batch) -> bool:
-        while not self._hold(sequence, tokens):
-            victim = max(self._running.values(), key=lambda running: running.rank)
-            batch.drop(victim)
-            self._preempt(victim)
-            if victim is sequence:
-                return False
-        return True
+    def crash(self) -> list[str]:
+        """Lose every request and the cache; shared storage stays.
 
-    def _hold(self, sequence: _Sequence, tokens: int) -> bool:
-        holding = sequence.holding
-        if holding is None or not self._cache.extend(holding, self._blocks(tokens)):
-            return False
-        hashes = sequence.request.block_hashes
-        self._cache.publish(holding, hashes, full=tokens // self.block_size)
-        return True
+        Returns:
+            The ids of the requests lost, in the order of submission.
+        """
+        lost = list(self._live)
+        self._live.clear()
+        self._arriving.clear()
+        self._loading.clear()
+        self._waiting.clear()
+        self._prefilling.clear()
+        self._decoding = DecodeBatch(self.block_size)
+        self._kv = self._empty_kv()
+        self._step, self._blocks_ahead = None, False
+        return lost
 
-    def _preempt(self, sequence: _Sequence) -> None:
-        del self._running[sequence.request.request_id]
-        self._release(sequence)
-        sequence.computed = 0
-        sequence.preemptions += 1
-        self.counters.preemptions += 1
-        heappush(self._waiting, (sequence.rank, sequence))
+    def flush(self) -> None:
+        """Forget every cached block no request holds."""
+        self._kv.cache.flush()
 
-    def _admit_waiting(self, batch: _Batch, now: float) -> None:
-        while self._waiting and batch.budget and len(self._running) < self._settings.max_num_seqs:
+    # How a step is put together
+
+    def _begin(self, now: float, *, most: int) -> Step | None:
+        if now < self._frozen_until_s:
+            return None
+        self._frozen_until_s = 0.0
+        self._let_in(now)
+        preempted = self.counters.preemptions
+        whole = self._decode()
+        if self._prefilling or (whole and self._waiting):
+            self._schedule_prefills(now, admit=whole)
+        if not (self._decoding or self._prefilling):
+            return None
+        if self.counters.preemptions > preempted:
+            most = 1  # in the next step the one thrown out may be let in again
+        step = self._prefill_step(now) if self._prefilling else self._decode_stretch(now, most)
+        self._step, self._taken = step, 0
+        return step
+
+    def _let_in(self, now: float) -> None:
+        while self._arriving and self._ready_s(self._arriving[0]) <= now:
+            sequence = self._arriving.popleft()
+            heappush(self._waiting, (sequence.rank, sequence))
+        while self._loading and self._loading[0][0] <= now:
+            sequence = heappop(self._loading)[2]
+            self._kv.publish(sequence)
+            heappush(self._waiting, (sequence.rank, sequence))
+
+    def _ready_s(self, sequence: Sequence) -> float:
+        return sequence.submitted_s + self._request_overhead_s
+
+    def _decode(self) -> bool:
+        """Give each decoding request its block; false if one had to be preempted."""
+        whole = True
+        while self._decoding.new_blocks() > self._kv.cache.free:
+            self._preempt_newest()
+            whole = False
+        self._kv.cache.take(self._decoding.new_blocks())
+        self._blocks_ahead = True
+        return whole
+
+    def _schedule_prefills(self, now: float, *, admit: bool) -> None:
+        budget = self._budget - len(self._decoding)
+        for sequence in tuple(self._prefilling):  # one at most: a chunk takes the whole budget
+            new = min(sequence.tokens - sequence.computed, budget)
+            while sequence in self._prefilling and not self._kv.hold(sequence, new):
+                # Those that decode in this step give their place to it, unless it is newest.
+                self._preempt_newest()
+                admit = False
+            if sequence in self._prefilling:
+                self._prefilling[sequence] = new
+                budget -= new
+        while admit and budget and self._waiting and self.running_requests < self._most_running:
             sequence = self._waiting[0][1]
-            # The last token is always computed: its output is what comes next.
-            limit = (sequence.tokens - 1) // self.block_size
-            known = sequence.request.block_hashes
-            known = known[: self._cache.match(known, limit)]
-            holding = self._cache.admit(known, needed=self._blocks(sequence.tokens))
-            if holding is None:
+            if not sequence.admitted and not self._kv.admit(sequence):
                 return
             heappop(self._waiting)
-            self._running[sequence.request.request_id] = sequence
-            sequence.holding = holding
-            sequence.computed = len(known) * self.block_size
-            if sequence.cached is None:
-                self._first_scheduled(sequence, now)
-            new = min(sequence.tokens - sequence.computed, batch.budget)
-            self._hold(sequence, sequence.computed + new)
-            batch.add(sequence, new)
+            if self._loads(sequence, now):
+                continue
+            new = min(sequence.tokens - sequence.computed, budget)
+            self._kv.hold(sequence, new)
+            if sequence.scheduled_s is None:
+                sequence.scheduled_s = now
+            self._prefilling[sequence] = new
+            budget -= new
 
-    def _first_scheduled(self, sequence: _Sequence, now: float) -> None:
-        sequence.cached = sequence.computed
-        sequence.scheduled_s = now
-        self.counters.prefix_queries += sequence.request.prompt_tokens
-        self.counters.prefix_hits += sequence.computed
+    def _loads(self, sequence: Sequence, now: float) -> bool:
+        """Send an admitted request to load what tiers behind the GPU have of its prompt."""
+        loaded, load_s = self._kv.load(sequence)
+        self._count_hits(sequence, loaded)
+        if loaded:
+            heappush(self._loading, (now + load_s, sequence.rank[1], sequence))
+        return bool(loaded)
 
-    def _step(self, batch: _Batch) -> Step:
-        chunks: list[tuple[int, int]] = []
-        context_tokens = 0
-        for sequence, new in batch.work.items():
-            if sequence.decodes:
-                context_tokens += sequence.tokens
-            else:
-                chunks.append((new, sequence.computed))
-        decoding = len(batch.work) - len(chunks)
-        settings = self._settings
-        duration_s = self.profile.step_s(chunks, decoding, context_tokens)
-        duration_s = (duration_s + settings.step_overhead_s) / settings.speed
-        duration_s *= self._rng.lognormvariate(0.0, settings.step_noise_sigma)
-        if self._rng.random() < settings.stall_share:
-            duration_s *= settings.stall_factor
+    def _count_hits(self, sequence: Sequence, loaded: int) -> None:
+        """Count what was found of a request, when it is looked up for the first time."""
+        if sequence.cached is None:
+            sequence.cached = sequence.computed
+            self.counters.prefix_queries += sequence.request.prompt_tokens
+            self.counters.prefix_hits += sequence.computed - loaded
+            self.counters.external_hits += loaded
+
+    def _prefill_step(self, now: float) -> Step:
+        chunks = [(new, sequence.computed) for sequence, new in self._prefilling.items()]
+        decoding, context = len(self._decoding), self._decoding.context_tokens
+        duration_s = self.profile.step_s(chunks, decoding, context) + self._step_overhead_s
+        duration_s = duration_s / self.speed * self._noise.coming(1)[0]
         return Step(
-            duration_s=duration_s,
-            prefill_tokens=sum(new for new, _ in chunks),
+            began_s=now,
+            ends_s=[now + duration_s],
+            prefill_tokens=sum(self._prefilling.values()),
             decoding=decoding,
-            context_tokens=context_tokens,
-            work=tuple(batch.work.items()),
+            context_tokens=context,
         )
 
-    def _generate(self, sequence: _Sequence, now: float) -> Token:
-        index = sequence.generated
-        since = sequence.last_token_s if index else sequence.submitted_s
-        if index == 0:
+    def _decode_stretch(self, now: float, most: int) -> Step:
+        """Plan steps until a request ends, blocks run out, or another becomes ready."""
+        decoding, context = len(self._decoding), self._decoding.context_tokens
+        steps = self._steps_with_blocks(min(most, self._decoding.steps_to_end()))
+        wake_s = self.wake_s()
+        until_s = math.inf if wake_s is None else wake_s
+        fixed_s = self.profile.decode_s(decoding) + self._step_overhead_s
+        token_s = self.profile.context_s / 1e3
+        held, end_s, speed = context, now, self.speed
+        ends_s = []
+        for factor in self._noise.coming(steps):
+            end_s += (fixed_s + token_s * held) / speed * factor
+            ends_s.append(end_s)
+            if end_s >= until_s:
+                break
+            held += decoding
+        return Step(
+            began_s=now,
+            ends_s=ends_s,
+            prefill_tokens=0,
+            decoding=decoding,
+            context_tokens=context,
+        )
+
+    def _steps_with_blocks(self, steps: int) -> int:
+        free = self._kv.cache.free
+        if (steps // self.block_size + 1) * len(self._decoding) <= free:
+            return steps
+        for ahead in range(1, steps):
+            free -= self._decoding.new_blocks(ahead)
+            if free < 0:
+                return ahead
+        return steps
+
+    # How it is carried out
+
+    def _take(self, steps: int) -> None:
+        """Take steps in which all only decoded and none ended."""
+        if not steps:
+            return
+        batch = self._decoding
+        self.counters.steps += steps
+        self.counters.generation_tokens += steps * len(batch)
+        self._noise.take(steps)
+        rounds, rest = divmod(steps, self.block_size)  # each round is a block for everyone
+        blocks = sum(batch.new_blocks(ahead) for ahead in range(1, rest + 1))
+        self._kv.cache.take(rounds * len(batch) + blocks)
+        batch.advance(steps)
+        self._taken += steps
+
+    def _end_prefills(self, now: float) -> list[Token]:
+        tokens = []
+        for sequence, computed in tuple(self._prefilling.items()):
+            sequence.computed += computed
+            if sequence.computed == sequence.tokens:
+                del self._prefilling[sequence]
+                tokens.append(self._generate(sequence, now))
+            else:
+                self._prefilling[sequence] = 0
+        return tokens
+
+    def _generate(self, sequence: Sequence, now: float) -> Token:
+        """Give the token that follows a prefill: the first one, or the next after preemption."""
+        since = sequence.last_token_s if sequence.generated else sequence.submitted_s
+        if not sequence.generated:
             sequence.first_token_s = now
             self.counters.prompt_tokens += sequence.request.prompt_tokens
         sequence.generated += 1
-        sequence.last_token_s = now
         self.counters.generation_tokens += 1
-        done = sequence.generated == sequence.request.output_tokens
+        if sequence.generated == sequence.request.output_tokens:
+            return self._last_token(sequence, now - since, now)
+        self._decoding.join(sequence)
+        return Token(
+            request_id=sequence.request.request_id, index=sequence.generated - 1, gap_s=now - since
+        )
+
+    def _last_token(self, sequence: Sequence, gap_s: float, now: float) -> Token:
+        del self._live[sequence.request.request_id]
+        self._kv.release_decoded(sequence, begun=0)
         return Token(
             request_id=sequence.request.request_id,
-            index=index,
-            gap_s=now - since,
-            completion=self._finish(sequence, now) if done else None,
+            index=sequence.generated - 1,
+            gap_s=gap_s,
+            completion=sequence.completion(now),
         )
 
-    def _finish(self, sequence: _Sequence, now: float) -> Completion:
-        request = sequence.request
-        del self._live[request.request_id]
-        del self._running[request.request_id]
-        self._release(sequence)
-        return Completion(
-            prompt_tokens=request.prompt_tokens,
-            cached_tokens=sequence.cached or 0,
-            output_tokens=sequence.generated,
-            queued_s=sequence.scheduled_s - sequence.submitted_s,
-            ttft_s=sequence.first_token_s - sequence.submitted_s,
-            e2e_s=now - sequence.submitted_s,
-            preemptions=sequence.preemptions,
-            finish_reason=request.finish_reason,
-        )
+    def _preempt_newest(self) -> None:
+        running = [*self._prefilling, self._decoding.newest()]
+        victim = max((one for one in running if one is not None), key=lambda one: one.rank)
+        self._stop(victim)
+        victim.computed, victim.loaded, victim.last_token_s = 0, False, self._ended_s
+        victim.preemptions += 1
+        self.counters.preemptions += 1
+        heappush(self._waiting, (victim.rank, victim))
 
-    def _release(self, sequence: _Sequence) -> None:
-        if sequence.holding is not None:
-            self._cache.release(sequence.holding)
-            sequence.holding = None
+    def _stop(self, sequence: Sequence) -> None:
+        """Take a running request out of the batch and free its blocks."""
+        if not sequence.decoding:
+            del self._prefilling[sequence]
+            self._kv.release(sequence)
+        else:
+            self._decoding.leave(sequence)
+            self._kv.release_decoded(sequence, begun=int(self._blocks_ahead))
 
-    def _blocks(self, tokens: int) -> int:
-        return -(-tokens // self.block_size)
+    def _withdraw(self, sequence: Sequence) -> None:
+        """Take a request out of the queue, or from loading."""
+        self._waiting = [entry for entry in self._waiting if entry[1] is not sequence]
+        self._loading = [entry for entry in self._loading if entry[2] is not sequence]
+        heapify(self._waiting)
+        heapify(self._loading)
+        self._kv.release(sequence)
+
+    def _empty_kv(self) -> Allocation:
+        return Allocation(blocks=self.kv_blocks, block_size=self.block_size, tiers=self._tiers)
+
+
+def _tiers(settings: EngineSettings, shared: KvTier | None) -> tuple[KvTier, ...]:
+    """List where KV is looked up behind the GPU, the nearest first."""
+    tiers = [] if shared is None else [shared]
+    if settings.cpu_tier_tokens is not None:
+        blocks = settings.cpu_tier_tokens // settings.block_size
+        own = KvTier(capacity_blocks=blocks, load_s_per_token=settings.cpu_load_s_per_token)
+        tiers.insert(0, own)
+    return tuple(tiers)

@@ -92,13 +92,27 @@ class KvCache:
             return True
         if wanted > self.free:
             return False
-        while self._empty < wanted:
+        self.take(wanted)
+        holding.private += wanted
+        return True
+
+    def take(self, blocks: int) -> None:
+        """Take blocks out of the pool, at most those that are free; evict as needed.
+
+        Whoever takes them gives them back as private blocks of a holding.
+        """
+        while self._empty < blocks:
             oldest, _ = self._released.popitem(last=False)
             del self._pins[oldest]
             self._empty += 1
-        self._empty -= wanted
-        holding.private += wanted
-        return True
+        self._empty -= blocks
+
+    def flush(self) -> None:
+        """Forget every block nobody holds."""
+        for block in self._released:
+            del self._pins[block]
+        self._empty += len(self._released)
+        self._released.clear()
 
     def publish(self, holding: Holding, hashes: Sequence[int], *, full: int) -> None:
         """Make the first ``full`` blocks of a holding findable, as far as hashes are given."""

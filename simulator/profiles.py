@@ -92,16 +92,21 @@ class Profile:
         for new, prefix in chunks:
             prefill += new
             squares += new * (prefix + new / 2)
-        tokens = prefill + decoding
-        knot = max(0, bisect_right(self.knots, tokens) - 1)
         return (
-            self.base_s[knot]
-            + self.slopes_s[knot] * (tokens - self.knots[knot])
+            self._base_s(prefill + decoding)
             + self.attention_s * squares / 1e6
             + self.decoding_s * decoding
             + self.context_s * context_tokens / 1e3
             + (self.prefill_s if prefill else 0.0)
         )
+
+    def decode_s(self, decoding: int) -> float:
+        """Time a step that only decodes, in seconds, but for the context it reads."""
+        return self._base_s(decoding) + self.decoding_s * decoding
+
+    def _base_s(self, tokens: int) -> float:
+        knot = max(0, bisect_right(self.knots, tokens) - 1)
+        return self.base_s[knot] + self.slopes_s[knot] * (tokens - self.knots[knot])
 
 
 def profiles() -> dict[str, Profile]:

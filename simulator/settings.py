@@ -29,6 +29,10 @@ class EngineSettings(BaseModel):
     """Tokens the KV cache holds; smaller than the profile's forces eviction in a short run."""
     block_size: int = Field(default=16, ge=1, le=1024)
     """Tokens per KV block; vLLM's default on CUDA."""
+    cpu_tier_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of KV kept in CPU memory behind the GPU's; ``None`` is none, as vLLM ships."""
+    cpu_load_s_per_token: float = Field(default=1e-5, ge=0.0)
+    """Time to bring one back: 256 KiB of Qwen3-32B at 25 GB/s, what PCIe 4 x16 gives."""
     max_model_len: int = Field(default=131_072, ge=1)
     """Most tokens of one request, prompt and output; what Llama 3.1 was trained for. A KV
     cache that holds less lowers the limit."""

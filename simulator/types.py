@@ -78,6 +78,30 @@ class Token:
 
 
 @dataclass(slots=True, kw_only=True)
+class Step:
+    """Say what an engine step, or each step of a stretch, computes and how long that takes.
+
+    Attributes:
+        began_s: When the first one begins.
+        ends_s: When each ends, noise included; the engine may still cut a stretch short.
+        prefill_tokens: Prompt tokens computed, and tokens computed again.
+        decoding: Requests that decode one token.
+        context_tokens: Tokens of context these hold in the first step.
+    """
+
+    began_s: float
+    ends_s: list[float]
+    prefill_tokens: int
+    decoding: int
+    context_tokens: int
+
+    @property
+    def duration_s(self) -> float:
+        """Give the time from the beginning to the last end."""
+        return self.ends_s[-1] - self.began_s
+
+
+@dataclass(slots=True, kw_only=True)
 class Counters:
     """Count what happened since the start; the engine is the only writer."""
 
@@ -86,4 +110,5 @@ class Counters:
     preemptions: int = 0
     prefix_queries: int = 0
     prefix_hits: int = 0
+    external_hits: int = 0
     steps: int = 0

@@ -6,11 +6,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from simulator.engine import Engine, Step
+from simulator.engine import Engine
 from simulator.errors import DuplicateRequest, RequestTooLong
 from simulator.profiles import profile
 from simulator.settings import EngineSettings
-from simulator.types import Completion, SimRequest, Token
+from simulator.types import Completion, SimRequest, Step, Token
 
 BLOCK = 16
 
@@ -270,7 +270,9 @@ def test_cancelling_frees_the_blocks_at_once() -> None:
     assert step is not None
     engine.submit(_request("arriving", 320, 50), 0.01)
 
-    cancelled = [engine.cancel(name) for name in ("running", "waiting", "arriving", "unknown")]
+    cancelled = [
+        engine.cancel(name, 0.015) for name in ("running", "waiting", "arriving", "unknown")
+    ]
 
     assert cancelled == [True, True, True, False]
     assert engine.kv_cache_usage == 0.0
@@ -336,7 +338,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 20))
     def cancel(self, number: int) -> None:
-        if self.engine.cancel(str(number)):
+        if self.engine.cancel(str(number), self.now):
             del self.wanted[str(number)]
 
     @rule()

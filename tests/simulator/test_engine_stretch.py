@@ -1,0 +1,120 @@
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.engine import Engine
+from simulator.kv_tier import KvTier
+from simulator.profiles import profile
+from simulator.settings import EngineSettings
+from simulator.types import SimRequest, Token
+
+BLOCK = 16
+Event = tuple[float, str, SimRequest | None]
+
+
+def _play(engine: Engine, events: list[Event], *, stretches: bool) -> dict[str, object]:
+    """Run submissions and cancellations through an engine as a virtual-time driver does."""
+    seen: list[tuple[float, Token]] = []
+    usage: list[tuple[int, int, float]] = []
+    begin = engine.begin_stretch if stretches else engine.begin_step
+    pending, now = sorted(events, key=lambda event: event[0]), 0.0
+    while pending or engine.busy:
+        ends_s = engine.ends_s
+        if pending and (ends_s is None or pending[0][0] < ends_s):
+            now, name, request = pending.pop(0)
+            if request is None:
+                engine.cancel(name, now)
+            else:
+                engine.submit(request, now)
+            engine.settle(now)
+            state = (engine.running_requests, engine.waiting_requests, engine.kv_cache_usage)
+            usage.append(state)
+        elif ends_s is not None:
+            now = ends_s
+            seen += [
+                (now, token)
+                for token in engine.end_stretch(now)
+                if token.index == 0 or token.completion
+            ]
+        if engine.ends_s is None and begin(now) is None:
+            wake_s = engine.wake_s()
+            if wake_s is not None and (not pending or wake_s <= pending[0][0]):
+                now = max(now, wake_s)
+                begin(now)
+    return {"seen": seen, "usage": usage, "counters": engine.counters}
+
+
+@st.composite
+def _traffic(draw: st.DrawFn) -> list[Event]:
+    events: list[Event] = []
+    for number in range(draw(st.integers(1, 14))):
+        at_s = draw(st.floats(0.0, 1.5))
+        prompt, output = draw(st.integers(1, 400)), draw(st.integers(1, 120))
+        prefix = draw(st.sampled_from("pq")) if draw(st.booleans()) else str(number)
+        hashes = [hash((prefix, block)) for block in range(prompt // BLOCK)]
+        hashes += [hash((number, block)) for block in range(prompt // BLOCK, 40)]
+        request = SimRequest(
+            request_id=str(number),
+            prompt_tokens=prompt,
+            output_tokens=output,
+            block_hashes=hashes[: (prompt + output) // BLOCK],
+            priority=draw(st.integers(-1, 1)),
+        )
+        events.append((at_s, str(number), request))
+        if draw(st.integers(0, 3)) == 0:
+            events.append((at_s + draw(st.floats(0.001, 0.8)), str(number), None))
+    return events
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    events=_traffic(),
+    kv_blocks=st.integers(34, 120),
+    budget=st.integers(16, 300),
+    seqs=st.integers(1, 8),
+    cpu_tokens=st.sampled_from([None, 1024]),
+    shared=st.booleans(),
+)
+def test_stretches_give_exactly_what_single_steps_give(
+    events: list[Event],
+    kv_blocks: int,
+    budget: int,
+    seqs: int,
+    cpu_tokens: int | None,
+    shared: bool,
+) -> None:
+    chosen = EngineSettings(
+        kv_tokens=kv_blocks * BLOCK,
+        max_num_batched_tokens=budget,
+        max_num_seqs=seqs,
+        cpu_tier_tokens=cpu_tokens,
+        stall_share=0.05,
+    )
+
+    def engine() -> Engine:
+        tier = KvTier(capacity_blocks=100, load_s_per_token=1e-4) if shared else None
+        return Engine(profile("h100_sxm/llama-3.1-8b"), chosen, Random(3), tier)
+
+    by_steps = _play(engine(), events, stretches=False)
+    by_stretches = _play(engine(), events, stretches=True)
+
+    assert by_stretches == by_steps
+
+
+def test_a_stretch_ends_where_the_first_request_ends_or_the_next_becomes_ready() -> None:
+    settings = EngineSettings(request_overhead_s=0.0)
+    engine = Engine(profile("h100_sxm/llama-3.1-8b"), settings, Random(0))
+    for name, output in (("short", 20), ("long", 50)):
+        engine.submit(SimRequest(request_id=name, prompt_tokens=100, output_tokens=output), 0.0)
+    prefill = engine.begin_stretch(0.0)
+    assert prefill is not None
+    engine.end_stretch(prefill.ends_s[-1])
+
+    stretch = engine.begin_stretch(prefill.ends_s[-1])
+    assert stretch is not None
+    planned = list(stretch.ends_s)
+    engine.submit(SimRequest(request_id="new", prompt_tokens=100, output_tokens=2), planned[3])
+
+    assert len(planned) == 19
+    assert stretch.ends_s == planned[:4]
