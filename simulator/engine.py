@@ -18,8 +18,6 @@ Source: vLLM V1 ``core/sched/scheduler.py`` (``scheduler_reserve_full_isl`` on, 
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import deque
-from heapq import heapify, heappop, heappush
 from random import Random
 from typing import Final
 
@@ -27,10 +25,11 @@ from simulator.allocation import Allocation
 from simulator.decoding import DecodeBatch
 from simulator.errors import DuplicateRequest, RequestTooLong
 from simulator.kv_tier import KvTier
-from simulator.noise import StepNoise
 from simulator.profiles import Profile
+from simulator.request_queue import RequestQueue
 from simulator.sequence import Sequence
 from simulator.settings import EngineSettings
+from simulator.step_times import StepTimes
 from simulator.types import Counters, SimRequest, Step, Token
 
 LONGEST_STRETCH: Final = 512
@@ -60,24 +59,13 @@ class Engine:
         self.kv_blocks = max(1, kv_tokens // settings.block_size)
         self.max_model_len = min(settings.max_model_len, self.kv_blocks * settings.block_size)
         self.counters = Counters()
-        self.speed = settings.speed
-        """Step times are divided by it; a change counts from the next step on."""
-        self._request_overhead_s = settings.request_overhead_s
-        self._step_overhead_s = settings.step_overhead_s
         self._budget = settings.max_num_batched_tokens or profile.max_num_batched_tokens
         self._most_running = min(settings.max_num_seqs, self._budget)
-        self._noise = StepNoise(
-            sigma=settings.step_noise_sigma,
-            stall_share=settings.stall_share,
-            stall_factor=settings.stall_factor,
-            rng=rng,
-        )
+        self._times = StepTimes(profile, settings, rng)
         self._tiers = _tiers(settings, shared_tier)
         self._kv = self._empty_kv()
         self._submitted = 0
-        self._arriving: deque[Sequence] = deque()
-        self._loading: list[tuple[float, int, Sequence]] = []
-        self._waiting: list[tuple[tuple[int, int], Sequence]] = []
+        self._queue = RequestQueue(settings.request_overhead_s)
         self._prefilling: dict[Sequence, int] = {}  # tokens computed in the step under way
         self._decoding = DecodeBatch(settings.block_size)
         self._live: dict[str, Sequence] = {}
@@ -97,7 +85,7 @@ class Engine:
     @property
     def waiting_requests(self) -> int:
         """Count the requests that wait to be scheduled, or for KV to be loaded."""
-        return len(self._waiting) + len(self._loading)
+        return self._queue.waiting_requests
 
     @property
     def kv_cache_usage(self) -> float:
@@ -110,15 +98,22 @@ class Engine:
         return bool(self._live)
 
     @property
+    def speed(self) -> float:
+        """Give what step times are divided by; a change counts from the next step on."""
+        return self._times.speed
+
+    @speed.setter
+    def speed(self, speed: float) -> None:
+        self._times.speed = speed
+
+    @property
     def ends_s(self) -> float | None:
         """Tell when the step or stretch under way ends, ``None`` when none is."""
         return None if self._step is None else self._step.ends_s[-1]
 
     def wake_s(self) -> float | None:
         """Tell when a request becomes ready to be scheduled, ``None`` if none will by itself."""
-        ready_s = [self._ready_s(self._arriving[0])] if self._arriving else []
-        ready_s += [self._loading[0][0]] if self._loading else []
-        wake_s = min(ready_s, default=None)
+        wake_s = self._queue.wake_s()
         if self._frozen_until_s and self._live:
             return max(self._frozen_until_s, wake_s or 0.0)
         return wake_s
@@ -141,10 +136,10 @@ class Engine:
         self._submitted += 1
         sequence = Sequence(request=request, rank=rank, submitted_s=now)
         self._live[request.request_id] = sequence
-        self._arriving.append(sequence)
+        self._queue.arrive(sequence)
         if self._step is not None:
             ends_s = self._step.ends_s
-            del ends_s[bisect_left(ends_s, self._ready_s(sequence), self._taken) + 1 :]
+            del ends_s[bisect_left(ends_s, self._queue.ready_s(sequence), self._taken) + 1 :]
 
     def cancel(self, request_id: str, now: float) -> bool:
         """Forget a request and free its blocks at once; false if it is not alive."""
@@ -154,10 +149,9 @@ class Engine:
         self.cut(now)
         if sequence.decoding or sequence in self._prefilling:
             self._stop(sequence)
-        elif sequence in self._arriving:
-            self._arriving.remove(sequence)
         else:
-            self._withdraw(sequence)
+            self._queue.remove(sequence)
+            self._kv.release(sequence)
         return True
 
     def settle(self, now: float) -> None:
@@ -213,7 +207,7 @@ class Engine:
         self.counters.steps += 1
         self.counters.generation_tokens += len(self._decoding)
         self._decoding.advance(1)
-        self._noise.take(1)
+        self._times.take(1)
         tokens = [self._last_token(done, now - began_s, now) for done in self._decoding.ended()]
         return tokens + self._end_prefills(now)
 
@@ -234,9 +228,7 @@ class Engine:
         """
         lost = list(self._live)
         self._live.clear()
-        self._arriving.clear()
-        self._loading.clear()
-        self._waiting.clear()
+        self._queue.clear()
         self._prefilling.clear()
         self._decoding = DecodeBatch(self.block_size)
         self._kv = self._empty_kv()
@@ -253,30 +245,18 @@ class Engine:
         if now < self._frozen_until_s:
             return None
         self._frozen_until_s = 0.0
-        self._let_in(now)
+        for sequence in self._queue.let_in(now):
+            self._kv.publish(sequence)
         preempted = self.counters.preemptions
         whole = self._decode()
-        if self._prefilling or (whole and self._waiting):
+        if self._prefilling or (whole and self._queue.head):
             self._schedule_prefills(now, admit=whole)
         if not (self._decoding or self._prefilling):
             return None
         if self.counters.preemptions > preempted:
             most = 1  # in the next step the one thrown out may be let in again
-        step = self._prefill_step(now) if self._prefilling else self._decode_stretch(now, most)
-        self._step, self._taken = step, 0
-        return step
-
-    def _let_in(self, now: float) -> None:
-        while self._arriving and self._ready_s(self._arriving[0]) <= now:
-            sequence = self._arriving.popleft()
-            heappush(self._waiting, (sequence.rank, sequence))
-        while self._loading and self._loading[0][0] <= now:
-            sequence = heappop(self._loading)[2]
-            self._kv.publish(sequence)
-            heappush(self._waiting, (sequence.rank, sequence))
-
-    def _ready_s(self, sequence: Sequence) -> float:
-        return sequence.submitted_s + self._request_overhead_s
+        self._step, self._taken = self._plan(now, most), 0
+        return self._step
 
     def _decode(self) -> bool:
         """Give each decoding request its block; false if one had to be preempted."""
@@ -290,20 +270,20 @@ class Engine:
 
     def _schedule_prefills(self, now: float, *, admit: bool) -> None:
         budget = self._budget - len(self._decoding)
-        for sequence in tuple(self._prefilling):  # one at most: a chunk takes the whole budget
-            new = min(sequence.tokens - sequence.computed, budget)
-            while sequence in self._prefilling and not self._kv.hold(sequence, new):
+        for partial in tuple(self._prefilling):  # one at most: a chunk takes the whole budget
+            new = min(partial.tokens - partial.computed, budget)
+            while partial in self._prefilling and not self._kv.hold(partial, new):
                 # Those that decode in this step give their place to it, unless it is newest.
                 self._preempt_newest()
                 admit = False
-            if sequence in self._prefilling:
-                self._prefilling[sequence] = new
+            if partial in self._prefilling:
+                self._prefilling[partial] = new
                 budget -= new
-        while admit and budget and self._waiting and self.running_requests < self._most_running:
-            sequence = self._waiting[0][1]
-            if not sequence.admitted and not self._kv.admit(sequence):
+        while admit and budget and self.running_requests < self._most_running:
+            sequence = self._queue.head
+            if sequence is None or not (sequence.admitted or self._kv.admit(sequence)):
                 return
-            heappop(self._waiting)
+            self._queue.pop()
             if self._loads(sequence, now):
                 continue
             new = min(sequence.tokens - sequence.computed, budget)
@@ -318,7 +298,7 @@ class Engine:
         loaded, load_s = self._kv.load(sequence)
         self._count_hits(sequence, loaded)
         if loaded:
-            heappush(self._loading, (now + load_s, sequence.rank[1], sequence))
+            self._queue.load(sequence, now + load_s)
         return bool(loaded)
 
     def _count_hits(self, sequence: Sequence, loaded: int) -> None:
@@ -329,42 +309,19 @@ class Engine:
             self.counters.prefix_hits += sequence.computed - loaded
             self.counters.external_hits += loaded
 
-    def _prefill_step(self, now: float) -> Step:
-        chunks = [(new, sequence.computed) for sequence, new in self._prefilling.items()]
-        decoding, context = len(self._decoding), self._decoding.context_tokens
-        duration_s = self.profile.step_s(chunks, decoding, context) + self._step_overhead_s
-        duration_s = duration_s / self.speed * self._noise.coming(1)[0]
-        return Step(
-            began_s=now,
-            ends_s=[now + duration_s],
-            prefill_tokens=sum(self._prefilling.values()),
-            decoding=decoding,
-            context_tokens=context,
-        )
+    def _plan(self, now: float, most: int) -> Step:
+        """Plan one step that prefills, or steps that only decode.
 
-    def _decode_stretch(self, now: float, most: int) -> Step:
-        """Plan steps until a request ends, blocks run out, or another becomes ready."""
+        These go on until a request ends, blocks run out, or another becomes ready.
+        """
         decoding, context = len(self._decoding), self._decoding.context_tokens
+        if self._prefilling:
+            chunks = ((new, one.computed) for one, new in self._prefilling.items())
+            return self._times.prefill(now, chunks, decoding, context)
         steps = self._steps_with_blocks(min(most, self._decoding.steps_to_end()))
         wake_s = self.wake_s()
         until_s = math.inf if wake_s is None else wake_s
-        fixed_s = self.profile.decode_s(decoding) + self._step_overhead_s
-        token_s = self.profile.context_s / 1e3
-        held, end_s, speed = context, now, self.speed
-        ends_s = []
-        for factor in self._noise.coming(steps):
-            end_s += (fixed_s + token_s * held) / speed * factor
-            ends_s.append(end_s)
-            if end_s >= until_s:
-                break
-            held += decoding
-        return Step(
-            began_s=now,
-            ends_s=ends_s,
-            prefill_tokens=0,
-            decoding=decoding,
-            context_tokens=context,
-        )
+        return self._times.decode(now, decoding, context, steps=steps, until_s=until_s)
 
     def _steps_with_blocks(self, steps: int) -> int:
         free = self._kv.cache.free
@@ -385,7 +342,7 @@ class Engine:
         batch = self._decoding
         self.counters.steps += steps
         self.counters.generation_tokens += steps * len(batch)
-        self._noise.take(steps)
+        self._times.take(steps)
         rounds, rest = divmod(steps, self.block_size)  # each round is a block for everyone
         blocks = sum(batch.new_blocks(ahead) for ahead in range(1, rest + 1))
         self._kv.cache.take(rounds * len(batch) + blocks)
@@ -435,7 +392,7 @@ class Engine:
         victim.computed, victim.loaded, victim.last_token_s = 0, False, self._ended_s
         victim.preemptions += 1
         self.counters.preemptions += 1
-        heappush(self._waiting, (victim.rank, victim))
+        self._queue.wait(victim)
 
     def _stop(self, sequence: Sequence) -> None:
         """Take a running request out of the batch and free its blocks."""
@@ -445,14 +402,6 @@ class Engine:
         else:
             self._decoding.leave(sequence)
             self._kv.release_decoded(sequence, begun=int(self._blocks_ahead))
-
-    def _withdraw(self, sequence: Sequence) -> None:
-        """Take a request out of the queue, or from loading."""
-        self._waiting = [entry for entry in self._waiting if entry[1] is not sequence]
-        self._loading = [entry for entry in self._loading if entry[2] is not sequence]
-        heapify(self._waiting)
-        heapify(self._loading)
-        self._kv.release(sequence)
 
     def _empty_kv(self) -> Allocation:
         return Allocation(blocks=self.kv_blocks, block_size=self.block_size, tiers=self._tiers)

@@ -1,0 +1,82 @@
+"""How long an engine's steps take: the profile's time, overhead, speed and noise.
+
+Called by the engine, which knows what a step computes.
+"""
+
+from collections.abc import Iterable
+from random import Random
+
+from simulator.noise import StepNoise
+from simulator.profiles import Profile
+from simulator.settings import EngineSettings
+from simulator.types import Step
+
+
+class StepTimes:
+    """Time the steps of one engine.
+
+    Attributes:
+        speed: Step times are divided by it; a change counts from the next step on.
+    """
+
+    __slots__ = ("_noise", "_overhead_s", "_profile", "speed")
+
+    def __init__(self, profile: Profile, settings: EngineSettings, rng: Random) -> None:
+        self.speed = settings.speed
+        self._profile = profile
+        self._overhead_s = settings.step_overhead_s
+        self._noise = StepNoise(
+            sigma=settings.step_noise_sigma,
+            stall_share=settings.stall_share,
+            stall_factor=settings.stall_factor,
+            rng=rng,
+        )
+
+    def take(self, steps: int) -> None:
+        """Note that as many steps have been taken; each has its own noise."""
+        self._noise.take(steps)
+
+    def prefill(
+        self, now: float, chunks: Iterable[tuple[int, int]], decoding: int, context_tokens: int
+    ) -> Step:
+        """Time one step that prefills chunks of ``(new, prefix)`` tokens beside its decodes."""
+        chunks = tuple(chunks)
+        duration_s = self._profile.step_s(chunks, decoding, context_tokens) + self._overhead_s
+        duration_s = duration_s / self.speed * self._noise.coming(1)[0]
+        return Step(
+            began_s=now,
+            ends_s=[now + duration_s],
+            prefill_tokens=sum(new for new, _ in chunks),
+            decoding=decoding,
+            context_tokens=context_tokens,
+        )
+
+    def decode(
+        self, now: float, decoding: int, context_tokens: int, *, steps: int, until_s: float
+    ) -> Step:
+        """Time a stretch of steps that only decode.
+
+        Args:
+            now: When it begins.
+            decoding: Requests that decode.
+            context_tokens: Tokens they hold in the first step; one more each per step.
+            steps: Steps at most.
+            until_s: The step that ends at or after this is the last.
+        """
+        fixed_s = self._profile.decode_s(decoding) + self._overhead_s
+        token_s = self._profile.context_s / 1e3
+        held, end_s, speed = context_tokens, now, self.speed
+        ends_s = []
+        for factor in self._noise.coming(steps):
+            end_s += (fixed_s + token_s * held) / speed * factor
+            ends_s.append(end_s)
+            if end_s >= until_s:
+                break
+            held += decoding
+        return Step(
+            began_s=now,
+            ends_s=ends_s,
+            prefill_tokens=0,
+            decoding=decoding,
+            context_tokens=context_tokens,
+        )
