@@ -101,11 +101,10 @@ class KvCache:
 
         Whoever takes them gives them back as private blocks of a holding.
         """
-        while self._empty < blocks:
-            oldest, _ = self._released.popitem(last=False)
-            del self._pins[oldest]
-            self._empty += 1
-        self._empty -= blocks
+        pins, evict = self._pins, self._released.popitem
+        for _ in range(blocks - self._empty):
+            del pins[evict(last=False)[0]]
+        self._empty = max(self._empty - blocks, 0)
 
     def flush(self) -> None:
         """Forget every block nobody holds."""
@@ -116,19 +115,20 @@ class KvCache:
 
     def publish(self, holding: Holding, hashes: Sequence[int], *, full: int) -> None:
         """Make the first ``full`` blocks of a holding findable, as far as hashes are given."""
-        for block in hashes[holding.published : full]:
-            if block not in self._pins:
-                self._pins[block] = 1
-                holding.known.append(block)
-                holding.private -= 1
+        pins = self._pins
+        fresh = [block for block in hashes[holding.published : full] if block not in pins]
+        pins.update(dict.fromkeys(fresh, 1))
+        holding.known += fresh
+        holding.private -= len(fresh)
         holding.published = max(holding.published, full)
 
     def release(self, holding: Holding) -> None:
         """Give a holding back; its known blocks stay findable, the last ones go first."""
         self._empty += holding.private
+        pins, released = self._pins, self._released
         for block in reversed(holding.known):
-            self._pins[block] -= 1
-            if not self._pins[block]:
-                self._released[block] = None
+            left = pins[block] = pins[block] - 1
+            if not left:
+                released[block] = None
         holding.known = []
         holding.private = 0
