@@ -10,9 +10,15 @@ from scheduler.errors import (
     UnknownTier,
 )
 from scheduler.fleet import Fleet, FleetFactory, TokenRatio, policies_of
-from scheduler.policies import POLICIES, Policy, build_policy
+from scheduler.policies import Policy, build_policy
 from scheduler.scheduler import Scheduler
-from scheduler.settings import FleetSettings, PolicySettings, SchedulerSettings, TierSettings
+from scheduler.settings import (
+    POLICIES,
+    FleetSettings,
+    PolicySettings,
+    SchedulerSettings,
+    TierSettings,
+)
 
 __all__ = [
     "POLICIES",

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from predictor.features import COLUMN
-from predictor.types import EndpointLoad, EndpointState, FloatArray, Predictions
+from predictor.types import (
+    EndpointLoad,
+    EndpointState,
+    FloatArray,
+    Predictions,
+    RequestFeatures,
+)
 
 Terms = dict[str, FloatArray]
 """The named parts a policy's cost is the sum of, each ``(n,)``; lower is better."""
@@ -25,6 +31,7 @@ class Candidates:
     """Hold what is known of ``n`` endpoints for one request.
 
     Attributes:
+        request: The request to place.
         states: ``n`` snapshots from outside.
         loads: ``n`` snapshots of our own accounting.
         features: ``(n, n_features)`` matrix of ``predictor.features``.
@@ -35,6 +42,7 @@ class Candidates:
         draw: ``(n,)`` uniform random numbers in [0, 1), for policies that gamble.
     """
 
+    request: RequestFeatures
     states: tuple[EndpointState, ...]
     loads: tuple[EndpointLoad, ...]
     features: FloatArray
@@ -53,6 +61,22 @@ class Candidates:
         return column
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Name the endpoints, ``n`` of them."""
+        return tuple(state.endpoint for state in self.states)
+
+    @property
+    def turns(self) -> FloatArray:
+        """Give the sequence number of our last dispatch to each, 0 for none, ``(n,)``."""
+        return np.array([float(load.last_dispatch) for load in self.loads])
+
+    @property
+    def matched_ratio(self) -> FloatArray:
+        """Give the share of the prompt believed cached at each, 0 to 1, ``(n,)``."""
+        ratio: FloatArray = self.matched_tokens / max(self.prompt_tokens, 1.0)
+        return ratio
+
+    @property
     def inflight(self) -> FloatArray:
         """Give our own in-flight requests, ``(n,)``."""
         return self.feature("inflight_requests")
@@ -68,9 +92,9 @@ class Candidates:
         return self.feature("queued_prefill_tokens")
 
     def waiting(self) -> FloatArray:
-        """Give the longer of the scraped and our own queue; unknown counts as ours."""
+        """Give the scraped queue; unknown counts as our own requests without a token."""
         scraped = self.feature("waiting_requests")
-        return np.fmax(scraped, self.feature("queued_requests"))
+        return np.where(np.isnan(scraped), self.feature("queued_requests"), scraped)
 
     def kv_usage(self) -> FloatArray:
         """Give the scraped KV usage; unknown counts as the mean of the known, else 0."""
@@ -78,3 +102,9 @@ class Candidates:
         known = usage[~np.isnan(usage)]
         fill = float(known.mean()) if known.size else 0.0
         return np.where(np.isnan(usage), fill, usage)
+
+    def prefill_token_s(self) -> FloatArray:
+        """Give predicted seconds per prefill token; without predictions all count as 1."""
+        if self.predictions is None:
+            return np.ones(len(self))
+        return self.predictions.prefill_token_s

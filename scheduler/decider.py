@@ -170,6 +170,7 @@ class Decider:
             now=now,
         )
         return Candidates(
+            request=request,
             states=states,
             loads=loads,
             features=features,

@@ -1,8 +1,8 @@
 """The scheduler's section of the configuration."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from predictor.types import Objective
 
@@ -20,8 +20,12 @@ class PlainPolicySettings(_Section):
         "least_request",
         "power_of_two",
         "token_load",
-        "lmetric",
         "queued_tokens",
+        "queued_tokens_speed",
+        "lmetric",
+        "lmetric_own",
+        "lmetric_speed",
+        "session_affinity",
     ]
 
 
@@ -33,19 +37,46 @@ class WeightedBlendSettings(_Section):
     prefix_weight: float = Field(default=3.0, ge=0)
     queue_weight: float = Field(default=2.0, ge=0)
     kv_weight: float = Field(default=2.0, ge=0)
+    # Weight of the longest unused endpoint for a prompt that none holds (its
+    # no-hit-lru scorer; 2 in the guide that had it).
+    cold_weight: float = Field(default=0.0, ge=0)
 
 
 class PrefixAffinitySettings(_Section):
-    """Choose llm-d's default: prefix affinity until saturated, then token load."""
+    """Choose llm-d's default: prefix affinity until saturated, then the least load."""
 
     kind: Literal["prefix_affinity"] = "prefix_affinity"
     # Below this share of the prompt in cache an endpoint is not "sticky" (llm-d: 0.80).
     affinity_ratio: float = Field(default=0.8, ge=0, le=1)
     # Sticky endpoints may be this much slower to first token before all are considered
-    # (llm-d's guides: 5 s, its code: 18 s).
-    max_penalty_s: float = Field(default=5.0, ge=0)
-    # Nominal prefill rate that turns tokens into seconds (llm-d: Qwen3-32B on H100).
+    # (llm-d's code and its default guide: 18 s, 286,720 tokens; its predictor's guide: 5 s).
+    max_penalty_s: float = Field(default=18.0, ge=0)
+    # Nominal prefill rate that turns tokens into seconds (llm-d: Qwen3-32B on 2xH100).
     prefill_tokens_per_s: float = Field(default=15_928.0, gt=0)
+    # What decides among those considered. llm-d's default lets tokens go at the first
+    # token, as queued_tokens does; for decode-bound traffic it counts active requests.
+    load: Literal["queued_tokens", "token_load", "least_request"] = "queued_tokens"
+
+
+class RadixCacheAwareSettings(_Section):
+    """Choose the cache-aware default of the Rust routers."""
+
+    kind: Literal["radix_cache_aware"] = "radix_cache_aware"
+    # A best match of this share of the prompt or less is none.
+    affinity_ratio: float = Field(default=0.3, ge=0, le=1)
+    # Load is out of balance past both: this gap in requests in flight, and this ratio.
+    imbalance_requests: int = Field(default=64, ge=0)
+    imbalance_ratio: float = Field(default=1.5, ge=1)
+
+
+class BoundedLoadHashSettings(_Section):
+    """Choose consistent hashing of the prompt's beginning with bounded loads."""
+
+    kind: Literal["bounded_load_hash"] = "bounded_load_hash"
+    # An endpoint takes up to this many times the mean requests in flight (KubeAI: 125 %).
+    load_factor: float = Field(default=1.25, ge=1)
+    # Leading prefix blocks that are hashed: 256 tokens at our 64 a block, as SMG's.
+    prefix_blocks: int = Field(default=4, ge=1, le=100_000)
 
 
 class PredictedLatencySettings(_Section):
@@ -54,10 +85,53 @@ class PredictedLatencySettings(_Section):
     kind: Literal["predicted_latency"] = "predicted_latency"
 
 
+AnyPolicySettings = (
+    PlainPolicySettings
+    | WeightedBlendSettings
+    | PrefixAffinitySettings
+    | RadixCacheAwareSettings
+    | BoundedLoadHashSettings
+    | PredictedLatencySettings
+)
+
+POLICIES: Final[dict[str, AnyPolicySettings]] = {
+    "bounded_load_hash": BoundedLoadHashSettings(),
+    "least_request": PlainPolicySettings(kind="least_request"),
+    "lmetric": PlainPolicySettings(kind="lmetric"),
+    "lmetric_own": PlainPolicySettings(kind="lmetric_own"),
+    "lmetric_speed": PlainPolicySettings(kind="lmetric_speed"),
+    "power_of_two": PlainPolicySettings(kind="power_of_two"),
+    "predicted_latency": PredictedLatencySettings(),
+    "prefix_affinity": PrefixAffinitySettings(),
+    "prefix_affinity_5s": PrefixAffinitySettings(max_penalty_s=5.0),
+    "prefix_affinity_requests": PrefixAffinitySettings(load="least_request"),
+    "queued_tokens": PlainPolicySettings(kind="queued_tokens"),
+    "queued_tokens_speed": PlainPolicySettings(kind="queued_tokens_speed"),
+    "radix_cache_aware": RadixCacheAwareSettings(),
+    "random": PlainPolicySettings(kind="random"),
+    "round_robin": PlainPolicySettings(kind="round_robin"),
+    "session_affinity": PlainPolicySettings(kind="session_affinity"),
+    "token_load": PlainPolicySettings(kind="token_load"),
+    "weighted_blend": WeightedBlendSettings(),
+    "weighted_blend_111": WeightedBlendSettings(prefix_weight=1.0, queue_weight=1.0, kv_weight=1.0),
+    "weighted_blend_3222": WeightedBlendSettings(cold_weight=2.0),
+}
+"""Every policy one can choose by name alone, with its settings."""
+
+
+def _by_name(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value not in POLICIES:
+        msg = f"not the name of a policy; there are: {', '.join(POLICIES)}"
+        raise ValueError(msg)
+    return POLICIES[value]
+
+
 PolicySettings = Annotated[
-    PlainPolicySettings | WeightedBlendSettings | PrefixAffinitySettings | PredictedLatencySettings,
-    Field(discriminator="kind"),
+    AnyPolicySettings, Field(discriminator="kind"), BeforeValidator(_by_name)
 ]
+"""A table with its ``kind`` and settings, or the name of one of :data:`POLICIES`."""
 
 
 class TierSettings(_Section):

@@ -1,87 +1,80 @@
-"""One battery for every policy, and what tells each from the others."""
-
-import random
+"""One battery for every policy."""
 
 import numpy as np
 import pytest
 
-from predictor.features import feature_matrix
-from predictor.types import EndpointLoad, EndpointState
-from scheduler import POLICIES, build_policy
-from scheduler.candidates import Candidates, total
-from tests.scheduler.known_physics import KnownPhysics, endpoint
+from predictor.types import EndpointState, Measurement, RequestFeatures
+from scheduler import POLICIES, Dispatch, SchedulerSettings, build_policy
+from scheduler.candidates import total
+from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
+from tests.scheduler.policy_cases import candidates, cheapest, load, terms
 
 EVERY_POLICY = sorted(POLICIES)
 
-
-def candidates(
-    loads: list[EndpointLoad],
-    *,
-    states: list[EndpointState] | None = None,
-    matched: list[float] | None = None,
-    draw: list[float] | None = None,
-) -> Candidates:
-    names = [f"e{i}:1" for i in range(len(loads))]
-    states = states or [endpoint(name) for name in names]
-    matched_tokens = np.array(matched or [0.0] * len(loads))
-    features = feature_matrix(
-        prompt_tokens=1000,
-        cached_tokens=matched_tokens,
-        max_tokens=None,
-        expected_output_tokens=100.0,
-        streamed=True,
-        states=states,
-        loads=loads,
-        now=1.0,
-    )
-    rng = random.Random(0)
-    return Candidates(
-        states=tuple(states),
-        loads=tuple(loads),
-        features=features,
-        matched_tokens=matched_tokens,
-        prompt_tokens=1000,
-        expected_output_tokens=100.0,
-        predictions=KnownPhysics().predict(features, names, [None] * len(names)),
-        draw=np.array(draw or [rng.random() for _ in loads]),
-    )
+REQUESTS = {
+    "blocks": request(block_hashes=(11, 12, 13, 14, 15, 16)),
+    "session": request(session_id="s1"),
+    "neither": request(),
+}
 
 
-def load(inflight: int = 0, **changes: float) -> EndpointLoad:
-    return EndpointLoad(inflight_requests=inflight, **changes)  # type: ignore[arg-type]  # test shorthand
-
-
-def cheapest(name: str, given: Candidates) -> int:
-    return int(np.argmin(total(build_policy(POLICIES[name]).terms(given))))
-
-
+@pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS)
 @pytest.mark.parametrize("name", EVERY_POLICY)
-def test_every_policy_scores_each_candidate_finitely(name: str) -> None:
-    given = candidates([load(i, queued_prefill_tokens=100.0 * i) for i in range(5)])
+def test_every_policy_scores_each_candidate_finitely(name: str, asked: RequestFeatures) -> None:
+    loads = [load(i, queued_prefill_tokens=100.0 * i) for i in range(5)]
+    given = candidates(loads, matched=[0.0, 900.0, 900.0, 10.0, 0.0], asked=asked)
 
-    costs = total(build_policy(POLICIES[name]).terms(given))
+    costs = total(terms(name, given))
 
     assert costs.shape == (5,)
     assert np.isfinite(costs).all()
 
 
+@pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS)
 @pytest.mark.parametrize("name", EVERY_POLICY)
-def test_every_policy_ignores_the_order_of_candidates(name: str) -> None:
+def test_every_policy_ignores_the_order_of_candidates(name: str, asked: RequestFeatures) -> None:
     loads = [load(i, queued_prefill_tokens=100.0 * i, last_dispatch=i + 1) for i in (2, 0, 1)]
-    draw = [0.5, 0.1, 0.9]
+    states = [endpoint("a:1"), endpoint("b:1"), endpoint("c:1")]
+    draw, matched = [0.5, 0.1, 0.9], [0.0, 900.0, 400.0]
     policy = build_policy(POLICIES[name])
 
-    forward = total(policy.terms(candidates(loads, draw=draw)))
-    backward = total(policy.terms(candidates(loads[::-1], draw=draw[::-1])))
+    forward = policy.terms(
+        candidates(loads, states=states, draw=draw, matched=matched, asked=asked)
+    )
+    backward = policy.terms(
+        candidates(
+            loads[::-1], states=states[::-1], draw=draw[::-1], matched=matched[::-1], asked=asked
+        )
+    )
 
-    np.testing.assert_allclose(forward, backward[::-1])
+    np.testing.assert_allclose(total(forward), total(backward)[::-1])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in EVERY_POLICY if name not in {"random", "power_of_two", "bounded_load_hash"}],
+)
+def test_every_policy_leaves_equal_candidates_to_the_draw(name: str) -> None:
+    given = candidates([load(3)] * 4, matched=[500.0] * 4)
+
+    costs = total(terms(name, given))
+
+    assert (costs == costs[0]).all()
 
 
 @pytest.mark.parametrize("name", EVERY_POLICY)
-def test_every_policy_survives_unknown_signals(name: str) -> None:
+def test_every_policy_places_a_request_on_the_only_endpoint(name: str) -> None:
+    only = candidates([load(2)], matched=[900.0], asked=REQUESTS["blocks"])
+
+    assert np.isfinite(total(terms(name, only))).all()
+
+
+@pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS)
+@pytest.mark.parametrize("name", EVERY_POLICY)
+def test_every_policy_survives_unknown_signals(name: str, asked: RequestFeatures) -> None:
     blind = [EndpointState(endpoint=f"e{i}:1", url=f"http://e{i}:1") for i in range(3)]
 
-    costs = total(build_policy(POLICIES[name]).terms(candidates([load()] * 3, states=blind)))
+    costs = total(terms(name, candidates([load()] * 3, states=blind, asked=asked, predictor=None)))
 
     assert np.isfinite(costs).all()
 
@@ -115,32 +108,39 @@ def test_every_policy_but_blind_ones_prefers_the_idle_endpoint(name: str) -> Non
     assert cheapest(name, candidates([busy, load()], states=states)) == 1
 
 
-def test_round_robin_takes_turns() -> None:
-    given = candidates([load(last_dispatch=7), load(last_dispatch=5), load(last_dispatch=6)])
+@pytest.mark.parametrize("name", EVERY_POLICY)
+def test_every_policy_decides_a_stream_of_conversations_in_the_scheduler(name: str) -> None:
+    settings = SchedulerSettings.model_validate({"policy": name})
+    states = [endpoint(f"e{i}:1") for i in range(4)]
+    scheduler = make_scheduler(KnownPhysics(), states, settings)
 
-    assert cheapest("round_robin", given) == 1
+    found: dict[str, int] = {}
+    for turn in range(60):
+        talk = turn % 12
+        asked = request(f"r{turn}", session_id=f"s{talk}", block_hashes=(0, 100 + talk, 200 + turn))
+        action = scheduler.route(asked, now=float(turn))
+        assert isinstance(action, Dispatch)
+        assert action.decision.policy == build_policy(POLICIES[name]).name
+        found[action.endpoint] = found.get(action.endpoint, 0) + 1
+        if turn >= 6:
+            scheduler.first_token(f"r{turn - 6}", now=turn + 0.5)
+            scheduler.finished(f"r{turn - 6}", Measurement(outcome="completed"), now=turn + 0.6)
+
+    assert len(found) == 4
+    assert max(found.values()) <= 30
 
 
-def test_power_of_two_looks_at_two_only() -> None:
-    given = candidates([load(0), load(5), load(3)], draw=[0.9, 0.1, 0.2])
+@pytest.mark.parametrize("name", EVERY_POLICY)
+def test_a_policy_may_be_configured_by_its_name_alone(name: str) -> None:
+    settings = SchedulerSettings.model_validate({"policy": name})
 
-    assert cheapest("power_of_two", given) == 2
-
-
-def test_lmetric_multiplies_tokens_by_batch() -> None:
-    short_queue = load(9, queued_prefill_tokens=0.0)
-    small_batch = load(1, queued_prefill_tokens=3000.0)
-
-    assert cheapest("lmetric", candidates([short_queue, small_batch])) == 1
-    assert cheapest("queued_tokens", candidates([short_queue, small_batch])) == 0
+    assert settings.policy == POLICIES[name]
+    assert SchedulerSettings.model_validate_json(settings.model_dump_json()) == settings
 
 
-def test_prefix_affinity_sticks_until_saturated() -> None:
-    fresh, loaded = load(), load(4, queued_prefill_tokens=20_000.0)
-    swamped = load(40, queued_prefill_tokens=200_000.0)
-
-    assert cheapest("prefix_affinity", candidates([loaded, fresh], matched=[900.0, 0.0])) == 0
-    assert cheapest("prefix_affinity", candidates([swamped, fresh], matched=[900.0, 0.0])) == 1
+def test_an_unknown_policy_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"there are: bounded_load_hash, .*round_robin"):
+        SchedulerSettings.model_validate({"policy": "best"})
 
 
 def test_predicted_latency_counts_what_the_others_pay() -> None:
