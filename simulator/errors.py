@@ -62,3 +62,82 @@ class RequestRefused(SimulatorError):
 
 class ClientGone(SimulatorError):
     """The client went away before its request was read."""
+
+
+class UnknownWorkload(SimulatorError):
+    """A workload of that name does not ship, and no such file exists.
+
+    Attributes:
+        name: What was asked for.
+        known: Every name there is, sorted.
+    """
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        self.name = name
+        self.known = known
+        super().__init__(f"unknown workload {name!r}; known are: {', '.join(known)}")
+
+
+class WorkloadInvalid(SimulatorError):
+    """A workload or trace file cannot be used.
+
+    Attributes:
+        path: The file.
+        line: Line at fault, from 1; ``None`` where it is the file as a whole.
+        problem: What is wrong, with the limit it breaks.
+    """
+
+    def __init__(self, path: str, problem: str, *, line: int | None = None) -> None:
+        self.path = path
+        self.line = line
+        self.problem = problem
+        super().__init__(f"{path}{'' if line is None else f', line {line}'}: {problem}")
+
+
+class WorkloadTooLong(SimulatorError):
+    """A request of the workload can never run on the fleet.
+
+    Attributes:
+        source: The workload or trace file it comes from, or which request it is.
+        line: Its line there, ``None`` where a generator draws it.
+        tokens: Prompt and output together, for a generator the most it draws.
+        limit: Most the fleet's smallest endpoint holds for one request.
+    """
+
+    def __init__(self, source: str, tokens: int, limit: int, *, line: int | None = None) -> None:
+        self.source = source
+        self.line = line
+        self.tokens = tokens
+        self.limit = limit
+        super().__init__(
+            f"{source}{'' if line is None else f', line {line}'}: {tokens} tokens (prompt and "
+            f"output) exceed the fleet's limit of {limit}"
+        )
+
+
+class UnknownFleet(SimulatorError):
+    """A fleet of that name does not ship, and no such file exists.
+
+    Attributes:
+        name: What was asked for.
+        known: Every name there is, sorted.
+    """
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        self.name = name
+        self.known = known
+        super().__init__(f"unknown fleet {name!r}; known are: {', '.join(known)}")
+
+
+class FleetInvalid(SimulatorError):
+    """A fleet file cannot be used.
+
+    Attributes:
+        path: The file.
+        problem: The key at fault and what is wrong with it.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"{path}: {problem}")
