@@ -2,33 +2,45 @@
 
 Decides what a request finds cached before it runs, on the GPU and in the tiers behind
 it, and offers what it computes to both. Prompt blocks can be found from the step that
-computes them, generated ones once their request has left. Called by the engine only.
+computes them, generated ones once their request has left. Called by the
+engine; projections ask it what the tiers have.
 
 Source: vLLM V1 ``kv_cache_manager.py``; for tiers, ``kv_offload``.
 """
 
-from collections.abc import Iterable
-
 from simulator.kv_cache import KvCache
 from simulator.kv_tier import KvTier
 from simulator.sequence import Sequence
+from simulator.settings import EngineSettings
 
 
 class Allocation:
     """Hand out the KV blocks of one endpoint to its requests.
 
     Args:
+        settings: Block size, and the endpoint's own tier in CPU memory.
         blocks: Blocks on the GPU.
-        block_size: Tokens per block.
-        tiers: Where KV is looked up behind the GPU, the nearest first.
+        shared_tier: Storage that several endpoints share, asked behind the own tier.
     """
 
-    __slots__ = ("_block_size", "_tiers", "cache")
+    __slots__ = ("_block_size", "_own_tier", "_tiers", "cache")
 
-    def __init__(self, *, blocks: int, block_size: int, tiers: Iterable[KvTier]) -> None:
+    def __init__(
+        self, settings: EngineSettings, *, blocks: int, shared_tier: KvTier | None
+    ) -> None:
         self.cache = KvCache(blocks)
-        self._block_size = block_size
-        self._tiers = tuple(tiers)
+        self._block_size = settings.block_size
+        self._own_tier = KvTier(
+            capacity_blocks=(settings.cpu_tier_tokens or 0) // settings.block_size,
+            load_s_per_token=settings.cpu_load_s_per_token,
+        )
+        self._tiers = [] if settings.cpu_tier_tokens is None else [self._own_tier]
+        self._tiers += [] if shared_tier is None else [shared_tier]
+
+    def lose(self) -> None:
+        """Forget all but what is on shared storage."""
+        self.cache = KvCache(self.cache.capacity)
+        self._own_tier.clear()
 
     def admit(self, sequence: Sequence) -> bool:
         """Pin what the GPU has of a request; false where the rest of it would not fit."""
@@ -48,6 +60,21 @@ class Allocation:
             Tokens found and the seconds it takes to load them. They count as computed;
             others find them once :meth:`publish` is called.
         """
+        blocks, load_s = self.behind(sequence)
+        if not blocks:
+            return 0, 0.0
+        # All blocks are taken at once: a request that holds some must not wait for others.
+        self.cache.extend(sequence.holding, self._blocks(sequence.tokens))
+        sequence.loaded = True
+        sequence.computed += blocks * self._block_size
+        return blocks * self._block_size, load_s
+
+    def behind(self, sequence: Sequence) -> tuple[int, float]:
+        """Count the blocks the tiers have of a request behind what is computed of it.
+
+        Returns:
+            Blocks, and the seconds it takes to load them; none once it has loaded.
+        """
         if not self._tiers or sequence.loaded:
             return 0, 0.0
         first = found = sequence.computed // self._block_size
@@ -57,13 +84,7 @@ class Allocation:
             blocks = tier.match(hashes[found:])
             found += blocks
             load_s += blocks * self._block_size * tier.load_s_per_token
-        if found == first:
-            return 0, 0.0
-        # All blocks are taken at once: a request that holds some must not wait for others.
-        self.cache.extend(sequence.holding, self._blocks(sequence.tokens))
-        sequence.loaded = True
-        sequence.computed = found * self._block_size
-        return (found - first) * self._block_size, load_s
+        return found - first, load_s
 
     def hold(self, sequence: Sequence, new: int) -> bool:
         """Give a request the blocks for ``new`` more tokens; false if they are not free."""
@@ -83,6 +104,9 @@ class Allocation:
 
     def release(self, sequence: Sequence) -> None:
         """Take back what a request holds; one that was never admitted holds nothing."""
+        known = sequence.request.block_hashes[: sequence.computed // self._block_size]
+        for tier in self._tiers:
+            tier.use(known)
         self.cache.release(sequence.holding)
         sequence.admitted = False
 

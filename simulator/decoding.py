@@ -10,6 +10,7 @@ engine only.
 from heapq import heappop, heappush
 
 from simulator.sequence import Sequence
+from simulator.types import Token
 
 
 class DecodeBatch:
@@ -67,13 +68,36 @@ class DecodeBatch:
         self.steps += steps
         self.context_tokens += steps * len(self._members)
 
-    def generated(self, sequence: Sequence) -> int:
-        """Count the tokens a member has generated."""
-        return sequence.generated + self.steps - sequence.joined
+    def next_tokens(self, gap_s: float) -> list[Token]:
+        """List the tokens the members generate in the coming step, in the order they joined."""
+        return [
+            Token(
+                request_id=name,
+                index=member.generated + self.steps - member.joined,
+                gap_s=gap_s,
+            )
+            for name, member in self._members.items()
+        ]
 
     def new_blocks(self, ahead: int = 0) -> int:
         """Count the blocks the members begin in the step ``ahead`` of the coming one."""
         return self._begins_block[(self.steps + ahead) % self._block_size]
+
+    def blocks_begun(self, steps: int) -> int:
+        """Count the blocks the members begin in as many steps after the coming one."""
+        rounds, rest = divmod(steps, self._block_size)  # each round is a block for everyone
+        begun = rounds * len(self._members)
+        return begun + sum(self.new_blocks(ahead) for ahead in range(1, rest + 1))
+
+    def steps_within(self, blocks: int, *, most: int) -> int:
+        """Count the steps, ``most`` at most, whose blocks after the coming one's there are."""
+        if (most // self._block_size + 1) * len(self._members) <= blocks:
+            return most
+        for ahead in range(1, most):
+            blocks -= self.new_blocks(ahead)
+            if blocks < 0:
+                return ahead
+        return most
 
     def steps_to_end(self) -> int:
         """Count the steps until the first member has generated all; at least one member."""

@@ -1,8 +1,8 @@
 """Real time for an engine: one task that steps it by the event loop's clock.
 
-Decides when a step ends: at its planned time, not when the loop got round to it, so
-that late wake-ups do not add up. A loop that fell far behind starts from the clock
-again rather than race to catch up. Called by the HTTP face.
+Decides when a step begins and ends: at its planned time, not when the loop got round to
+it, so that late wake-ups do not add up. A loop that fell far behind starts from the
+clock again rather than race to catch up. Called by the HTTP face.
 """
 
 import asyncio
@@ -19,9 +19,11 @@ MOST_BEHIND_S: Final = 0.1
 class TokenStream:
     """The tokens of one request, waiting to be fetched by the one who sent it."""
 
-    __slots__ = ("_arrived", "_closed", "_tokens")
+    __slots__ = ("_arrived", "_closed", "_tokens", "failed")
 
     def __init__(self) -> None:
+        self.failed = False
+        """Whether it ended because the endpoint crashed."""
         self._tokens: list[Token] = []
         self._closed = False
         self._arrived: asyncio.Future[None] | None = None
@@ -35,6 +37,11 @@ class TokenStream:
         """End the stream: no token will come any more."""
         self._closed = True
         self._wake()
+
+    def fail(self) -> None:
+        """End the stream: the endpoint is gone."""
+        self.failed = True
+        self.close()
 
     async def fetch(self) -> list[Token]:
         """Wait for tokens and take all there are; empty once the stream is closed."""
@@ -59,18 +66,25 @@ class Driver:
         self._engine = engine
         self._observe = observe
         self._streams: dict[str, TokenStream] = {}
-        self._submitted = asyncio.Event()
+        self._usual_speed = engine.speed
+        self._changed = asyncio.Event()
 
-    def submit(self, request: SimRequest) -> TokenStream:
+    def submit(self, request: SimRequest, came_s: float | None = None) -> TokenStream:
         """Hand a request to the engine and give the stream its tokens will come by.
+
+        Args:
+            request: What to run.
+            came_s: When it came, on the event loop's clock, ``None`` for this moment. What
+                was done for it since is part of its constant overhead, not on top of it.
 
         Raises:
             RequestTooLong: It could never run here.
             DuplicateRequest: One of that id is alive.
         """
-        self._engine.submit(request, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self._engine.submit(request, now if came_s is None else came_s)
         stream = self._streams[request.request_id] = TokenStream()
-        self._submitted.set()
+        self._changed.set()
         return stream
 
     def cancel(self, request_id: str) -> None:
@@ -85,28 +99,66 @@ class Driver:
         for request_id in tuple(self._streams):
             self.cancel(request_id)
 
+    # Faults
+
+    def slow_down(self, factor: float) -> None:
+        """Let steps take ``factor`` times as long as settings say, from the next one on."""
+        self._engine.speed = self._usual_speed / factor
+
+    def hang(self, seconds: float) -> None:
+        """Stand still for a time: no token comes, none of it is made up for."""
+        now = asyncio.get_running_loop().time()
+        self._engine.hang(now, now + seconds)
+        self._changed.set()
+
+    def crash(self) -> None:
+        """Lose every request and the cache at once; their streams end as failed."""
+        self._engine.crash()
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            stream.fail()
+        self._changed.set()
+
+    def flush(self) -> None:
+        """Forget every cached block no request holds."""
+        self._engine.flush()
+
+    # The task
+
     async def run(self) -> None:
         """Step the engine until cancelled."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = asyncio.get_running_loop().time()
         while True:
-            self._submitted.clear()
             step = self._engine.begin_step(now)
-            if step is None:
-                await self._idle()
-                now = loop.time()
-            else:
-                now = max(now + step.duration_s, loop.time() - MOST_BEHIND_S)
-                await asyncio.sleep(now - loop.time())
-                self._deliver(step, now)
+            now = await (self._idle() if step is None else self._end(step))
 
-    async def _idle(self) -> None:
-        """Wait for the next request, and for its overhead to pass."""
+    async def _idle(self) -> float:
+        """Wait until there may be something to compute; give when that was."""
+        loop = asyncio.get_running_loop()
         wake_s = self._engine.wake_s()
-        if wake_s is None:
-            await self._submitted.wait()
-        else:
-            await asyncio.sleep(wake_s - asyncio.get_running_loop().time())
+        if await self._until(wake_s) and wake_s is not None:
+            return max(wake_s, loop.time() - MOST_BEHIND_S)
+        return loop.time()
+
+    async def _end(self, step: Step) -> float:
+        """Wait for the end of the step under way and deliver its tokens; give that time."""
+        loop = asyncio.get_running_loop()
+        while (ends_s := self._engine.ends_s) is not None:
+            if await self._until(ends_s):
+                now = max(ends_s, loop.time() - MOST_BEHIND_S)
+                self._deliver(step, now)
+                return now
+        return loop.time()  # it crashed
+
+    async def _until(self, due_s: float | None) -> bool:
+        """Wait for a time, or for ever; false if something changed before it."""
+        self._changed.clear()
+        try:
+            async with asyncio.timeout_at(due_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return True
+        return False
 
     def _deliver(self, step: Step, now: float) -> None:
         for token in self._engine.end_step(step, now):

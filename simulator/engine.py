@@ -23,6 +23,7 @@ from typing import Final
 
 from simulator.allocation import Allocation
 from simulator.decoding import DecodeBatch
+from simulator.engine_state import EngineState
 from simulator.errors import DuplicateRequest, RequestTooLong
 from simulator.kv_tier import KvTier
 from simulator.profiles import Profile
@@ -62,8 +63,7 @@ class Engine:
         self._budget = settings.max_num_batched_tokens or profile.max_num_batched_tokens
         self._most_running = min(settings.max_num_seqs, self._budget)
         self._times = StepTimes(profile, settings, rng)
-        self._tiers = _tiers(settings, shared_tier)
-        self._kv = self._empty_kv()
+        self._kv = Allocation(settings, blocks=self.kv_blocks, shared_tier=shared_tier)
         self._submitted = 0
         self._queue = RequestQueue(settings.request_overhead_s)
         self._prefilling: dict[Sequence, int] = {}  # tokens computed in the step under way
@@ -72,7 +72,8 @@ class Engine:
         self._step: Step | None = None
         self._taken = 0  # steps of the stretch that are done
         self._blocks_ahead = False  # the decoding ones have the blocks of the coming step
-        self._ended_s = 0.0
+        self._ahead = settings.async_scheduling
+        self._began_s = self._ended_s = 0.0  # of the last step
         self._frozen_until_s = 0.0
 
     # What can be asked
@@ -118,6 +119,28 @@ class Engine:
             return max(self._frozen_until_s, wake_s or 0.0)
         return wake_s
 
+    def snapshot(self, now: float) -> EngineState:
+        """Show what the engine is in the midst of, for whoever plays it forward."""
+        self.settle(now)
+        return EngineState(
+            now_s=now,
+            step_s=None if self._step is None else self._step.span_s(self._taken),
+            ahead=self._ahead,
+            frozen_until_s=self._frozen_until_s,
+            speed=self.speed,
+            budget_tokens=self._budget,
+            most_running=self._most_running,
+            kv_blocks=self.kv_blocks,
+            block_size=self.block_size,
+            submitted=self._submitted,
+            decoded_steps=self._decoding.steps,
+            context_tokens=self._decoding.context_tokens,
+            decoding=self._decoding.members(),
+            prefilling=tuple(self._prefilling.items()),
+            queue=self._queue,
+            kv=self._kv,
+        )
+
     # What happens
 
     def submit(self, request: SimRequest, now: float) -> None:
@@ -139,7 +162,9 @@ class Engine:
         self._queue.arrive(sequence)
         if self._step is not None:
             ends_s = self._step.ends_s
-            del ends_s[bisect_left(ends_s, self._queue.ready_s(sequence), self._taken) + 1 :]
+            del ends_s[
+                bisect_left(ends_s, self._queue.ready_s(sequence), self._taken) + 1 + self._ahead :
+            ]
 
     def cancel(self, request_id: str, now: float) -> bool:
         """Forget a request and free its blocks at once; false if it is not alive."""
@@ -180,15 +205,7 @@ class Engine:
 
         Requests cancelled meanwhile generate none.
         """
-        gap_s = now - step.began_s
-        decoded = [
-            Token(
-                request_id=member.request.request_id,
-                index=self._decoding.generated(member),
-                gap_s=gap_s,
-            )
-            for member in self._decoding.members()
-        ]
+        decoded = self._decoding.next_tokens(now - step.began_s)
         marked = {token.request_id: token for token in self.end_stretch(now)}
         tokens = [marked.pop(token.request_id, token) for token in decoded]
         return [*tokens, *marked.values()]
@@ -201,9 +218,10 @@ class Engine:
         step = self._step
         if step is None:  # the endpoint crashed meanwhile
             return []
-        began_s = step.began_s if len(step.ends_s) == 1 else step.ends_s[-2]
+        began_s, _ = step.span_s(len(step.ends_s) - 1)
         self._take(len(step.ends_s) - self._taken - 1)
-        self._step, self._blocks_ahead, self._ended_s = None, False, now
+        self._step, self._blocks_ahead = None, False
+        self._began_s, self._ended_s = began_s, now
         self.counters.steps += 1
         self.counters.generation_tokens += len(self._decoding)
         self._decoding.advance(1)
@@ -221,7 +239,7 @@ class Engine:
             self._step.ends_s[-1] = max(self._step.ends_s[-1], until_s)
 
     def crash(self) -> list[str]:
-        """Lose every request and the cache; shared storage stays.
+        """Lose every request, the caches, and what was counted; shared storage stays.
 
         Returns:
             The ids of the requests lost, in the order of submission.
@@ -231,8 +249,9 @@ class Engine:
         self._queue.clear()
         self._prefilling.clear()
         self._decoding = DecodeBatch(self.block_size)
-        self._kv = self._empty_kv()
-        self._step, self._blocks_ahead = None, False
+        self._kv.lose()
+        self.counters = Counters(steps=self.counters.steps)  # steps are the simulator's count
+        self._step, self._blocks_ahead, self._frozen_until_s = None, False, 0.0
         return lost
 
     def flush(self) -> None:
@@ -245,7 +264,9 @@ class Engine:
         if now < self._frozen_until_s:
             return None
         self._frozen_until_s = 0.0
-        for sequence in self._queue.let_in(now):
+        # Scheduled ahead, a step is put together when the one before it begins.
+        follows = now == self._ended_s and self.running_requests > 0
+        for sequence in self._queue.let_in(self._began_s if self._ahead and follows else now):
             self._kv.publish(sequence)
         preempted = self.counters.preemptions
         whole = self._decode()
@@ -270,14 +291,14 @@ class Engine:
 
     def _schedule_prefills(self, now: float, *, admit: bool) -> None:
         budget = self._budget - len(self._decoding)
-        for partial in tuple(self._prefilling):  # one at most: a chunk takes the whole budget
-            new = min(partial.tokens - partial.computed, budget)
-            while partial in self._prefilling and not self._kv.hold(partial, new):
+        for begun in tuple(self._prefilling):  # one at most: a chunk takes the whole budget
+            new = min(begun.tokens - begun.computed, budget)
+            while begun in self._prefilling and not self._kv.hold(begun, new):
                 # Those that decode in this step give their place to it, unless it is newest.
                 self._preempt_newest()
                 admit = False
-            if partial in self._prefilling:
-                self._prefilling[partial] = new
+            if begun in self._prefilling:
+                self._prefilling[begun] = new
                 budget -= new
         while admit and budget and self.running_requests < self._most_running:
             sequence = self._queue.head
@@ -296,42 +317,26 @@ class Engine:
     def _loads(self, sequence: Sequence, now: float) -> bool:
         """Send an admitted request to load what tiers behind the GPU have of its prompt."""
         loaded, load_s = self._kv.load(sequence)
-        self._count_hits(sequence, loaded)
-        if loaded:
-            self._queue.load(sequence, now + load_s)
-        return bool(loaded)
-
-    def _count_hits(self, sequence: Sequence, loaded: int) -> None:
-        """Count what was found of a request, when it is looked up for the first time."""
-        if sequence.cached is None:
+        if sequence.cached is None:  # it is looked up for the first time
             sequence.cached = sequence.computed
             self.counters.prefix_queries += sequence.request.prompt_tokens
             self.counters.prefix_hits += sequence.computed - loaded
             self.counters.external_hits += loaded
+        if loaded:
+            self._queue.load(sequence, now, load_s)
+        return bool(loaded)
 
     def _plan(self, now: float, most: int) -> Step:
-        """Plan one step that prefills, or steps that only decode.
-
-        These go on until a request ends, blocks run out, or another becomes ready.
-        """
+        """Plan a step that prefills, or steps that decode until anything else happens."""
         decoding, context = len(self._decoding), self._decoding.context_tokens
         if self._prefilling:
             chunks = ((new, one.computed) for one, new in self._prefilling.items())
             return self._times.prefill(now, chunks, decoding, context)
-        steps = self._steps_with_blocks(min(most, self._decoding.steps_to_end()))
+        most = min(most, self._decoding.steps_to_end())
+        steps = self._decoding.steps_within(self._kv.cache.free, most=most)
         wake_s = self.wake_s()
         until_s = math.inf if wake_s is None else wake_s
         return self._times.decode(now, decoding, context, steps=steps, until_s=until_s)
-
-    def _steps_with_blocks(self, steps: int) -> int:
-        free = self._kv.cache.free
-        if (steps // self.block_size + 1) * len(self._decoding) <= free:
-            return steps
-        for ahead in range(1, steps):
-            free -= self._decoding.new_blocks(ahead)
-            if free < 0:
-                return ahead
-        return steps
 
     # How it is carried out
 
@@ -343,9 +348,7 @@ class Engine:
         self.counters.steps += steps
         self.counters.generation_tokens += steps * len(batch)
         self._times.take(steps)
-        rounds, rest = divmod(steps, self.block_size)  # each round is a block for everyone
-        blocks = sum(batch.new_blocks(ahead) for ahead in range(1, rest + 1))
-        self._kv.cache.take(rounds * len(batch) + blocks)
+        self._kv.cache.take(batch.blocks_begun(steps))
         batch.advance(steps)
         self._taken += steps
 
@@ -371,19 +374,12 @@ class Engine:
         if sequence.generated == sequence.request.output_tokens:
             return self._last_token(sequence, now - since, now)
         self._decoding.join(sequence)
-        return Token(
-            request_id=sequence.request.request_id, index=sequence.generated - 1, gap_s=now - since
-        )
+        return sequence.token(now - since)
 
     def _last_token(self, sequence: Sequence, gap_s: float, now: float) -> Token:
         del self._live[sequence.request.request_id]
         self._kv.release_decoded(sequence, begun=0)
-        return Token(
-            request_id=sequence.request.request_id,
-            index=sequence.generated - 1,
-            gap_s=gap_s,
-            completion=sequence.completion(now),
-        )
+        return sequence.token(gap_s, sequence.completion(now))
 
     def _preempt_newest(self) -> None:
         running = [*self._prefilling, self._decoding.newest()]
@@ -402,16 +398,3 @@ class Engine:
         else:
             self._decoding.leave(sequence)
             self._kv.release_decoded(sequence, begun=int(self._blocks_ahead))
-
-    def _empty_kv(self) -> Allocation:
-        return Allocation(blocks=self.kv_blocks, block_size=self.block_size, tiers=self._tiers)
-
-
-def _tiers(settings: EngineSettings, shared: KvTier | None) -> tuple[KvTier, ...]:
-    """List where KV is looked up behind the GPU, the nearest first."""
-    tiers = [] if shared is None else [shared]
-    if settings.cpu_tier_tokens is not None:
-        blocks = settings.cpu_tier_tokens // settings.block_size
-        own = KvTier(capacity_blocks=blocks, load_s_per_token=settings.cpu_load_s_per_token)
-        tiers.insert(0, own)
-    return tuple(tiers)

@@ -5,7 +5,7 @@ histograms are filled token by token. Names, labels and buckets: vLLM 0.32.0.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -63,11 +63,25 @@ class Histogram:
 
 
 class EndpointMetrics(Collector):
-    """Publish one engine's state; registered nowhere but on its own page."""
+    """Publish one engine's state; registered nowhere but on its own page.
 
-    def __init__(self, engine: Engine, model: str) -> None:
+    Args:
+        engine: Read at every scrape.
+        model: Its label.
+        offloads: Whether the engine has a tier in CPU memory: only then are there queries
+            to one, as without a KV connector in vLLM.
+    """
+
+    def __init__(self, engine: Engine, model: str, *, offloads: bool = False) -> None:
         self._engine = engine
+        self._offloads = offloads
         self._labels = {"engine": "0", "model_name": model}
+        self.reset()
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def reset(self) -> None:
+        """Begin again at zero, as a server that has just started; the engine does so itself."""
         self._finished = {"stop": 0, "length": 0, "abort": 0, "error": 0}
         self._ttft = Histogram(
             "vllm:time_to_first_token_seconds",
@@ -94,8 +108,6 @@ class EndpointMetrics(Collector):
             "Histogram of time spent in WAITING phase for request.",
             _REQUEST_BUCKETS,
         )
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
 
     def token(self, token: Token) -> None:
         """Count a token: TTFT for the first, inter-token latency after, totals at the end."""
@@ -156,9 +168,20 @@ class EndpointMetrics(Collector):
 
     def _counters(self) -> Iterable[Metric]:
         counters = self._engine.counters
+        external_queries = counters.prefix_queries - counters.prefix_hits
         for name, text, value in (
             ("prefix_cache_queries", "Prefix cache queries, in tokens.", counters.prefix_queries),
             ("prefix_cache_hits", "Prefix cache hits, in tokens.", counters.prefix_hits),
+            (
+                "external_prefix_cache_queries",
+                "External prefix cache queries from KV connector, in tokens.",
+                external_queries if self._offloads else 0,
+            ),
+            (
+                "external_prefix_cache_hits",
+                "External prefix cache hits from KV connector, in tokens.",
+                counters.external_hits,
+            ),
             ("num_preemptions", "Cumulative number of preemptions.", counters.preemptions),
             ("prompt_tokens", "Number of prefill tokens processed.", counters.prompt_tokens),
             ("generation_tokens", "Generation tokens processed.", counters.generation_tokens),
@@ -166,13 +189,27 @@ class EndpointMetrics(Collector):
             family = CounterMetricFamily(f"vllm:{name}", text, labels=list(self._labels))
             family.add_metric(list(self._labels.values()), value)
             yield family
-        names = ["engine", "finished_reason", "model_name"]
-        success = CounterMetricFamily(
-            "vllm:request_success", "Count of successfully processed requests.", labels=names
+        yield self._labelled(
+            "request_success",
+            "Count of successfully processed requests.",
+            "finished_reason",
+            self._finished,
         )
-        for reason, count in self._finished.items():
-            success.add_metric(["0", reason, self._labels["model_name"]], count)
-        yield success
+        yield self._labelled(
+            "prompt_tokens_cached_by_source",
+            "Prefix-cache hit tokens by the cache tier that supplied them.",
+            "source",
+            {"device": counters.prefix_hits, "host": counters.external_hits},
+        )
+
+    def _labelled(
+        self, name: str, text: str, label: str, values: Mapping[str, int]
+    ) -> CounterMetricFamily:
+        labels = [*self._labels, label]
+        family = CounterMetricFamily(f"vllm:{name}", text, labels=labels)
+        for value, count in values.items():
+            family.add_metric([*self._labels.values(), value], count)
+        return family
 
     def _gauge(self, name: str, text: str, value: float) -> GaugeMetricFamily:
         family = GaugeMetricFamily(f"vllm:{name}", text, labels=list(self._labels))

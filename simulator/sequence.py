@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from simulator.kv_cache import Holding
-from simulator.types import Completion, SimRequest
+from simulator.types import Completion, SimRequest, Token
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -37,6 +37,15 @@ class Sequence:
     def tokens(self) -> int:
         """Count prompt and generated tokens, as far as they are up to date."""
         return self.request.prompt_tokens + self.generated
+
+    def token(self, gap_s: float, completion: Completion | None = None) -> Token:
+        """Report the last token it generated, as far as its count is up to date."""
+        return Token(
+            request_id=self.request.request_id,
+            index=self.generated - 1,
+            gap_s=gap_s,
+            completion=completion,
+        )
 
     def completion(self, now: float) -> Completion:
         """Sum it up; its last token came at ``now``."""

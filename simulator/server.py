@@ -10,7 +10,7 @@ import logging
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -20,6 +20,7 @@ from simulator.driver import Driver, TokenStream
 from simulator.engine import Engine
 from simulator.errors import ClientGone, RequestRefused
 from simulator.exchange import JSON, Exchange, Receive, Scope, Send
+from simulator.faults import Faults, read_fault
 from simulator.language import (
     TOKEN_BYTES,
     Language,
@@ -66,8 +67,10 @@ class SimulatedEndpoint:
         self.model = settings.model or chosen.model
         self.engine = Engine(chosen, settings, Random(settings.seed))
         self._settings = settings
-        self._metrics = EndpointMetrics(self.engine, self.model)
+        offloads = settings.cpu_tier_tokens is not None
+        self._metrics = EndpointMetrics(self.engine, self.model, offloads=offloads)
         self._driver = Driver(self.engine, self._metrics.token)
+        self._faults = Faults(self._driver, self._metrics)
         self._language = Language()
         self._created = int(time.time())
         self._requests = 0
@@ -82,6 +85,7 @@ class SimulatedEndpoint:
             ("GET", "/ping"): self._health,
             ("GET", "/version"): self._version,
             ("GET", "/metrics"): self._page,
+            ("POST", "/sim/fault"): self._fault,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,16 +126,20 @@ class SimulatedEndpoint:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, exchange: Exchange) -> None:
-        route = self._routes.get((exchange.method, exchange.path))
         try:
-            if route is None:
-                known = any(path == exchange.path for _, path in self._routes)
-                raise _no_route(known=known)
-            await route(exchange)
+            await self._route(exchange)(exchange)
         except RequestRefused as error:
             await exchange.reply(error_body(error), JSON, error.status)
         except ClientGone:
             logger.debug("client_gone")
+
+    def _route(self, exchange: Exchange) -> Callable[[Exchange], Awaitable[None]]:
+        route = self._routes.get((exchange.method, exchange.path))
+        if self._faults.down and route != self._fault:
+            raise RequestRefused("It has crashed.", status=503, kind="ServiceUnavailableError")
+        if route is None:
+            raise _no_route(known=any(path == exchange.path for _, path in self._routes))
+        return route
 
     async def _chat(self, exchange: Exchange) -> None:
         await self._generate(exchange, read(await exchange.body(), ChatBody), ChatShape)
@@ -142,6 +150,7 @@ class SimulatedEndpoint:
     async def _generate(
         self, exchange: Exchange, body: ChatBody | CompletionBody, shape_of: type[Shape]
     ) -> None:
+        came_s = asyncio.get_running_loop().time()
         if body.model not in {None, self.model}:
             raise RequestRefused(
                 f"The model `{body.model}` does not exist.",
@@ -156,7 +165,7 @@ class SimulatedEndpoint:
         shape = shape_of(name, self.model, int(time.time()))
         answer = self._language.answer(job.prompt, job.output_tokens)
         request = self._request(job, answer)
-        async with self._submitted(request, exchange) as stream:
+        async with self._submitted(request, exchange, came_s) as stream:
             if body.stream:
                 await _send_stream(exchange, stream, shape, answer, usage=body.include_usage)
             else:
@@ -175,9 +184,9 @@ class SimulatedEndpoint:
 
     @asynccontextmanager
     async def _submitted(
-        self, request: SimRequest, exchange: Exchange
+        self, request: SimRequest, exchange: Exchange, came_s: float
     ) -> AsyncIterator[TokenStream]:
-        stream = self._driver.submit(request)
+        stream = self._driver.submit(request, came_s)
         gone = asyncio.create_task(exchange.disconnected())
         gone.add_done_callback(lambda _: self._driver.cancel(request.request_id))
         try:
@@ -217,6 +226,10 @@ class SimulatedEndpoint:
     async def _version(self, exchange: Exchange) -> None:
         await exchange.reply_json({"version": "0.32.0+simulated"})
 
+    async def _fault(self, exchange: Exchange) -> None:
+        self._faults.begin(read_fault(exchange.query))
+        await exchange.reply(b"", JSON)
+
     async def _page(self, exchange: Exchange) -> None:
         await exchange.reply(self._metrics.page(), _PAGE)
 
@@ -236,7 +249,8 @@ async def _send_stream(
             closing = _closing(shape, text, end.completion, usage=usage)
             await exchange.write(opening + closing, more=False)
             return
-    await exchange.write(shape.last("", "abort") + DONE, more=False)
+    failure = b"data: %b\n\n" % error_body(_aborted())
+    await exchange.write((failure if stream.failed else shape.last("", "abort")) + DONE, more=False)
 
 
 def _closing(shape: Shape, text: str, completion: Completion, *, usage: bool) -> bytes:

@@ -40,13 +40,16 @@ class EngineSettings(BaseModel):
     """Step times, overhead included, are divided by it: 0.5 makes the endpoint half as fast."""
     step_overhead_s: float = Field(default=0.0, ge=0.0, le=1.0)
     """Constant added to each step: host work that the measured kernels leave out. H100
-    logs show -0.05 to 0.5 ms; vLLM 0.19 on RTX PRO 6000 is met with 2.5 ms."""
+    logs show -0.05 to 0.5 ms."""
     step_noise_sigma: float = Field(default=0.04, ge=0.0, le=1.0)
     """Sigma of the log-normal step noise; real vLLM shows 0.03 to 0.05."""
     stall_share: float = Field(default=0.003, ge=0.0, le=1.0)
     """Fraction of steps that stall; real vLLM shows 0 to 0.3 % above twice the usual."""
     stall_factor: float = Field(default=2.0, ge=1.0)
     """How much longer such a step takes."""
+    async_scheduling: bool = True
+    """Put a step together while the one before it runs, as vLLM does unless told otherwise:
+    a request that comes during a step joins the step after next."""
     request_overhead_s: float = Field(default=0.006, ge=0.0, le=10.0)
     """Constant before a request can be scheduled: the engine side of the TTFT constant
     that real vLLM shows over the step times (7B model on H100)."""

@@ -19,11 +19,12 @@ class StepTimes:
         speed: Step times are divided by it; a change counts from the next step on.
     """
 
-    __slots__ = ("_noise", "_overhead_s", "_profile", "speed")
+    __slots__ = ("_ahead", "_noise", "_overhead_s", "_profile", "speed")
 
     def __init__(self, profile: Profile, settings: EngineSettings, rng: Random) -> None:
         self.speed = settings.speed
         self._profile = profile
+        self._ahead = settings.async_scheduling
         self._overhead_s = settings.step_overhead_s
         self._noise = StepNoise(
             sigma=settings.step_noise_sigma,
@@ -61,16 +62,18 @@ class StepTimes:
             decoding: Requests that decode.
             context_tokens: Tokens they hold in the first step; one more each per step.
             steps: Steps at most.
-            until_s: The step that ends at or after this is the last.
+            until_s: When another request becomes ready. The last step is the first after
+                which it can be scheduled: that ends, or scheduling ahead begins, no earlier.
         """
         fixed_s = self._profile.decode_s(decoding) + self._overhead_s
         token_s = self._profile.context_s / 1e3
         held, end_s, speed = context_tokens, now, self.speed
         ends_s = []
         for factor in self._noise.coming(steps):
+            begun_s = end_s
             end_s += (fixed_s + token_s * held) / speed * factor
             ends_s.append(end_s)
-            if end_s >= until_s:
+            if (begun_s if self._ahead else end_s) >= until_s:
                 break
             held += decoding
         return Step(

@@ -95,6 +95,10 @@ class Step:
     decoding: int
     context_tokens: int
 
+    def span_s(self, index: int) -> tuple[float, float]:
+        """Tell when one step of the stretch begins and ends."""
+        return self.ends_s[index - 1] if index else self.began_s, self.ends_s[index]
+
     @property
     def duration_s(self) -> float:
         """Give the time from the beginning to the last end."""

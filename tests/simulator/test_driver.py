@@ -9,6 +9,7 @@ import pytest
 from simulator.driver import Driver, TokenStream
 from simulator.engine import Engine
 from simulator.errors import RequestTooLong
+from simulator.kv_tier import KvTier
 from simulator.profiles import profile
 from simulator.settings import EngineSettings
 from simulator.types import Completion, SimRequest, Token
@@ -122,6 +123,104 @@ def test_the_engine_goes_on_after_a_pause(run: Any) -> None:
     assert first is not None
     assert second is not None
     assert second.e2e_s == pytest.approx(first.e2e_s)
+
+
+def test_a_request_that_comes_while_another_loads_is_not_kept_waiting(run: Any) -> None:
+    hashes = tuple(range(60))
+    shared = KvTier(capacity_blocks=100, load_s_per_token=0.01)
+    shared.store(hashes)
+    settings = EngineSettings(step_noise_sigma=0.0, stall_share=0.0, request_overhead_s=0.0)
+    engine = Engine(H100, settings, Random(0), shared)
+    driver = Driver(engine, lambda _: None)
+    loads = SimRequest(request_id="loads", prompt_tokens=961, output_tokens=1, block_hashes=hashes)
+
+    async def scenario() -> tuple[Completion | None, Completion | None]:
+        async with _running(driver):
+            loading = asyncio.create_task(_all(driver.submit(loads)))
+            await asyncio.sleep(1.0)
+            beside = await _all(driver.submit(_request("beside", output=1)))
+            return (await loading)[1], beside[1]
+
+    loaded, beside = run(scenario())
+
+    assert loaded is not None
+    assert loaded.queued_s == pytest.approx(9.6)
+    assert beside is not None
+    assert beside.e2e_s == pytest.approx(H100.step_s([(1000, 0)], 0, 0))
+
+
+def test_what_was_done_for_a_request_before_is_part_of_its_overhead(run: Any) -> None:
+    async def scenario() -> tuple[Completion | None, float]:
+        _, driver = _driver(request_overhead_s=0.006)
+        async with _running(driver):
+            loop = asyncio.get_running_loop()
+            came_s = loop.time()
+            await asyncio.sleep(0.004)
+            _, completion = await _all(driver.submit(_request(output=1), came_s))
+            return completion, loop.time() - came_s
+
+    completion, elapsed_s = run(scenario())
+
+    expected_s = 0.006 + H100.step_s([(1000, 0)], 0, 0)
+    assert completion is not None
+    assert completion.ttft_s == pytest.approx(expected_s)
+    assert elapsed_s == pytest.approx(expected_s, abs=1e-6)
+
+
+def test_no_token_comes_while_the_endpoint_hangs(run: Any) -> None:
+    async def scenario() -> tuple[float, Completion | None]:
+        _, driver = _driver()
+        async with _running(driver):
+            stream = driver.submit(_request(output=200))
+            await stream.fetch()
+            driver.hang(30.0)
+            began_s = asyncio.get_running_loop().time()
+            await stream.fetch()
+            silent_s = asyncio.get_running_loop().time() - began_s
+            return silent_s, (await _all(stream))[1]
+
+    silent_s, completion = run(scenario())
+
+    assert silent_s == pytest.approx(30.0)
+    assert completion is not None
+    assert 30.0 < completion.e2e_s < 33.0
+
+
+def test_after_a_crash_in_a_hang_the_endpoint_serves_at_once(run: Any) -> None:
+    async def scenario() -> tuple[list[Token], bool, Completion | None]:
+        _, driver = _driver()
+        async with _running(driver):
+            stream = driver.submit(_request(output=200))
+            await stream.fetch()
+            driver.hang(1000.0)
+            await asyncio.sleep(1.0)
+            driver.crash()
+            lost = await stream.fetch()
+            return lost, stream.failed, (await _all(driver.submit(_request())))[1]
+
+    lost, failed, completion = run(scenario())
+
+    assert (lost, failed) == ([], True)
+    assert completion is not None
+    assert completion.e2e_s < 1.0
+
+
+def test_a_slowed_down_endpoint_takes_longer_until_it_is_not(run: Any) -> None:
+    async def scenario() -> list[float]:
+        _, driver = _driver(request_overhead_s=0.0)
+        seconds = []
+        async with _running(driver):
+            for factor in (1.0, 3.0, 1.0):
+                driver.slow_down(factor)
+                _, completion = await _all(driver.submit(_request()))
+                assert completion is not None
+                seconds.append(completion.e2e_s)
+        return seconds
+
+    usual_s, slow_s, again_s = run(scenario())
+
+    assert slow_s == pytest.approx(3 * usual_s)
+    assert again_s == pytest.approx(usual_s)
 
 
 def test_a_refused_request_leaves_nothing_behind(run: Any) -> None:

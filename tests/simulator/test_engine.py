@@ -16,7 +16,12 @@ BLOCK = 16
 
 
 def _engine(seed: int = 0, **overrides: float) -> Engine:
-    exact = {"step_noise_sigma": 0.0, "stall_share": 0.0, "request_overhead_s": 0.0}
+    exact = {
+        "step_noise_sigma": 0.0,
+        "stall_share": 0.0,
+        "request_overhead_s": 0.0,
+        "async_scheduling": False,
+    }
     chosen = EngineSettings.model_validate(exact | overrides)
     return Engine(profile("h100_sxm/llama-3.1-8b"), chosen, Random(seed))
 

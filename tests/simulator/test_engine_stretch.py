@@ -75,6 +75,7 @@ def _traffic(draw: st.DrawFn) -> list[Event]:
     seqs=st.integers(1, 8),
     cpu_tokens=st.sampled_from([None, 1024]),
     shared=st.booleans(),
+    ahead=st.booleans(),
 )
 def test_stretches_give_exactly_what_single_steps_give(
     events: list[Event],
@@ -83,6 +84,7 @@ def test_stretches_give_exactly_what_single_steps_give(
     seqs: int,
     cpu_tokens: int | None,
     shared: bool,
+    ahead: bool,
 ) -> None:
     chosen = EngineSettings(
         kv_tokens=kv_blocks * BLOCK,
@@ -90,6 +92,7 @@ def test_stretches_give_exactly_what_single_steps_give(
         max_num_seqs=seqs,
         cpu_tier_tokens=cpu_tokens,
         stall_share=0.05,
+        async_scheduling=ahead,
     )
 
     def engine() -> Engine:
@@ -103,7 +106,7 @@ def test_stretches_give_exactly_what_single_steps_give(
 
 
 def test_a_stretch_ends_where_the_first_request_ends_or_the_next_becomes_ready() -> None:
-    settings = EngineSettings(request_overhead_s=0.0)
+    settings = EngineSettings(request_overhead_s=0.0, async_scheduling=False)
     engine = Engine(profile("h100_sxm/llama-3.1-8b"), settings, Random(0))
     for name, output in (("short", 20), ("long", 50)):
         engine.submit(SimRequest(request_id=name, prompt_tokens=100, output_tokens=output), 0.0)
@@ -118,3 +121,23 @@ def test_a_stretch_ends_where_the_first_request_ends_or_the_next_becomes_ready()
 
     assert len(planned) == 19
     assert stretch.ends_s == planned[:4]
+
+
+def test_scheduled_ahead_a_request_joins_the_step_after_next() -> None:
+    settings = EngineSettings(request_overhead_s=0.0)
+    engine = Engine(profile("h100_sxm/llama-3.1-8b"), settings, Random(0))
+    engine.submit(SimRequest(request_id="old", prompt_tokens=100, output_tokens=50), 0.0)
+    first = engine.begin_step(0.0)
+    assert first is not None
+    engine.submit(SimRequest(request_id="new", prompt_tokens=100, output_tokens=2), 0.001)
+
+    prefilled = [first.prefill_tokens]
+    for _ in range(2):
+        now = engine.ends_s
+        assert now is not None
+        engine.end_stretch(now)
+        step = engine.begin_step(now)
+        assert step is not None
+        prefilled.append(step.prefill_tokens)
+
+    assert prefilled == [100, 0, 100]

@@ -5,6 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from simulator.engine import Engine
 from simulator.metrics import EndpointMetrics, Histogram
+from simulator.playback import play
 from simulator.profiles import profile
 from simulator.settings import EngineSettings
 from simulator.types import SimRequest
@@ -17,7 +18,7 @@ def _samples(page: bytes) -> dict[str, float]:
         for sample in family.samples:
             suffix = "".join(
                 f" {sample.labels[key]}"
-                for key in ("finished_reason", "le")
+                for key in ("finished_reason", "le", "source")
                 if key in sample.labels
             )
             samples[sample.name + suffix] = sample.value
@@ -102,3 +103,57 @@ def test_a_bucket_includes_its_bound_and_the_last_one_everything() -> None:
     }
 
     assert values == {"1.0": 2, "2.0": 3, "+Inf": 4, "seconds_count": 4, "seconds_sum": 12.0}
+
+
+def test_what_came_from_cpu_memory_is_counted_as_external() -> None:
+    settings = EngineSettings(kv_tokens=960, cpu_tier_tokens=9600)
+    engine = Engine(profile("h100_sxm/llama-3.1-8b"), settings, Random(0))
+    metrics = EndpointMetrics(engine, "tiny", offloads=True)
+    for number, content in enumerate((100, 200, 300, 100)):
+        request = SimRequest(
+            request_id=str(number),
+            prompt_tokens=480,
+            output_tokens=1,
+            block_hashes=range(content, content + 30),
+        )
+        play(engine, [(float(number), request)])
+
+    samples = _samples(metrics.page())
+
+    assert samples["vllm:prefix_cache_queries_total"] == 1920
+    assert samples["vllm:prefix_cache_hits_total"] == 0
+    assert samples["vllm:external_prefix_cache_queries_total"] == 1920
+    assert samples["vllm:external_prefix_cache_hits_total"] == 464
+    assert samples["vllm:prompt_tokens_cached_by_source_total device"] == 0
+    assert samples["vllm:prompt_tokens_cached_by_source_total host"] == 464
+
+
+def test_without_a_tier_behind_the_gpu_nothing_is_asked_of_one() -> None:
+    engine = Engine(profile("h100_sxm/llama-3.1-8b"), EngineSettings(), Random(0))
+    metrics = EndpointMetrics(engine, "tiny")
+    play(engine, [(0.0, SimRequest(request_id="a", prompt_tokens=480, output_tokens=1))])
+
+    samples = _samples(metrics.page())
+
+    assert samples["vllm:prefix_cache_queries_total"] == 480
+    assert samples["vllm:external_prefix_cache_queries_total"] == 0
+
+
+def test_a_reset_page_begins_again_at_zero() -> None:
+    engine = Engine(profile("h100_sxm/llama-3.1-8b"), EngineSettings(), Random(0))
+    metrics = EndpointMetrics(engine, "tiny")
+    engine.submit(SimRequest(request_id="a", prompt_tokens=480, output_tokens=1), 0.0)
+    step = engine.begin_step(1.0)
+    assert step is not None
+    for token in engine.end_step(step, 2.0):
+        metrics.token(token)
+    before = _samples(metrics.page())
+
+    engine.crash()
+    metrics.reset()
+    after = _samples(metrics.page())
+
+    assert before["vllm:request_success_total stop"] == 1
+    assert before["vllm:time_to_first_token_seconds_count"] == 1
+    assert {name: value for name, value in after.items() if name.endswith(("total", "count"))}
+    assert not any(value for name, value in after.items() if name.endswith(("total", "count")))
