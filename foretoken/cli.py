@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 
 from foretoken.cli_models import models_app
+from foretoken.cli_simulate import simulate
+from foretoken.cli_traces import traces_app
 from foretoken.errors import ForetokenError
 
 app = typer.Typer(
@@ -23,11 +25,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_app, name="models")
+app.add_typer(traces_app, name="traces")
+app.command()(simulate)
 
 # Spelled out, because the policies themselves need the predictor; a test compares.
 POLICY_NAMES = (
-    "lmetric, least_request, power_of_two, predicted_latency, prefix_affinity, queued_tokens, "
-    "random, round_robin, token_load, weighted_blend"
+    "bounded_load_hash, least_request, lmetric, lmetric_own, lmetric_speed, power_of_two, "
+    "predicted_latency, prefix_affinity, prefix_affinity_5s, prefix_affinity_requests, "
+    "queued_tokens, queued_tokens_speed, radix_cache_aware, random, round_robin, "
+    "session_affinity, token_load, weighted_blend, weighted_blend_111, weighted_blend_3222"
 )
 
 
@@ -102,7 +108,7 @@ def serve(
         "proxy__port": port,
         "store__directory": store,
         "data_dir": data_dir,
-        "scheduler__policy": None if policy is None else {"kind": policy},
+        "scheduler__policy": policy,
         "log__format": log_format,
     }
     settings = load_settings(config, **flags)
@@ -181,6 +187,9 @@ def simulate_endpoint(
         int | None, typer.Option(help="Token budget of a step.")
     ] = None,
     kv_tokens: Annotated[int | None, typer.Option(help="Tokens the KV cache holds.")] = None,
+    cpu_tier_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of KV kept in CPU memory behind it.")
+    ] = None,
 ) -> None:
     """Serve vLLM's face from a simulation, in real time.
 
@@ -202,6 +211,7 @@ def simulate_endpoint(
             max_num_seqs=max_num_seqs,
             max_num_batched_tokens=max_num_batched_tokens,
             kv_tokens=kv_tokens,
+            cpu_tier_tokens=cpu_tier_tokens,
         )
     except ValidationError as error:
         problem = error.errors()[0]

@@ -110,7 +110,7 @@ def _config(policy: str, proxy_port: int, ports: list[int], folder: Path) -> str
     return (
         f'data_dir = "{folder / "data"}"\nseed = {SEED}\n'
         f"[proxy]\nport = {proxy_port}\n"
-        f'[scheduler.policy]\nkind = "{policy}"\n{endpoints}'
+        f'[scheduler]\npolicy = "{policy}"\n{endpoints}'
     )
 
 

@@ -31,3 +31,11 @@ class NothingToTrainOn(ForetokenError):
 
 class DemoFailed(ForetokenError):
     """A part of the demo did not start or died."""
+
+
+class SimulationRefused(ForetokenError):
+    """A simulation cannot be run as asked for: an unknown name, a file that does not parse."""
+
+
+class PlotsMissing(ForetokenError):
+    """A picture was asked for and the extra that draws is not installed."""

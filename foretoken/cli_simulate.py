@@ -1,0 +1,118 @@
+"""``foretoken simulate``: policies compared in virtual time, without a GPU."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from foretoken.errors import SimulationRefused
+
+TABLE_COLUMNS = 120
+
+
+def _writable(path: Path | None) -> Path | None:
+    """Find out before the work, not after it, that the figures cannot be written."""
+    if path is not None and not path.parent.is_dir():
+        raise typer.BadParameter(f"{path.parent} is not a folder")
+    return path
+
+
+def simulate(
+    *,
+    workload: Annotated[
+        str | None, typer.Option("--workload", "-w", help="Name or file; --list names them.")
+    ] = None,
+    fleet: Annotated[
+        str | None, typer.Option("--fleet", "-f", help="Name or file; --list names them.")
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option("--policy", "-p", help="May be repeated. By default five."),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests/s; users of a closed loop.", min=1e-3)
+    ] = None,
+    load: Annotated[
+        float | None,
+        typer.Option(help="Share of the fleet's capacity instead. 0.7 by default.", min=1e-3),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs per policy, of seeds 1 to this.", min=1)] = 3,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of recorded traces.", exists=True, file_okay=False),
+    ] = None,
+    json_path: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the figures.", dir_okay=False, callback=_writable),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw a PNG; needs the extra 'plots'.", callback=_writable),
+    ] = None,
+    warmup: Annotated[
+        float | None,
+        typer.Option(help="Seconds before the window. By default the workload's.", min=0),
+    ] = None,
+    measure: Annotated[
+        float | None, typer.Option(help="Seconds of the window. By default the workload's.", min=1)
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Tell the predictor each endpoint's hardware.")
+    ] = False,
+    wide: Annotated[bool, typer.Option("--wide", help="Print every figure.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs at once. By default one a core.", min=1)
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Name workloads, fleets and policies.")
+    ] = False,
+) -> None:
+    """Compare policies on a simulated fleet, in virtual time; needs no GPU.
+
+    Example: foretoken simulate -w sharegpt -f mixed-8b -p lmetric -p predicted_latency --load 0.9
+    """
+    if list_:
+        print_names()
+        return
+    if workload is None or fleet is None:
+        raise SimulationRefused("name a --workload and a --fleet; --list prints what there is")
+    if rate is not None and load is not None:
+        raise SimulationRefused("--rate and --load are two ways to say one thing: give one of them")
+    from foretoken.simulation.comparison import LOAD, POLICIES, Comparison, compare, cores
+    from foretoken.simulation.plot import draw, require_matplotlib
+    from foretoken.simulation.report import as_json, as_table, as_wide_tables, by_policy, json_text
+
+    if plot is not None:
+        require_matplotlib()
+    runs = compare(
+        Comparison(
+            workload=workload,
+            fleet=fleet,
+            policies=tuple(policy or POLICIES),
+            rate=rate,
+            load=load or LOAD,
+            seeds=seeds,
+            data=data,
+            warmup_s=warmup,
+            measure_s=measure,
+            labels=labels,
+            processes=jobs or cores(),
+        )
+    )
+    policies = by_policy(runs)
+    console = Console()
+    console.width = max(console.width, TABLE_COLUMNS)  # a wrapped line says more than a cut one
+    console.print(*(as_wide_tables(policies) if wide else (as_table(policies),)))
+    if json_path is not None:
+        json_path.write_text(json_text(as_json(policies)))
+    if plot is not None:
+        draw(policies, plot)
+
+
+def print_names() -> None:
+    """Print what can be named, one kind a line."""
+    from foretoken.simulation.comparison import names
+
+    for kind, known in names().items():
+        typer.echo(f"{kind}: {', '.join(known)}")

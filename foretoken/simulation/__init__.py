@@ -1,0 +1,1 @@
+"""Simulated fleets driven by the production scheduler in virtual time, and what comes of it."""

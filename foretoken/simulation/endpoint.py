@@ -1,0 +1,122 @@
+"""One endpoint in virtual time: its engine, when that next needs attention, its faults.
+
+Decides when the driver has to look at an engine again. An endpoint that is down takes
+no request and answers no scrape.
+"""
+
+from collections.abc import Callable
+
+from predictor.types import EndpointState
+from simulator.engine import Engine
+from simulator.fleets import Crash, EndpointSpec, Fault, Flush, Hang, SlowDown
+from simulator.types import SimRequest, Token
+
+
+class VirtualEndpoint:
+    """Run one engine in virtual time.
+
+    Args:
+        spec: What it is.
+        engine: Its engine.
+        model: Model it serves.
+        hardware: Label the scheduler is told, ``None`` for none.
+        wake: Asks the driver to call :meth:`attend` at a time.
+    """
+
+    def __init__(
+        self,
+        spec: EndpointSpec,
+        engine: Engine,
+        *,
+        model: str,
+        hardware: str | None,
+        wake: Callable[[float], None],
+    ) -> None:
+        self.spec = spec
+        self.engine = engine
+        self.up = True
+        self._model = model
+        self._hardware = hardware
+        self._wake = wake
+        self._due_s: float | None = None
+        self._usual_speed = engine.speed
+
+    def submit(self, request: SimRequest, now: float) -> bool:
+        """Take in a request; false if the endpoint is down."""
+        if not self.up:
+            return False
+        self.engine.submit(request, now)
+        self._plan(now)
+        return True
+
+    def attend(self, now: float) -> list[Token]:
+        """End what is due and begin what comes next; give first and last tokens.
+
+        A call that is not due, because the plan has changed since, does nothing.
+        """
+        if now != self._due_s:
+            return []
+        self._due_s = None
+        tokens = self.engine.end_stretch(now) if self.engine.ends_s == now else []
+        self._plan(now)
+        return tokens
+
+    def state(self, now: float) -> EndpointState:
+        """Give what a scrape at ``now`` sees."""
+        engine, name = self.engine, self.spec.name
+        if not self.up:
+            return EndpointState(
+                endpoint=name, url=f"http://{name}", model=self._model, hardware=self._hardware
+            )
+        engine.settle(now)
+        counters = engine.counters
+        return EndpointState(
+            endpoint=name,
+            url=f"http://{name}",
+            model=self._model,
+            hardware=self._hardware,
+            up=True,
+            running_requests=engine.running_requests,
+            waiting_requests=engine.waiting_requests,
+            kv_cache_usage=engine.kv_cache_usage,
+            kv_capacity_tokens=engine.kv_blocks * engine.block_size,
+            block_size=engine.block_size,
+            preemptions_total=counters.preemptions,
+            prefix_hits_total=counters.prefix_hits,
+            prefix_queries_total=counters.prefix_queries,
+            scraped_s=now,
+        )
+
+    def fault(self, fault: Fault, now: float) -> list[str]:
+        """Let a fault begin; give the requests it loses."""
+        lost: list[str] = []
+        self.engine.cut(now)
+        match fault:
+            case SlowDown():
+                self.engine.speed = self._usual_speed / fault.factor
+            case Hang():
+                self.engine.hang(now, fault.until_s)
+            case Crash():
+                lost, self.up, self._due_s = self.engine.crash(), False, None
+            case Flush():
+                self.engine.flush()
+        self._plan(now)
+        return lost
+
+    def recover(self, now: float) -> None:
+        """Let a fault end."""
+        self.engine.cut(now)
+        self.up, self.engine.speed = True, self._usual_speed
+        self._plan(now)
+
+    def _plan(self, now: float) -> None:
+        engine = self.engine
+        if engine.ends_s is None:
+            engine.begin_stretch(now)
+        due_s = engine.ends_s
+        if due_s is None:
+            wake_s = engine.wake_s()
+            due_s = None if wake_s is None else max(wake_s, now)
+        if due_s is not None and due_s != self._due_s:
+            self._due_s = due_s
+            self._wake(due_s)
