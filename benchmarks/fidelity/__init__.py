@@ -1,0 +1,1 @@
+"""How well the simulated endpoint fits recorded vLLM: one module per data set."""

@@ -1,0 +1,1 @@
+"""Every policy on every workload and fleet: see ``__main__``."""

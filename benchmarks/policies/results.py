@@ -1,0 +1,133 @@
+"""One JSON file per run, so that a stopped matrix goes on where it was.
+
+A file holds the settings its run was played with; a run is played again only when its
+file is missing or its settings differ. The code's version is noted and not compared: a
+commit that changes no behaviour must not cost hours, so delete the folder after one that
+does.
+"""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.policies.cells import Cell
+from foretoken.simulation.jobs import Job
+from foretoken.simulation.report import json_text
+
+LAYOUT: Final = 1
+"""Of a result file; a change of what a figure means is a change of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """Pair a run with the cell it belongs to.
+
+    Attributes:
+        cell: Its cell.
+        job: What to play.
+        definitions: Digest of the workload and the fleet as defined.
+    """
+
+    cell: Cell
+    job: Job
+    definitions: str
+
+    def path(self, folder: Path) -> Path:
+        """Say where its result lies."""
+        return folder / self.cell.name / f"{self.job.policy}-seed{self.job.seed}.json"
+
+    def settings(self) -> dict[str, object]:
+        """Give everything its result depends on, except the code."""
+        job = {name: value for name, value in asdict(self.job).items() if name != "data"}
+        return {"layout": LAYOUT, "load": self.cell.load, "defined": self.definitions, **job}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Hold what a result file says.
+
+    Attributes:
+        cell: Cell of the run.
+        policy: Its arm.
+        seed: Its seed.
+        rate: Requests a second, or users.
+        windows_s: Warm-up and measured seconds.
+        steady: Steady-state figures by name.
+        transient: Figures of what came before.
+        truncated: Whether the run was cut.
+    """
+
+    cell: Cell
+    policy: str
+    seed: int
+    rate: float
+    windows_s: tuple[float, float]
+    steady: Mapping[str, float | None]
+    transient: Mapping[str, float | None]
+    truncated: bool
+
+
+def digest(*definitions: object) -> str:
+    """Give a short digest of what describes itself by ``repr``.
+
+    >>> digest("a") == digest("a") != digest("b")
+    True
+    """
+    return hashlib.sha256("\n".join(map(repr, definitions)).encode()).hexdigest()[:16]
+
+
+def is_done(planned: Planned, folder: Path) -> bool:
+    """Tell whether a run was already played with the same settings."""
+    return _read(planned, folder) is not None
+
+
+def write(planned: Planned, folder: Path, run: Mapping[str, object], code: str) -> None:
+    """Keep a run's figures; a reader never sees half a file."""
+    path = planned.path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    document = {"settings": planned.settings(), "code": code, "run": run}
+    unfinished.write_text(json_text(document))
+    unfinished.replace(path)
+
+
+def records(planned: Iterable[Planned], folder: Path) -> list[Record]:
+    """Read the results there are, in the order of the plan."""
+    found = ((each, _read(each, folder)) for each in planned)
+    return [_record(each, run) for each, run in found if run is not None]
+
+
+def code_version(root: Path) -> str:
+    """Name the commit, and whether the tree differs from it; ``unknown`` outside git."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],  # noqa: S607  # git is where the user has it
+        cwd=root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return described.stdout.strip() or "unknown"
+
+
+# Any: a JSON document, as written to disk.
+def _read(planned: Planned, folder: Path) -> dict[str, Any] | None:
+    path = planned.path(folder)
+    if not path.is_file():
+        return None
+    document = json.loads(path.read_text())
+    same = document["settings"] == json.loads(json_text(planned.settings()))
+    return document["run"] if same else None
+
+
+def _record(planned: Planned, run: Mapping[str, Any]) -> Record:
+    return Record(
+        cell=planned.cell,
+        policy=planned.job.policy,
+        seed=planned.job.seed,
+        rate=planned.job.rate,
+        windows_s=(planned.job.warmup_s, planned.job.measure_s),
+        steady=run["steady"],
+        transient=run["transient"],
+        truncated=run["truncated"],
+    )
