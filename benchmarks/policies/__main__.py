@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.policies.cells import CORE, CORE_SEEDS, SEEDS, WHOLE, Cell
+from benchmarks.policies.play import play_figures
 from benchmarks.policies.ratios import Results
 from benchmarks.policies.results import (
     Planned,
@@ -31,9 +32,8 @@ from benchmarks.policies.tables import page
 from benchmarks.prediction import DEFAULT_DATA
 from foretoken.errors import SimulationRefused
 from foretoken.simulation.arms import ARMS
-from foretoken.simulation.comparison import cores, load, play_job, rate_at
-from foretoken.simulation.jobs import Job, Progress, play_each
-from foretoken.simulation.report import run_json
+from foretoken.simulation.comparison import cores, load, rate_at
+from foretoken.simulation.jobs import Job, play_each
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -120,16 +120,6 @@ def play_missing(
             soft_wrap=True,
         )
     return refused
-
-
-def play_figures(job: Job, progress: Progress) -> dict[str, object] | str:
-    """Play one run; give its figures and its cost, or why it cannot be played."""
-    began_s = time.perf_counter()
-    try:
-        run = play_job(job, progress)
-    except SimulationRefused as error:
-        return str(error)
-    return {**run_json(run), "wall_s": round(time.perf_counter() - began_s, 1)}
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
