@@ -57,7 +57,7 @@ def _cells(table: dict[tuple[str, str], tuple[float, ...]]) -> tuple[Cell, ...]:
 CORE: Final = _cells(
     {
         ("post-c", TEN): (0.7, 0.95),
-        ("b2b-saas", TEN): (0.95,),
+        ("b2b-saas", TEN): (0.7,),
         ("sharegpt", TEN): (0.95,),
         ("mooncake", TEN): (0.7, 0.95),
         ("reasoning", TEN): (0.7,),
@@ -73,7 +73,7 @@ WHOLE: Final = (
     *CORE,
     *_cells(
         {
-            ("b2b-saas", TEN): (0.7,),
+            ("b2b-saas", TEN): (0.95,),
             ("sharegpt", TEN): (0.7,),
             ("sharegpt", MIXED): (0.95,),
             ("azure", MIXED): (0.7,),

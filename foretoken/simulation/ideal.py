@@ -72,6 +72,7 @@ class IdealPhysics:
     - TPOT: a decode step with everyone who decodes, those queued, and the request.
     - ``prefill_s``: what the own chunks add to steps that would only decode.
     - ``decode_step_s``: what one more such sequence adds to that step.
+    - ``prefill_token_s``: full steps of prefill alone, per token: the same at all times.
 
     Of queued requests a row tells the tokens alone; that they resemble the requests
     dispatched so far is the one thing it learns.
@@ -151,7 +152,7 @@ class IdealPhysics:
             rank_tpot_s=tpot_s,
             prefill_s=np.maximum(prefill.seconds[1] - prefill.steps[1] * decode_s, 0.0),
             decode_step_s=steps.sequence_s(batch, held_ktok),
-            prefill_token_s=token_s + steps.attention_s * squares / np.maximum(own, 1.0),
+            prefill_token_s=steps.budget_s / steps.budget,  # a speed, whatever else runs there
             experts=np.log(np.stack((ttft_s, tpot_s)))[:, None],
             layer="prior",
         )

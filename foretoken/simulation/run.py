@@ -32,10 +32,10 @@ from simulator.workloads import Workload
 BYTES_PER_TOKEN: Final = 4
 """Of simulated prompts; the router has to find out, as it does in service."""
 
-LONGEST_TAIL: Final = 2.0
+LONGEST_TAIL: Final = 1.0
 """A run goes on for at most this many measured windows to let measured requests end."""
 
-LEAST_TAIL_S: Final = 300.0
+LEAST_TAIL_S: Final = 180.0
 
 
 def simulate(
@@ -129,13 +129,16 @@ class _Simulation:
         engines = {name: endpoint.engine for name, endpoint in self.endpoints.items()}
         self.world = World(fleet=fleet, engines=engines)
         self._brain = arm.build(self.world)
+        settings = SchedulerSettings()
+        self._tiers = settings.tiers
         self._scheduler = Scheduler(
-            settings=SchedulerSettings(),
+            settings=settings,
             make_fleet=lambda model: _production_fleet(model, self._brain),
             rng=Random(f"{seed} scheduler"),
         )
         self._chain_of: dict[str, Chain] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._sent_to: dict[str, str] = {}  # those under way, by the endpoint
         self._ttft_s: dict[str, float] = {}  # of those that the client has a token of
         self._completions: dict[str, Completion] = {}
         self._measured = 0  # arrived in the window and still under way
@@ -168,8 +171,12 @@ class _Simulation:
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """Give every request's outcome in order of arrival."""
-        for request_id, ttft_s in self._ttft_s.items():  # under way where the run was cut
-            self._outcomes[request_id] = replace(self._outcomes[request_id], ttft_s=ttft_s)
+        for request_id, endpoint in self._sent_to.items():  # under way at the end of the run
+            self._outcomes[request_id] = replace(
+                self._outcomes[request_id],
+                endpoint=endpoint,
+                ttft_s=self._ttft_s.get(request_id),
+            )
         return tuple(self._outcomes.values())
 
     # Clients
@@ -202,7 +209,8 @@ class _Simulation:
             block_hashes=tuple(block_hashes(request.segments, BLOCK_BYTES // BYTES_PER_TOKEN)),
             session_id=request.session_id,
             tenant=request.tenant,
-            tier=request.tier,
+            # A recorded one that is not configured counts as the default.
+            tier=request.tier if request.tier in self._tiers else None,
             priority=-request.priority,  # ours grows with urgency, vLLM's falls
         )
         self._outcomes[request_id] = under_way(features, request)
@@ -217,6 +225,7 @@ class _Simulation:
     def _carry_out(self, action: Action, now: float) -> None:
         match action:
             case Dispatch():
+                self._sent_to[action.request_id] = action.endpoint
                 self._after(now, partial(self._deliver, action))
             case Shed():
                 self._end(action.record, action.reason, now)
@@ -224,7 +233,7 @@ class _Simulation:
     def _deliver(self, action: Dispatch, now: float) -> None:
         request = self.world.requests[action.request_id]
         if not self.endpoints[action.endpoint].submit(request, now):
-            self._carry_out(self._scheduler.reroute(action.request_id, now), now)
+            self._after(now, partial(self._lose, action.request_id))
 
     def _attend(self, endpoint: VirtualEndpoint, now: float) -> None:
         for token in endpoint.attend(now):
@@ -233,8 +242,6 @@ class _Simulation:
 
     def _receive(self, token: Token, now: float) -> None:
         request_id = token.request_id
-        if request_id not in self.world.requests:
-            return  # lost in a crash after it was sent
         if token.index == 0:
             self._ttft_s[request_id] = now - self._outcomes[request_id].arrived_s
             self._scheduler.first_token(request_id, now)
@@ -258,9 +265,10 @@ class _Simulation:
     def _end(self, record: RequestRecord, reason: str, now: float) -> None:
         request_id = record.request.request_id
         completion = self._completions.pop(request_id, None)
-        sent = self.world.requests.pop(request_id)
+        del self.world.requests[request_id]
+        self._sent_to.pop(request_id, None)
         self._ttft_s.pop(request_id, None)
-        self._outcomes[request_id] = ended(record, sent, reason, completion)
+        self._outcomes[request_id] = ended(self._outcomes[request_id], record, reason, completion)
         self._measured -= self._is_measured(record.request.arrived_s)
         self._send_next(self._chain_of.pop(request_id), now)
 

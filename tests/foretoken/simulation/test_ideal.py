@@ -261,3 +261,14 @@ def test_an_objective_at_the_p90_is_met_with_nine_in_ten() -> None:
 
     assert likely[0] == pytest.approx(0.9, abs=1e-3)
     assert ideal.probability(said, Objective(tpot_s=0.0))[0] == 0.0
+
+
+def test_endpoints_of_one_kind_prefill_at_one_speed_whatever_runs_there() -> None:
+    fleet = load_fleet("ten-qwen3-32b-h100")
+    names = [spec.name for spec in fleet.endpoints[:2]]
+    busy = EndpointLoad(inflight_requests=50, decoding_requests=50, context_tokens=50_000.0)
+    rows = np.concatenate([row(prompt=1000), row(busy, prompt=1000)])
+
+    said = IdealPhysics.of(fleet).predict(rows, names, [None, None])
+
+    assert said.prefill_token_s[0] == said.prefill_token_s[1]
