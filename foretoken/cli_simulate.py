@@ -7,15 +7,23 @@ import typer
 from rich.console import Console
 
 from foretoken.errors import SimulationRefused
+from foretoken.output_file import why_not_writable, write_whole
 
 TABLE_COLUMNS = 120
 
 
 def _writable(path: Path | None) -> Path | None:
     """Find out before the work, not after it, that the figures cannot be written."""
-    if path is not None and not path.parent.is_dir():
-        raise typer.BadParameter(f"{path.parent} is not a folder")
+    problem = None if path is None else why_not_writable(path)
+    if problem is not None:
+        raise typer.BadParameter(problem)
     return path
+
+
+def _picture(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{path} is no name of a PNG, which is what is drawn")
+    return _writable(path)
 
 
 def simulate(
@@ -37,7 +45,9 @@ def simulate(
         float | None,
         typer.Option(help="Share of the fleet's capacity instead. 0.7 by default.", min=1e-3),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs per policy, of seeds 1 to this.", min=1)] = 3,
+    seeds: Annotated[
+        int, typer.Option(help="Runs per policy, of seeds 1 to this.", min=1, max=1000)
+    ] = 3,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder of recorded traces.", exists=True, file_okay=False),
@@ -48,14 +58,15 @@ def simulate(
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw a PNG; needs the extra 'plots'.", callback=_writable),
+        typer.Option(help="Draw a PNG; needs the extra 'plots'.", callback=_picture),
     ] = None,
     warmup: Annotated[
         float | None,
-        typer.Option(help="Seconds before the window. By default the workload's.", min=0),
+        typer.Option(help="Seconds before the window. By default the workload's.", min=0, max=1e6),
     ] = None,
     measure: Annotated[
-        float | None, typer.Option(help="Seconds of the window. By default the workload's.", min=1)
+        float | None,
+        typer.Option(help="Seconds of the window. By default the workload's.", min=1, max=1e6),
     ] = None,
     labels: Annotated[
         bool, typer.Option("--labels", help="Tell the predictor each endpoint's hardware.")
@@ -85,29 +96,32 @@ def simulate(
 
     if plot is not None:
         require_matplotlib()
-    runs = compare(
-        Comparison(
-            workload=workload,
-            fleet=fleet,
-            policies=tuple(policy or POLICIES),
-            rate=rate,
-            load=load or LOAD,
-            seeds=seeds,
-            data=data,
-            warmup_s=warmup,
-            measure_s=measure,
-            labels=labels,
-            processes=jobs or cores(),
-        )
+    comparison = Comparison(
+        workload=workload,
+        fleet=fleet,
+        policies=tuple(policy or POLICIES),
+        rate=rate,
+        load=load or LOAD,
+        seeds=seeds,
+        data=data,
+        warmup_s=warmup,
+        measure_s=measure,
+        labels=labels,
+        processes=jobs or cores(),
     )
+    try:
+        runs = compare(comparison)
+    except KeyboardInterrupt:
+        typer.echo("foretoken: stopped; no figures are written", err=True)
+        raise typer.Exit(130) from None
     policies = by_policy(runs)
     console = Console()
     console.width = max(console.width, TABLE_COLUMNS)  # a wrapped line says more than a cut one
     console.print(*(as_wide_tables(policies) if wide else (as_table(policies),)))
     if json_path is not None:
-        json_path.write_text(json_text(as_json(policies)))
+        write_whole(json_path, json_text(as_json(policies)).encode())
     if plot is not None:
-        draw(policies, plot)
+        write_whole(plot, draw(policies))
 
 
 def print_names() -> None:

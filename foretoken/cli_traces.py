@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from foretoken.errors import ForetokenError
+from foretoken.output_file import write_whole
 
 traces_app = typer.Typer(help="Make recorded traffic ready to be simulated.")
 
@@ -32,7 +33,7 @@ def import_trace(
     Example: foretoken traces import azure AzureLLMInferenceTrace_conv.csv
     """
     from simulator.errors import SimulatorError
-    from simulator.workloads import read_trace, write_canonical
+    from simulator.workloads import canonical_bytes, read_trace
 
     target = Path(f"{path.name.split('.')[0]}.trace.jsonl.gz") if out is None else out
     try:
@@ -44,10 +45,7 @@ def import_trace(
             trace = read_trace(kind, path)
     except SimulatorError as error:
         raise ForetokenError(str(error)) from error
-    try:
-        write_canonical(trace, target)
-    except OSError as error:
-        raise ForetokenError(f"{target}: {error.strerror}") from error
+    write_whole(target, canonical_bytes(trace, packed=target.suffix == ".gz"))
     requests = trace.requests
     prompt = sum(request.prompt_tokens for request in requests) / len(requests)
     output = sum(request.output_tokens for request in requests) / len(requests)

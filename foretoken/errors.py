@@ -25,6 +25,10 @@ class FolderNotWritable(ForetokenError):
     """A folder that traces, models or figures shall go to cannot be written."""
 
 
+class FileNotWritable(ForetokenError):
+    """A file cannot be written: no such folder, not permitted, or a full disk."""
+
+
 class NothingToTrainOn(ForetokenError):
     """The traces hold too few usable rows for a model."""
 
@@ -39,3 +43,21 @@ class SimulationRefused(ForetokenError):
 
 class PlotsMissing(ForetokenError):
     """A picture was asked for and the extra that draws is not installed."""
+
+
+class RunLost(ForetokenError):
+    """A process that played a simulated run died before it had a result.
+
+    Attributes:
+        exit_code: Its exit status, below zero the signal that ended it, ``None`` if unknown.
+    """
+
+    def __init__(self, exit_code: int | None) -> None:
+        self.exit_code = exit_code
+        how = f"exit status {exit_code}"
+        if exit_code is not None and exit_code < 0:
+            how = f"signal {-exit_code}"
+        super().__init__(
+            f"a process that played a run died ({how}); if memory is short, play fewer at once "
+            "with --jobs"
+        )

@@ -41,7 +41,7 @@ def read_parquet(path: Path) -> Trace:
 
 
 def _refuse(problem: TraceProblem) -> None:
-    raise ForetokenError(f"{problem.path} {problem.reason}")
+    raise ForetokenError(f"{problem.path}: {problem.reason}")
 
 
 def _is_answered(row: TraceRow) -> bool:

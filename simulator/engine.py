@@ -160,11 +160,11 @@ class Engine:
         sequence = Sequence(request=request, rank=rank, submitted_s=now)
         self._live[request.request_id] = sequence
         self._queue.arrive(sequence)
-        if self._step is not None:
-            ends_s = self._step.ends_s
-            del ends_s[
-                bisect_left(ends_s, self._queue.ready_s(sequence), self._taken) + 1 + self._ahead :
-            ]
+        step, ready_s = self._step, self._queue.ready_s(sequence)
+        if step is not None:
+            waits = self._ahead and ready_s > step.began_s  # for another one's beginning
+            done = max(self._taken - self._ahead, 0)
+            del step.ends_s[bisect_left(step.ends_s, ready_s, done) + 1 + waits :]
 
     def cancel(self, request_id: str, now: float) -> bool:
         """Forget a request and free its blocks at once; false if it is not alive."""
@@ -268,15 +268,16 @@ class Engine:
         follows = now == self._ended_s and self.running_requests > 0
         for sequence in self._queue.let_in(self._began_s if self._ahead and follows else now):
             self._kv.publish(sequence)
-        preempted = self.counters.preemptions
+        before = self.counters.preemptions
         whole = self._decode()
         if self._prefilling or (whole and self._queue.head):
             self._schedule_prefills(now, admit=whole)
+        preempted = self.counters.preemptions > before
         if not (self._decoding or self._prefilling):
-            return None
-        if self.counters.preemptions > preempted:
-            most = 1  # in the next step the one thrown out may be let in again
-        self._step, self._taken = self._plan(now, most), 0
+            # The last one gave way to one that waits with its blocks: that one goes at once.
+            return self._begin(now, most=most) if preempted else None
+        # In the next step the one thrown out may be let in again.
+        self._step, self._taken = self._plan(now, 1 if preempted else most), 0
         return self._step
 
     def _decode(self) -> bool:
@@ -344,12 +345,11 @@ class Engine:
         """Take steps in which all only decoded and none ended."""
         if not steps:
             return
-        batch = self._decoding
         self.counters.steps += steps
-        self.counters.generation_tokens += steps * len(batch)
+        self.counters.generation_tokens += steps * len(self._decoding)
         self._times.take(steps)
-        self._kv.cache.take(batch.blocks_begun(steps))
-        batch.advance(steps)
+        self._kv.cache.take(self._decoding.blocks_begun(steps))
+        self._decoding.advance(steps)
         self._taken += steps
 
     def _end_prefills(self, now: float) -> list[Token]:

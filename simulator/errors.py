@@ -115,6 +115,20 @@ class WorkloadTooLong(SimulatorError):
         )
 
 
+class TooMuchTraffic(SimulatorError):
+    """A rate asked for makes more traffic than is taken for real.
+
+    Attributes:
+        asked: How many requests or users it makes.
+        limit: Most there can be.
+    """
+
+    def __init__(self, asked: float, limit: int, *, what: str) -> None:
+        self.asked = asked
+        self.limit = limit
+        super().__init__(f"that rate makes {asked:,.0f} {what}; the limit is {limit:,}")
+
+
 class UnknownFleet(SimulatorError):
     """A fleet of that name does not ship, and no such file exists.
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from simulator.content import LONGEST_PROMPT_TOKENS
 from simulator.errors import UnknownProfile
 from simulator.profiles import profile
 
@@ -19,7 +20,7 @@ def _known(name: str) -> str:
 class EngineSettings(BaseModel):
     """Size and pace of one engine; ``None`` means what the profile says."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_num_seqs: int = Field(default=256, ge=1)
     """Most requests in a batch."""
@@ -31,12 +32,12 @@ class EngineSettings(BaseModel):
     """Tokens per KV block; vLLM's default on CUDA."""
     cpu_tier_tokens: int | None = Field(default=None, ge=1)
     """Tokens of KV kept in CPU memory behind the GPU's; ``None`` is none, as vLLM ships."""
-    cpu_load_s_per_token: float = Field(default=1e-5, ge=0.0)
+    cpu_load_s_per_token: float = Field(default=1e-5, ge=0.0, le=1.0)
     """Time to bring one back: 256 KiB of Qwen3-32B at 25 GB/s, what PCIe 4 x16 gives."""
-    max_model_len: int = Field(default=131_072, ge=1)
+    max_model_len: int = Field(default=131_072, ge=1, le=LONGEST_PROMPT_TOKENS)
     """Most tokens of one request, prompt and output; what Llama 3.1 was trained for. A KV
     cache that holds less lowers the limit."""
-    speed: float = Field(default=1.0, gt=0.0)
+    speed: float = Field(default=1.0, ge=0.001, le=1000.0)
     """Step times, overhead included, are divided by it: 0.5 makes the endpoint half as fast."""
     step_overhead_s: float = Field(default=0.0, ge=0.0, le=1.0)
     """Constant added to each step: host work that the measured kernels leave out. H100
@@ -45,7 +46,7 @@ class EngineSettings(BaseModel):
     """Sigma of the log-normal step noise; real vLLM shows 0.03 to 0.05."""
     stall_share: float = Field(default=0.003, ge=0.0, le=1.0)
     """Fraction of steps that stall; real vLLM shows 0 to 0.3 % above twice the usual."""
-    stall_factor: float = Field(default=2.0, ge=1.0)
+    stall_factor: float = Field(default=2.0, ge=1.0, le=1e6)
     """How much longer such a step takes."""
     async_scheduling: bool = True
     """Put a step together while the one before it runs, as vLLM does unless told otherwise:

@@ -29,8 +29,9 @@ CUT: Final = "*"
 
 LEGEND: Final = f"""\
 {REFERENCE} knows what no router can know (true output lengths, true state, true step times); the
-oracles are greedy, so references and not bounds. {CUT} was cut while measured requests were under
-way: overloaded, its latencies are lower bounds. ± is half of the range over the seeds; `cold` is
+oracles are greedy, so references and not bounds. `_speed` arms are told each endpoint's true speed
+of prefill, which one could measure. {CUT} was cut while measured requests were under way:
+overloaded, its latencies are lower bounds. ± is half of the range over the seeds; `cold` is
 what arrived before the measured window, on empty caches. Goodput counts shed and failed requests
 as missed; latencies are those of the requests that were served. A ratio compares the same seeds;
 below 1 is better. "Best in hindsight" is, for each cell and metric, the heuristic that turned out

@@ -12,7 +12,7 @@ from typing import Final
 
 from foretoken.settings import TrainerSettings
 from foretoken.simulation.ideal import IdealPhysics
-from foretoken.simulation.llmd_predictor import LlmdLatencyPolicy, LlmdPredictor
+from foretoken.simulation.llmd_predictor import RETRAIN_S, LlmdLatencyPolicy, LlmdPredictor
 from foretoken.simulation.oracles import ORACLES
 from foretoken.simulation.world import World
 from predictor import (
@@ -167,7 +167,10 @@ def _arm(name: str) -> Arm:
 def _llmd_predictor(_: World) -> Brain:
     predictor = LlmdPredictor()
     return Brain(
-        policy=LlmdLatencyPolicy(), predictor=predictor, train=predictor.train, train_every_s=10.0
+        policy=LlmdLatencyPolicy(),
+        predictor=predictor,
+        train=predictor.train,
+        train_every_s=RETRAIN_S,
     )
 
 

@@ -44,7 +44,7 @@ FIGURES: Final[dict[str, str]] = {
     "ttft_late_mean_s": "mean TTFT of what arrived in the last third of the window",
     "goodput_ratio": "share of the requests that completed within both objectives",
     "goodput_per_s": "such requests per second of the window",
-    "hit_ratio": "cached over prompt tokens, of requests that got a token",
+    "hit_ratio": "cached over prompt tokens, of completed requests: others do not tell",
     "completed_per_s": "requests that ended well within the window, whenever they arrived",
     "output_tokens_per_s": "output tokens of these",
     "shed_ratio": "share of the requests that the scheduler refused or gave up",
@@ -187,9 +187,9 @@ def _meets(run: Run, each: Outcome) -> bool:
 
 
 def _hit_ratio(arrived: Iterable[Outcome]) -> float | None:
-    begun = [each for each in arrived if each.ttft_s is not None]
+    done = [each for each in arrived if each.outcome == "completed"]
     return _ratio(
-        sum(each.cached_tokens for each in begun), sum(each.prompt_tokens for each in begun)
+        sum(each.cached_tokens for each in done), sum(each.prompt_tokens for each in done)
     )
 
 

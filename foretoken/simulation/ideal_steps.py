@@ -5,7 +5,6 @@ engine's overhead, speed and mean noise in them, for ``n`` endpoints in one eval
 Called by ideal physics only.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from predictor.types import FloatArray
 from simulator.profiles import Profile
+from simulator.projection import mean_noise
 from simulator.settings import EngineSettings
 
 
@@ -78,7 +78,7 @@ class StepArrays:
         base_s, slopes_s = np.zeros((2, len(endpoints), longest))
         constants = np.empty((len(endpoints), 10))
         for row, (profile, settings) in enumerate(endpoints):
-            known, pace = len(profile.knots), _mean_noise(settings) / settings.speed
+            known, pace = len(profile.knots), mean_noise(settings) / settings.speed
             budget = settings.max_num_batched_tokens or profile.max_num_batched_tokens
             knots[row, :known] = profile.knots
             base_s[row, :known] = np.add(profile.base_s, settings.step_overhead_s) * pace
@@ -171,9 +171,3 @@ class StepArrays:
         flat = knot + np.arange(len(self.knots)) * self.knots.shape[1]
         slope_s = self.slopes_s.take(flat)
         return self.base_s.take(flat) + slope_s * (tokens - self.knots.take(flat)), slope_s
-
-
-def _mean_noise(settings: EngineSettings) -> float:
-    """Give the mean factor of :class:`simulator.noise.StepNoise`."""
-    stalls = 1.0 + settings.stall_share * (settings.stall_factor - 1.0)
-    return math.exp(settings.step_noise_sigma**2 / 2) * stalls

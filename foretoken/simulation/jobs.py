@@ -5,22 +5,13 @@ needs; what it gives back is a function of those values alone, whichever process
 and in whatever order. Called by ``foretoken simulate`` and by the benchmarks.
 """
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Final, TypeVar
 
-Progress = Callable[[float], None]
-"""Told the share of a run that is done, 0 to 1."""
+from foretoken.simulation.workers import Ended, Played, Progress, Task, Worker, ready
 
-Task = TypeVar("Task")
-Played = TypeVar("Played")
-
-# Often enough for a bar to move, seldom enough to cost nothing.
-_LOOK_S: Final = 0.25
-_PROGRESS_STEP: Final = 0.01
+__all__ = ["Job", "Progress", "play_each"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,63 +50,60 @@ def play_each(
 ) -> Iterator[tuple[int, Played]]:
     """Play jobs and give each one's index and result as it ends, in any order.
 
+    However it ends, by an error, by Ctrl-C or because nobody asks for more: no process
+    that it started is left.
+
     Args:
         jobs: What to play, mostly ``Job``.
         play: Plays one; with several processes a module's own function, and its result
-            and errors have to survive pickling.
+            has to survive pickling.
         processes: Most to play at once; with one, everything happens in this process.
         progress: Told the index of a job and the share of it that is done.
 
     Raises:
-        Exception: Whatever ``play`` raises; what has not begun by then never does.
+        RunLost: A process died while it played, as one does that is out of memory.
+        Exception: Whatever ``play`` raises; what is under way then is stopped.
     """
     if min(processes, len(jobs)) <= 1:
         for index, job in enumerate(jobs):
             yield index, play(job, _of(index, progress))
         return
-    context = get_context("spawn")  # a fork would copy the caller's threads' locks
-    with context.Manager() as manager:
-        shares: MutableMapping[int, float] = manager.dict()
-        pool = ProcessPoolExecutor(min(processes, len(jobs)), mp_context=context)
-        try:
-            futures = {
-                pool.submit(_play_in_child, play, job, index, shares): index
-                for index, job in enumerate(jobs)
-            }
-            yield from _as_they_end(futures, shares, progress)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    workers: list[Worker[Task, Played]] = []
+    try:
+        for _ in range(min(processes, len(jobs))):
+            workers.append(Worker(play))  # noqa: PERF401  # those there are stopped if one fails
+        yield from _share_out(jobs, workers, progress)
+    finally:
+        for worker in workers:
+            worker.stop()
 
 
-def _as_they_end(
-    futures: dict[Future[Played], int],
-    shares: MutableMapping[int, float],
+def _share_out(
+    jobs: Sequence[Task],
+    workers: Sequence[Worker[Task, Played]],
     progress: Callable[[int, float], None],
 ) -> Iterator[tuple[int, Played]]:
-    waiting = set(futures)
-    while waiting:
-        done, waiting = wait(waiting, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
-        for index, share in shares.items():
-            progress(index, share)
-        for future in done:
-            progress(futures[future], 1.0)
-            yield futures[future], future.result()
+    waiting = iter(enumerate(jobs))
+    playing: dict[Worker[Task, Played], int] = {}
 
+    def begin_next(worker: Worker[Task, Played]) -> None:
+        playing.pop(worker, None)
+        for index, job in waiting:
+            worker.begin(job)
+            playing[worker] = index
+            return
 
-def _play_in_child(
-    play: Callable[[Task, Progress], Played],
-    job: Task,
-    index: int,
-    shares: MutableMapping[int, float],
-) -> Played:
-    told = 0.0
-
-    def tell(share: float) -> None:
-        nonlocal told
-        if share >= told + _PROGRESS_STEP:
-            told = shares[index] = share
-
-    return play(job, tell)
+    for worker in workers:
+        begin_next(worker)
+    while playing:
+        for worker in ready(list(playing)):
+            index, told = playing[worker], worker.hear()
+            if isinstance(told, Ended):
+                begin_next(worker)
+                progress(index, 1.0)
+                yield index, told.played
+            else:
+                progress(index, told)
 
 
 def _of(index: int, progress: Callable[[int, float], None]) -> Progress:

@@ -12,8 +12,8 @@ Where this differs from it:
 
 - Prompt length is the scheduler's estimate, learned from traffic; theirs is bytes / 4.
 - The prefix score comes from the scheduler's index and is, in the models' features, times
-  that index's measured effectiveness; theirs is an index of their own, which matches at
-  most 131,072 tokens. Both take an endpoint to hold what was sent there.
+  that index's measured effectiveness; theirs is an index of their own. Both take an
+  endpoint to hold what was sent there.
 - TPOT rows carry queue and KV usage as at the request's *end*, their skew; here as of the
   latest decision before it, which is as fresh as events tell. Prediction uses dispatch
   values, there as here.
@@ -41,6 +41,7 @@ from foretoken.simulation.llmd_models import Models, train
 from foretoken.simulation.llmd_rows import (
     IS_QUEUED,
     KV_CACHE,
+    MATCH_TOKENS,
     PREFIX,
     WAITING,
     Buckets,
@@ -72,6 +73,7 @@ class LlmdPredictor:
     Args:
         sync_s: From a training to its model being served.
         least_rows: Rows a target needs to be trained.
+        match_tokens: Tokens of a prompt that the prefix index looks at.
 
     >>> from predictor.features import N_FEATURES
     >>> said = LlmdPredictor().predict(np.zeros((2, N_FEATURES)), ["a:1", "b:1"], [None] * 2)
@@ -79,7 +81,14 @@ class LlmdPredictor:
     ('cold', [0.01, 0.01], [0.01, 0.01])
     """
 
-    def __init__(self, *, sync_s: float = SYNC_S, least_rows: int = LEAST_ROWS) -> None:
+    def __init__(
+        self,
+        *,
+        sync_s: float = SYNC_S,
+        least_rows: int = LEAST_ROWS,
+        match_tokens: int = MATCH_TOKENS,
+    ) -> None:
+        self._match_tokens = match_tokens
         self._sync_s = sync_s
         self._least_rows = least_rows
         self._ttft, self._tpot = Buckets(), Buckets()
@@ -94,7 +103,7 @@ class LlmdPredictor:
         hardware: Sequence[str | None],  # noqa: ARG002  # theirs knows of no hardware
     ) -> Predictions:
         """Predict for ``(n, n_features)`` rows, one per endpoint."""
-        rows = ttft_rows(features)
+        rows = ttft_rows(features, self._match_tokens)
         seen = zip(rows[:, WAITING].tolist(), rows[:, KV_CACHE].tolist(), strict=True)
         self._last_seen.update(zip(endpoints, seen, strict=True))
         ttft_s = np.maximum(self._served.ttft(rows), 0.0) / 1e3
@@ -118,7 +127,7 @@ class LlmdPredictor:
     def learn(self, observation: Observation) -> None:
         """Remember the row of each label, in whole milliseconds; none of 0 ms."""
         self._sync(observation.observed_s)
-        row = ttft_rows(observation.features[None])[0]
+        row = ttft_rows(observation.features[None], self._match_tokens)[0]
         if observation.upstream_ttft_s is not None:
             label_ms = float(int(observation.upstream_ttft_s * 1e3))
             if label_ms > 0:
@@ -181,13 +190,19 @@ class LlmdLatencyPolicy:
         affinity_ratios: Thresholds of the filters in turn. One loose one is the guide's
             routing-only values file; the chart has a strict one before it, (0.99, 0.80).
         max_penalty_ms: Of both (guides: 5,000, the filter's own default: 18,000).
+        match_tokens: Tokens of a prompt that the prefix index looks at.
     """
 
     name: ClassVar[str] = "llmd_predictor"
 
     def __init__(
-        self, *, affinity_ratios: Sequence[float] = (0.80,), max_penalty_ms: float = 5000.0
+        self,
+        *,
+        affinity_ratios: Sequence[float] = (0.80,),
+        max_penalty_ms: float = 5000.0,
+        match_tokens: int = MATCH_TOKENS,
     ) -> None:
+        self._match_tokens = match_tokens
         self._affinity_ratios = tuple(affinity_ratios)
         self._max_penalty_ms = max_penalty_ms
 
@@ -198,7 +213,9 @@ class LlmdLatencyPolicy:
     def weights(self, candidates: Candidates) -> FloatArray:
         """Give what each one's chance is proportional to, ``(n,)``; 0 for those left out."""
         predicted = candidates.predictions
-        matched = prefix_score(candidates.matched_tokens, candidates.prompt_tokens)
+        matched = prefix_score(
+            candidates.matched_tokens, candidates.prompt_tokens, self._match_tokens
+        )
         ttft_ms = np.zeros(len(candidates)) if predicted is None else predicted.ttft_s * 1e3
         among = np.ones(len(candidates), dtype=bool)
         for ratio in self._affinity_ratios:

@@ -42,6 +42,11 @@ PREFIX_BUCKET: Final = TTFT_COLUMNS.index("prefill_score_bucket")
 
 BLOCK_TOKENS: Final = 64
 """Tokens of a block of their approximate prefix index."""
+MATCH_TOKENS: Final = 131_072
+"""Tokens of a prompt that their prefix index looks at; beyond, prompts are alike to it."""
+MATCH_TOKENS_2026_03: Final = 4096
+"""The same when the first results were published: 256 blocks of 16 tokens by default
+(gateway-api-inference-extension, ``DefaultMaxPrefixBlocks``)."""
 QUEUE_BOUNDS: Final = (1, 3, 6, 11)
 """Waiting requests at which the next queue bucket begins: 0, 1-2, 3-5, 6-10, 11 or more."""
 KV_BUCKETS: Final = 20
@@ -62,10 +67,11 @@ _SOURCES: Final = tuple(
 )
 
 
-def ttft_rows(features: FloatArray) -> FloatArray:
+def ttft_rows(features: FloatArray, match_tokens: int = MATCH_TOKENS) -> FloatArray:
     """Lay ``(n, n_features)`` rows of ours out as theirs, ``(n, 13)``.
 
-    Counts and tokens are whole numbers there; fractions are cut off.
+    Counts and tokens are whole numbers there; fractions are cut off. ``match_tokens`` is
+    how much of a prompt the prefix index looks at.
 
     >>> from predictor.features import N_FEATURES
     >>> ours = np.full((1, N_FEATURES), np.nan)
@@ -77,7 +83,7 @@ def ttft_rows(features: FloatArray) -> FloatArray:
     """
     kv, prompt, waiting, inflight, queued_tokens = np.nan_to_num(features[:, _SOURCES]).T
     prompt, waiting = np.floor(prompt), np.floor(waiting)
-    score = prefix_score(features[:, COLUMN["cached_tokens"]], prompt)
+    score = prefix_score(features[:, COLUMN["cached_tokens"]], prompt, match_tokens)
     rows = np.zeros((len(features), len(TTFT_COLUMNS)))
     rows[:, 0] = waiting > 0
     rows[:, 1] = kv
@@ -91,13 +97,20 @@ def ttft_rows(features: FloatArray) -> FloatArray:
     return rows
 
 
-def prefix_score(cached_tokens: FloatArray, prompt_tokens: FloatArray | float) -> FloatArray:
-    """Give the share of a prompt's full blocks that are cached, ``(n,)``, 0 to 1.
+def prefix_score(
+    cached_tokens: FloatArray,
+    prompt_tokens: FloatArray | float,
+    match_tokens: int = MATCH_TOKENS,
+) -> FloatArray:
+    """Give the share cached of the full blocks that the index looks at, ``(n,)``, 0 to 1.
 
     >>> prefix_score(np.array([64.0, 128.0, 10.0]), np.array([190.0, 190.0, 50.0])).tolist()
     [0.5, 1.0, 0.0]
+    >>> prefix_score(np.array([2048.0, 5000.0]), 50_000.0, match_tokens=4096).tolist()
+    [0.5, 1.0]
     """
-    full = np.floor(np.asarray(prompt_tokens) / BLOCK_TOKENS) * BLOCK_TOKENS
+    seen = np.minimum(np.asarray(prompt_tokens), match_tokens)
+    full = np.floor(seen / BLOCK_TOKENS) * BLOCK_TOKENS
     score = np.minimum(cached_tokens / np.maximum(full, 1.0), 1.0)
     return np.where(full > 0, score, 0.0)
 

@@ -4,12 +4,12 @@ Written by the virtual-time driver, read by the figures, tables and plots. Times
 virtual seconds from the start of the run; unknown is ``None``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from predictor.types import RequestFeatures, RequestRecord
 from simulator.traffic import TrafficRequest
-from simulator.types import Completion, SimRequest
+from simulator.types import Completion
 
 UNFINISHED: Final = "unfinished"
 """``Outcome.outcome`` of a request that was still under way when its run was cut."""
@@ -28,7 +28,7 @@ class Outcome:
         reason: Reason of the decision, or why it was shed.
         tier: Service tier it asked for.
         prompt_tokens: Tokens of its prompt.
-        cached_tokens: Of these, found in the endpoint's caches.
+        cached_tokens: Of these, found in the endpoint's caches; known once it has completed.
         output_tokens: Tokens it was given.
         ttft_s: Receipt to first output token.
         tpot_s: Mean gap between output tokens; ``None`` for fewer than two.
@@ -37,7 +37,7 @@ class Outcome:
         predicted_ttft_s: ``upstream_ttft_s`` as predicted at dispatch, ``None`` where the
             policy runs without a predictor.
         predicted_tpot_s: ``tpot_s`` likewise.
-        preemptions: How often its endpoint threw it out of the batch.
+        preemptions: How often its endpoint threw it out of the batch; known likewise.
     """
 
     request_id: str
@@ -124,38 +124,38 @@ def under_way(features: RequestFeatures, request: TrafficRequest) -> Outcome:
 
 
 def ended(
-    record: RequestRecord, sent: SimRequest, reason: str, completion: Completion | None
+    arrived: Outcome, record: RequestRecord, reason: str, completion: Completion | None
 ) -> Outcome:
     """Describe a request that has ended.
 
     Args:
+        arrived: It, as it was under way.
         record: As the scheduler tells it.
-        sent: What it was.
         reason: Why it was placed or shed as it was.
         completion: As the endpoint tells it, ``None`` where it did not complete.
     """
-    decision, done = record.decision, completion is not None
-    predictions = None if decision is None else decision.predictions
-    return Outcome(
-        request_id=record.request.request_id,
-        session_id=record.request.session_id or "",
-        arrived_s=record.request.arrived_s,
+    decision = record.decision
+    found = replace(
+        arrived,
         endpoint=record.endpoint,
         outcome=record.measurement.outcome,
         reason=reason,
-        tier=record.request.tier,
-        prompt_tokens=sent.prompt_tokens,
-        cached_tokens=completion.cached_tokens if completion is not None else 0,
-        output_tokens=completion.output_tokens if completion is not None else 0,
         ttft_s=record.ttft_s,
-        tpot_s=record.tpot_s if done else None,
-        e2e_s=record.e2e_s if done else None,
         upstream_ttft_s=record.upstream_ttft_s,
-        predicted_ttft_s=None
-        if decision is None or predictions is None
-        else float(predictions.ttft_s[decision.chosen]),
-        predicted_tpot_s=None
-        if decision is None or predictions is None
-        else float(predictions.tpot_s[decision.chosen]),
-        preemptions=completion.preemptions if completion is not None else 0,
+    )
+    if decision is not None and decision.predictions is not None:
+        found = replace(
+            found,
+            predicted_ttft_s=float(decision.predictions.ttft_s[decision.chosen]),
+            predicted_tpot_s=float(decision.predictions.tpot_s[decision.chosen]),
+        )
+    if completion is None:
+        return found
+    return replace(
+        found,
+        cached_tokens=completion.cached_tokens,
+        output_tokens=completion.output_tokens,
+        tpot_s=record.tpot_s,
+        e2e_s=record.e2e_s,
+        preemptions=completion.preemptions,
     )

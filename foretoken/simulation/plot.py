@@ -6,7 +6,7 @@ state, so that it may run beside other drawings; the same runs give the same pic
 
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -38,11 +38,14 @@ def require_matplotlib() -> None:
         raise PlotsMissing("drawing needs matplotlib: run pip install 'foretoken[plots]'")
 
 
-def draw(policies: Sequence[PolicyReport], path: Path) -> None:
-    """Write a PNG: distributions of TTFT, TPOT and e2e in steady state, TTFT over time.
+def draw(policies: Sequence[PolicyReport]) -> bytes:
+    """Draw a PNG: distributions of TTFT, TPOT and e2e in steady state, TTFT over time.
 
     All seeds of a policy make one line. A time's point is the median TTFT of what arrived
     in its bin; the warm-up is shaded.
+
+    Returns:
+        The content of a PNG file.
 
     Raises:
         PlotsMissing: matplotlib is not installed.
@@ -64,7 +67,9 @@ def draw(policies: Sequence[PolicyReport], path: Path) -> None:
     figure.legend(
         handles, labels, loc="outside lower center", ncols=min(5, len(labels)), frameon=False
     )
-    figure.savefig(path, format="png", metadata={"Software": None})
+    picture = BytesIO()
+    figure.savefig(picture, format="png", metadata={"Software": None})
+    return picture.getvalue()
 
 
 def _distribution(

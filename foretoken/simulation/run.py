@@ -20,7 +20,16 @@ from foretoken.simulation.outcome import Outcome, Run, ended, under_way
 from foretoken.simulation.world import World
 from predictor import OutputLengths, PredictorSettings
 from predictor.types import BLOCK_BYTES, EndpointState, Measurement, RequestFeatures, RequestRecord
-from scheduler import Action, Dispatch, Fleet, Scheduler, SchedulerSettings, Shed, build_policy
+from scheduler import (
+    Action,
+    Dispatch,
+    Fleet,
+    Scheduler,
+    SchedulerSettings,
+    Shed,
+    Wait,
+    build_policy,
+)
 from simulator.content import block_hashes
 from simulator.engine import Engine
 from simulator.fleets import EndpointSpec, Fault, FleetSpec
@@ -31,6 +40,12 @@ from simulator.workloads import Workload
 
 BYTES_PER_TOKEN: Final = 4
 """Of simulated prompts; the router has to find out, as it does in service."""
+
+TICK_S: Final = 0.02
+"""How often the router looks at waiting requests again: the proxy's default."""
+
+LEAST_RETRY_S: Final = 1.0
+"""How long a client that was refused leaves off at least, whatever it would do next."""
 
 LONGEST_TAIL: Final = 1.0
 """A run goes on for at most this many measured windows to let measured requests end."""
@@ -141,6 +156,7 @@ class _Simulation:
         self._sent_to: dict[str, str] = {}  # those under way, by the endpoint
         self._ttft_s: dict[str, float] = {}  # of those that the client has a token of
         self._completions: dict[str, Completion] = {}
+        self._ticks = False  # whether the router will look at waiting requests by itself
         self._measured = 0  # arrived in the window and still under way
         for chain in chains:
             self._send_next(chain, None)
@@ -228,7 +244,27 @@ class _Simulation:
                 self._sent_to[action.request_id] = action.endpoint
                 self._after(now, partial(self._deliver, action))
             case Shed():
-                self._end(action.record, action.reason, now)
+                retry_s = max(action.retry_after_s or 0.0, LEAST_RETRY_S)
+                self._end(action.record, action.reason, now, next_s=now + retry_s)
+            case Wait():
+                self._tick_later(now)
+
+    def _tick_later(self, now: float) -> None:
+        if not self._ticks:
+            self._ticks = True
+            self._at(now + TICK_S, self._on_timer)
+
+    def _on_timer(self, now: float) -> None:
+        self._ticks = False
+        self._tick(now)
+        if self._scheduler.waiting_requests:
+            self._tick_later(now)
+
+    def _tick(self, now: float) -> None:
+        """Let waiting requests go that can, as the proxy does whenever something changed."""
+        if self._scheduler.waiting_requests:
+            for action in list(self._scheduler.tick(now)):
+                self._carry_out(action, now)
 
     def _deliver(self, action: Dispatch, now: float) -> None:
         request = self.world.requests[action.request_id]
@@ -262,7 +298,10 @@ class _Simulation:
         decision = record.decision
         self._end(record, "" if decision is None else decision.reason, now)
 
-    def _end(self, record: RequestRecord, reason: str, now: float) -> None:
+    def _end(
+        self, record: RequestRecord, reason: str, now: float, *, next_s: float | None = None
+    ) -> None:
+        """Close a request; its client's next may come from ``next_s`` on, or at once."""
         request_id = record.request.request_id
         completion = self._completions.pop(request_id, None)
         del self.world.requests[request_id]
@@ -270,16 +309,15 @@ class _Simulation:
         self._ttft_s.pop(request_id, None)
         self._outcomes[request_id] = ended(self._outcomes[request_id], record, reason, completion)
         self._measured -= self._is_measured(record.request.arrived_s)
-        self._send_next(self._chain_of.pop(request_id), now)
+        self._send_next(self._chain_of.pop(request_id), now if next_s is None else next_s)
+        self._tick(now)
 
     def _scrape(self, now: float) -> None:
         states = self._states(now)
 
         def show(now: float) -> None:
             self._scheduler.update(states)
-            if self._scheduler.waiting_requests:
-                for action in self._scheduler.tick(now):
-                    self._carry_out(action, now)
+            self._tick(now)
 
         if self._fleet.scrape_delay_s:
             self._at(now + self._fleet.scrape_delay_s, show)

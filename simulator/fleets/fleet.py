@@ -43,7 +43,7 @@ class EndpointSpec:
         name: Unique within the fleet.
         profile: How long its steps take.
         engine: Sizes and pace of its engine.
-        priority_class: 0 serves first; endpoints of higher classes stand by.
+        priority_class: 0 serves first, higher classes stand by; no policy acts on it yet.
         faults: What goes wrong with it, in order of time, one thing at a time.
     """
 
@@ -179,8 +179,10 @@ def load_fleet(name_or_path: str | Path) -> FleetSpec:
         raise UnknownFleet(name, fleet_names())
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FleetInvalid(str(path), str(error)) from error
+    except OSError as error:
+        raise FleetInvalid(str(path), error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise FleetInvalid(str(path), f"is no UTF-8 text: {error}") from error
     return _parse(path.stem, str(path), text)
 
 
@@ -190,9 +192,12 @@ def _parse(name: str, path: str, text: str) -> FleetSpec:
     except tomllib.TOMLDecodeError as error:
         raise FleetInvalid(path, str(error)) from error
     except ValidationError as error:
+        found = {".".join(map(str, each["loc"])): each["msg"] for each in error.errors()}
+        # An endpoint that is refused is missing from the list: that is no other problem.
         problems = [
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-            for problem in error.errors()
+            f"{place}: {message}"
+            for place, message in found.items()
+            if not any(other.startswith(f"{place}.") for other in found)
         ]
         raise FleetInvalid(path, "; ".join(problems)) from error
     endpoints = tuple(spec for entry in file.endpoints for spec in entry.endpoints(path))

@@ -1,7 +1,7 @@
 """What is sent to a simulated fleet: declarative workloads and recorded traces."""
 
 from simulator.workloads.foreign import TraceKind, read_trace
-from simulator.workloads.trace import Trace, make_trace, write_canonical
+from simulator.workloads.trace import Trace, canonical_bytes, make_trace
 from simulator.workloads.workload import (
     Workload,
     WorkloadObjective,
@@ -16,9 +16,9 @@ __all__ = [
     "Workload",
     "WorkloadObjective",
     "WorkloadSpec",
+    "canonical_bytes",
     "load_workload",
     "make_trace",
     "read_trace",
     "workload_names",
-    "write_canonical",
 ]

@@ -40,8 +40,8 @@ class Conversations(BaseModel):
     """A conversation ends where the next prompt would be longer."""
     think_mean_s: float = Field(ge=0.0, le=86_400.0)
     """Mean of the exponential time from an answer to the next question."""
-    nominal_ttft_s: float = Field(ge=0.0)
-    nominal_tpot_s: float = Field(ge=0.0)
+    nominal_ttft_s: float = Field(ge=0.0, le=3600.0)
+    nominal_tpot_s: float = Field(ge=0.0, le=60.0)
 
     @property
     def loop(self) -> Literal["open", "closed"]:

@@ -94,6 +94,8 @@ def _read_azure(path: Path) -> Trace:
             at = datetime.fromisoformat(row.at[:26]).replace(tzinfo=UTC)
         except ValueError as error:
             raise WorkloadInvalid(str(path), f"TIMESTAMP: {error}", line=line) from error
+        if at.timestamp() < 0:
+            raise WorkloadInvalid(str(path), f"TIMESTAMP: {row.at} is before 1970", line=line)
         tail_id, answer_id = own_ids(number)
         request = TrafficRequest(
             session_id=f"request-{number}",

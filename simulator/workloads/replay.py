@@ -17,9 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from simulator.errors import WorkloadInvalid
 from simulator.traffic import Chain, TrafficRequest
+from simulator.workloads.arrivals import check_arrivals
 from simulator.workloads.foreign import TraceKind
 from simulator.workloads.lengths import MOST_TOKENS
 from simulator.workloads.trace import Trace
+from simulator.workloads.trace_lines import MOST_SECONDS
+
+LEAST_SPAN_S: Final = 1e-6
+"""Time that an open trace has to cover."""
 
 _PLACE: Final = Struct("<qq").pack
 _INT64: Final = 1 << 63
@@ -36,7 +41,7 @@ class ReplaySpec(BaseModel):
     format: TraceKind
     max_prompt_tokens: int = Field(default=MOST_TOKENS, ge=1, le=MOST_TOKENS)
     """Open: a longer prompt is left out. Closed: its session ends before it."""
-    max_think_s: float = Field(default=MOST_TOKENS, ge=0.0)
+    max_think_s: float = Field(default=MOST_SECONDS, ge=0.0)
     """Longer thinking is cut: a user who goes to lunch leaves the fleet idle, no more."""
     ramp_s: float = Field(default=30.0, ge=0.0, le=86_400.0)
     """Closed: users begin evenly spread over this time."""
@@ -95,6 +100,7 @@ class Replay:
         """Stretch the times; each request is spread over the resolution of its time."""
         if rate <= 0.0:
             return
+        check_arrivals(rate * until_s)
         begin_s = self._requests[0].at_s or 0.0
         times = [
             ((request.at_s or 0.0) - begin_s + rng.random() * self._resolution_s, index)
@@ -148,8 +154,9 @@ def _within(trace: Trace, max_prompt_tokens: int) -> list[int]:
 def _span_s(path: str, requests: Sequence[TrafficRequest]) -> float:
     """Give the time the requests cover, the gap behind the last one included."""
     between_s = (requests[-1].at_s or 0.0) - (requests[0].at_s or 0.0)
-    if between_s <= 0.0:
-        raise WorkloadInvalid(path, "all requests have the same time, which gives no rate")
+    if between_s < LEAST_SPAN_S:
+        problem = f"all requests come within {between_s:g} s, which gives no rate"
+        raise WorkloadInvalid(path, f"{problem}; the limit is {LEAST_SPAN_S:g} s")
     return between_s * len(requests) / (len(requests) - 1)
 
 

@@ -19,6 +19,9 @@ from simulator.traffic import Chain, TrafficRequest
 from simulator.workloads.arrivals import Stage, poisson_times
 from simulator.workloads.lengths import MOST_TOKENS, Lengths
 
+MOST_USERS: Final = 1_000_000
+"""Of all groups together."""
+
 _USER: Final = 1 << 32
 """Content ids: systems from 0, those of user ``u`` from ``(u + 1) * _USER``."""
 
@@ -37,7 +40,7 @@ class SharedPrefix(BaseModel):
     multi_turn: bool = True
     max_prompt_tokens: int = Field(ge=2, le=MOST_TOKENS)
     """A conversation whose next prompt would be longer begins anew."""
-    max_turns: int | None = Field(default=None, ge=1)
+    max_turns: int | None = Field(default=None, ge=1, le=1000)
     """So does one of so many turns. Where this is set, users start somewhere within a
     conversation, so that the mix of lengths is the same from the first second on."""
     stages: tuple[Stage, ...] = ()
@@ -47,6 +50,8 @@ class SharedPrefix(BaseModel):
     def _fits(self) -> Self:
         if self.system_tokens >= self.max_prompt_tokens:
             raise ValueError("system_tokens leave no room for a question in max_prompt_tokens")
+        if self.groups * self.users_per_group > MOST_USERS:
+            raise ValueError(f"groups times users_per_group is above {MOST_USERS}")
         if self.stages and not any(stage.weight for stage in self.stages):
             raise ValueError("one of the stages needs a weight above 0")
         return self

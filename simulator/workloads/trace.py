@@ -165,11 +165,12 @@ def _request(path: Path, number: int, line: _Line) -> TrafficRequest:
     )
 
 
-def write_canonical(trace: Trace, path: Path) -> None:
-    """Write a trace in the canonical form; the same trace gives the same bytes.
+def canonical_bytes(trace: Trace, *, packed: bool) -> bytes:
+    """Give a trace's file in the canonical form; the same trace gives the same bytes.
 
-    Raises:
-        OSError: The file cannot be written.
+    Args:
+        trace: What to write.
+        packed: Whether to gzip it.
     """
     encoder = msgspec.json.Encoder()
     header = _Header(
@@ -180,7 +181,7 @@ def write_canonical(trace: Trace, path: Path) -> None:
     for request in trace.requests:
         text.write(encoder.encode(_line(request)) + b"\n")
     content = text.getvalue()
-    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+    return gzip.compress(content, mtime=0) if packed else content
 
 
 def _line(request: TrafficRequest) -> _Line:

@@ -32,10 +32,13 @@ BlockTokens = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 Row = TypeVar("Row")
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not blank, with their numbers from 1.
+
+    A byte order mark, as some editors put before the first, is left out.
 
     Raises:
         WorkloadInvalid: The file cannot be read, holds nothing, is truncated, or has a
@@ -53,6 +56,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     if len(line) > MOST_LINE_BYTES:
                         problem = f"is longer than {MOST_LINE_BYTES} bytes"
                         raise WorkloadInvalid(str(path), problem, line=number)
+                    if number == 1:
+                        line = line.removeprefix(_BYTE_ORDER_MARK)
                     if line.strip():
                         empty = False
                         yield number, line
@@ -85,16 +90,19 @@ def read_csv(path: Path, form: type[Row]) -> Iterator[tuple[int, Row]]:
     """Yield each row below the header as a value of ``form``; empty cells are absent.
 
     Raises:
-        WorkloadInvalid: As ``read_json``, or a row is shorter or longer than the header.
+        WorkloadInvalid: As ``read_json``, a row is shorter or longer than the header, or
+            the header names a column twice.
     """
     names: list[str] = []
     for number, line in read_lines(path):
         try:
-            cells = next(csv.reader([line.decode("utf-8-sig")]))
+            cells = next(csv.reader([line.decode()]))
         except (UnicodeDecodeError, csv.Error) as error:
             raise WorkloadInvalid(str(path), str(error), line=number) from error
         if not names:
             names = [cell.strip() for cell in cells]
+            if len(set(names)) < len(names):
+                raise WorkloadInvalid(str(path), "names a column twice", line=number)
             continue
         if len(cells) != len(names):
             problem = f"has {len(cells)} cells where the header has {len(names)}"

@@ -13,13 +13,16 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from simulator.errors import UnknownWorkload, WorkloadInvalid, WorkloadTooLong
+from simulator.errors import TooMuchTraffic, UnknownWorkload, WorkloadInvalid, WorkloadTooLong
 from simulator.traffic import Chain
 from simulator.workloads.conversations import Conversations
 from simulator.workloads.foreign import read_trace
 from simulator.workloads.replay import Replay, ReplaySpec
 from simulator.workloads.sessions import Sessions
 from simulator.workloads.shared_prefix import SharedPrefix
+
+MOST_USERS: Final = 100_000
+"""Of a closed loop: each has a generator of its own."""
 
 _PACKAGE: Final = "simulator.workloads"
 
@@ -118,7 +121,12 @@ class Workload:
                 at least 1.
             until_s: An open loop's arrivals lie in ``[0, until_s)``; a closed one's chains
                 have no end.
+
+        Raises:
+            TooMuchTraffic: That rate makes more requests or users than is taken for real.
         """
+        if self.loop == "closed" and rate > MOST_USERS:
+            raise TooMuchTraffic(rate, MOST_USERS, what="users")
         return self._traffic.chains(seed=seed, rate=rate, until_s=until_s)
 
     def check_fits(self, limit_tokens: int) -> None:
@@ -184,8 +192,10 @@ def load_workload(name_or_path: str | Path, data: Path | None = None) -> Workloa
         raise UnknownWorkload(name, workload_names())
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WorkloadInvalid(str(path), str(error)) from error
+    except OSError as error:
+        raise WorkloadInvalid(str(path), error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise WorkloadInvalid(str(path), f"is no UTF-8 text: {error}") from error
     return Workload(path.stem, str(path), _parse(str(path), text), data or path.parent)
 
 

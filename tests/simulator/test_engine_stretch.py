@@ -1,5 +1,6 @@
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -121,6 +122,40 @@ def test_a_stretch_ends_where_the_first_request_ends_or_the_next_becomes_ready()
 
     assert len(planned) == 19
     assert stretch.ends_s == planned[:4]
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("step", [0, 3])
+def test_a_request_that_comes_as_a_step_begins_gets_its_token_when_single_steps_give_it(
+    step: int, ahead: bool
+) -> None:
+    chosen = EngineSettings(request_overhead_s=0.0, async_scheduling=ahead)
+    old = SimRequest(request_id="old", prompt_tokens=100, output_tokens=50)
+    new = SimRequest(request_id="new", prompt_tokens=100, output_tokens=2)
+
+    def first_token_s(*, stretches: bool) -> float:
+        engine = Engine(profile("h100_sxm/llama-3.1-8b"), chosen, Random(0))
+        begin = engine.begin_stretch if stretches else engine.begin_step
+        engine.submit(old, 0.0)
+        began = begin(0.0)
+        for _ in range(1 if stretches else 1 + step):
+            assert began is not None
+            now = began.ends_s[-1]
+            engine.end_stretch(now)
+            began = begin(now)
+        assert began is not None
+        if stretches and step:
+            now = began.ends_s[step - 1]
+            engine.settle(now)
+        engine.submit(new, now)
+        while True:
+            ends_s = engine.ends_s
+            assert ends_s is not None
+            if "new" in {token.request_id for token in engine.end_stretch(ends_s)}:
+                return ends_s
+            begin(ends_s)
+
+    assert first_token_s(stretches=True) == first_token_s(stretches=False)
 
 
 def test_scheduled_ahead_a_request_joins_the_step_after_next() -> None:

@@ -146,6 +146,24 @@ def test_a_request_that_has_loaded_goes_before_a_more_urgent_one_without_blocks(
     assert list(done) == ["loads", "urgent"]
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("prompt", range(56, 66))
+def test_the_last_one_running_gives_way_to_one_that_has_loaded_and_nothing_stalls(
+    prompt: int, ahead: bool
+) -> None:
+    shared = KvTier(capacity_blocks=1000, load_s_per_token=1e-7)
+    play(_engine(shared), [(0.0, _request("a", 96))])
+    engine = _engine(shared, kv_tokens=160, async_scheduling=ahead)  # what the two hold is all
+
+    done = play(
+        engine,
+        [(0.0, _request("long", prompt, 40)), (0.001, _request("loads", 96, 4, content="a"))],
+    )
+
+    assert done.keys() == {"long", "loads"}
+    assert not engine.busy
+
+
 def test_a_cancelled_load_gives_its_blocks_back() -> None:
     shared = KvTier(capacity_blocks=1000, load_s_per_token=LOAD_S)
     play(_engine(shared), [(0.0, _request("a", 480))])

@@ -155,7 +155,7 @@ def test_a_replay_of_nothing_or_of_unknown_keys_is_refused(
 def test_a_trace_without_a_span_of_time_gives_no_rate(tmp_path: Path) -> None:
     row: dict[str, object] = {"at_s": 1.0, "prompt_tokens": 3, "output_tokens": 4}
 
-    with pytest.raises(WorkloadInvalid, match="all requests have the same time"):
+    with pytest.raises(WorkloadInvalid, match="all requests come within 0 s"):
         _sent(_workload(tmp_path, "jsonl", [row, row]), seed=1, rate=1.0, until_s=1.0)
 
 

@@ -148,11 +148,13 @@ def test_throughput_counts_what_ends_in_the_window_whenever_it_arrived() -> None
     assert found["output_tokens_per_s"] == 2.0
 
 
-def test_the_hit_ratio_weighs_requests_by_their_prompts() -> None:
+def test_the_hit_ratio_weighs_completed_requests_by_their_prompts() -> None:
     played = run(
         outcome(10, prompt_tokens=100, cached_tokens=0),
         outcome(11, prompt_tokens=300, cached_tokens=300),
         outcome(12, None, outcome="shed", prompt_tokens=10_000, cached_tokens=0),
+        outcome(13, outcome="cut", prompt_tokens=10_000, cached_tokens=0),
+        outcome(14, outcome=UNFINISHED, prompt_tokens=10_000, cached_tokens=0),
     )
 
     assert steady_figures(played)["hit_ratio"] == 0.75

@@ -107,6 +107,21 @@ def test_a_crash_loses_only_what_had_begun_and_the_rest_goes_elsewhere() -> None
     assert any(seen.endpoint == gone for seen in after)
 
 
+def test_a_request_sent_to_a_dead_endpoint_has_lost_the_way_there_and_back() -> None:
+    way_s = 0.05
+
+    run = _play(fleet=_fleet(Crash(at_s=15.0, back_s=25.0), network_delay_s=way_s), rate=30.0)
+
+    elsewhere = [
+        seen.ttft_s - seen.upstream_ttft_s
+        for seen in run.outcomes
+        if seen.ttft_s is not None and seen.upstream_ttft_s is not None
+    ]
+    rerouted = [waited_s for waited_s in elsewhere if waited_s > 1e-9]
+    assert rerouted
+    assert min(rerouted) > 2 * way_s - 1e-9
+
+
 def test_a_hung_endpoint_keeps_its_requests_waiting_and_then_serves_them() -> None:
     run = _play(fleet=_fleet(Hang(at_s=15.0, until_s=20.0), endpoints=1), rate=1.0)
 
@@ -156,8 +171,32 @@ def test_a_fleet_far_beyond_its_limit_is_cut_and_says_so() -> None:
 
     run = _play(fleet=fleet, rate=10.0)
 
+    unfinished = [seen for seen in run.outcomes if seen.outcome == UNFINISHED]
     assert run.truncated
     assert _outcomes(run)[UNFINISHED] > 0
+    assert {seen.endpoint for seen in unfinished} == set(run.endpoints)
+
+
+def test_a_recorded_tier_that_the_router_lacks_is_served_as_the_default_one(
+    tmp_path: Path,
+) -> None:
+    row = '{"at_s": %d, "prompt_tokens": 100, "output_tokens": 5, "tier": "gold"}\n'
+    (tmp_path / "t.jsonl").write_text("".join(row % second for second in range(20)))
+    (tmp_path / "gold.toml").write_text(
+        'description = "d"\nsource = "s"\nwarmup_s = 0\nmeasure_s = 10\n'
+        'traffic = { kind = "replay", trace = "t.jsonl", format = "jsonl" }\n'
+    )
+
+    run = simulate(
+        fleet=_fleet(),
+        workload=load_workload(tmp_path / "gold.toml"),
+        rate=1.0,
+        arm=ARMS["lmetric"],
+        seed=1,
+    )
+
+    assert _outcomes(run).keys() == {"completed"}
+    assert {seen.tier for seen in run.outcomes} == {"gold"}
 
 
 def test_a_workload_that_cannot_fit_is_refused_before_it_starts() -> None:
