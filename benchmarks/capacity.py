@@ -10,7 +10,6 @@ value plus one second. Idle is the same workload at a fiftieth of the first gues
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +17,11 @@ from typing import Final
 
 from rich.console import Console
 
+from benchmarks.command import run as run_command
 from benchmarks.policies.cells import WHOLE
 from benchmarks.prediction import DEFAULT_DATA
 from foretoken.errors import SimulationRefused
+from foretoken.output_file import why_not_writable, write_whole
 from foretoken.simulation.comparison import cores, load, play_job
 from foretoken.simulation.figures import rounded, steady_figures
 from foretoken.simulation.jobs import Job, Progress, play_each
@@ -184,7 +185,7 @@ def record(path: Path, workload: str, fleet: str, rate: float) -> None:
     """Write one capacity into the file, beside what it holds, sorted."""
     known: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.is_file() else {}
     known.setdefault(workload, {})[fleet] = rate
-    path.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+    write_whole(path, (json.dumps(known, indent=2, sort_keys=True) + "\n").encode())
 
 
 def _first_job(pair: Pair) -> Job:
@@ -219,6 +220,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if not given.data.is_dir():
         parser.error(f"{given.data} is not there; name the data folder with --data")
+    problem = why_not_writable(given.out)
+    if problem is not None:
+        parser.error(problem)
     return given
 
 
@@ -230,4 +234,4 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -5,6 +5,7 @@ can be known, and that a full disk costs one line and leaves what was there as i
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from foretoken.errors import FileNotWritable
@@ -35,5 +36,6 @@ def write_whole(path: Path, content: bytes) -> None:
             target.replace(path)
     except OSError as error:
         if replaces:
-            target.unlink(missing_ok=True)
+            with suppress(OSError):  # it may not even have been made
+                target.unlink()
         raise FileNotWritable(f"{path}: {error.strerror or error}") from error

@@ -10,13 +10,13 @@ again, it goes on where it was. Shown, not judged; ``capacity.json`` has to be t
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.command import run as run_command
 from benchmarks.policies.cells import CORE, CORE_SEEDS, SEEDS, WHOLE, Cell
 from benchmarks.policies.play import play_figures
 from benchmarks.policies.ratios import Results
@@ -31,6 +31,7 @@ from benchmarks.policies.results import (
 from benchmarks.policies.tables import page
 from benchmarks.prediction import DEFAULT_DATA
 from foretoken.errors import SimulationRefused
+from foretoken.output_file import why_not_writable, write_whole
 from foretoken.simulation.arms import ARMS
 from foretoken.simulation.comparison import cores, load, rate_at
 from foretoken.simulation.jobs import Job, play_each
@@ -54,8 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         references = [name for name, arm in ARMS.items() if arm.is_reference]
         title = "Policies, the cells that decide" if given.core else "Policies"
         text = page(Results(found, references), title, code_version(ROOT))
-        given.table.parent.mkdir(parents=True, exist_ok=True)
-        given.table.write_text(text)
+        write_whole(given.table, text.encode())
         console.print(f"{given.table}: {len(found)} of {len(planned)} runs")
     for line in refused:
         console.print(f"refused: {line}", style="red", markup=False, soft_wrap=True)
@@ -142,7 +142,22 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"{given.data} is not there; name the data folder with --data")
     if given.table is None:
         given.table = RESULTS / ("policies-core.md" if given.core else "policies.md")
+    if not any(given.cells in cell.name for cell in (CORE if given.core else WHOLE)):
+        parser.error(f"no cell has {given.cells!r} in its name")
+    problem = _why_no_results(given.results, given.table)
+    if problem is not None:
+        parser.error(problem)
     return given
+
+
+def _why_no_results(results: Path, table: Path) -> str | None:
+    """Find out before the hours, not after them, that nothing could be kept."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        table.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    return why_not_writable(table) or why_not_writable(results / "cell")
 
 
 def _names(text: str) -> list[str]:
@@ -158,4 +173,4 @@ def _numbers(text: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.policies.cells import Cell
+from foretoken.errors import FileNotWritable
+from foretoken.output_file import write_whole
 from foretoken.simulation.jobs import Job
 from foretoken.simulation.report import json_text
 
@@ -86,13 +88,18 @@ def is_done(planned: Planned, folder: Path) -> bool:
 
 
 def write(planned: Planned, folder: Path, run: Mapping[str, object], code: str) -> None:
-    """Keep a run's figures; a reader never sees half a file."""
+    """Keep a run's figures; a reader never sees half a file.
+
+    Raises:
+        FileNotWritable: They cannot be written, or the disk is full.
+    """
     path = planned.path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
     document = {"settings": planned.settings(), "code": code, "run": run}
-    unfinished.write_text(json_text(document))
-    unfinished.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileNotWritable(f"{path.parent}: {error.strerror}") from error
+    write_whole(path, json_text(document).encode())
 
 
 def records(planned: Iterable[Planned], folder: Path) -> list[Record]:
@@ -112,12 +119,15 @@ def code_version(root: Path) -> str:
 
 # Any: a JSON document, as written to disk.
 def _read(planned: Planned, folder: Path) -> dict[str, Any] | None:
-    path = planned.path(folder)
-    if not path.is_file():
+    """Give a run's result, ``None`` unless it is whole and of the same settings."""
+    try:
+        document = json.loads(planned.path(folder).read_text())
+        same = document["settings"] == json.loads(json_text(planned.settings()))
+        run: dict[str, Any] = document["run"]
+        whole = {"steady", "transient", "truncated"} <= run.keys()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    document = json.loads(path.read_text())
-    same = document["settings"] == json.loads(json_text(planned.settings()))
-    return document["run"] if same else None
+    return run if same and whole else None
 
 
 def _record(planned: Planned, run: Mapping[str, Any]) -> Record:

@@ -5,10 +5,12 @@ no request and answers no scrape.
 """
 
 from collections.abc import Callable
+from random import Random
 
 from predictor.types import EndpointState
 from simulator.engine import Engine
-from simulator.fleets import Crash, EndpointSpec, Fault, Flush, Hang, SlowDown
+from simulator.fleets import Crash, EndpointSpec, Fault, FleetSpec, Flush, Hang, SlowDown
+from simulator.kv_tier import KvTier
 from simulator.types import SimRequest, Token
 
 
@@ -20,7 +22,7 @@ class VirtualEndpoint:
         engine: Its engine.
         model: Model it serves.
         hardware: Label the scheduler is told, ``None`` for none.
-        wake: Asks the driver to call :meth:`attend` at a time.
+        wake: Asks the driver to call its :meth:`attend` at a time.
     """
 
     def __init__(
@@ -30,7 +32,7 @@ class VirtualEndpoint:
         *,
         model: str,
         hardware: str | None,
-        wake: Callable[[float], None],
+        wake: Callable[["VirtualEndpoint", float], None],
     ) -> None:
         self.spec = spec
         self.engine = engine
@@ -119,4 +121,37 @@ class VirtualEndpoint:
             due_s = None if wake_s is None else max(wake_s, now)
         if due_s is not None and due_s != self._due_s:
             self._due_s = due_s
-            self._wake(due_s)
+            self._wake(self, due_s)
+
+
+def build_endpoints(
+    fleet: FleetSpec,
+    seed: int,
+    *,
+    labels: bool,
+    wake: Callable[[VirtualEndpoint, float], None],
+) -> dict[str, VirtualEndpoint]:
+    """Build the endpoints of a fleet, by name, with the storage they share.
+
+    Args:
+        fleet: What there is.
+        seed: Of their engines' noise.
+        labels: Whether the scheduler is told what hardware they run on.
+        wake: As for each of them.
+    """
+    tier = None
+    if fleet.shared_tier is not None:
+        tier = KvTier(
+            capacity_blocks=fleet.shared_tier.tokens // fleet.endpoints[0].engine.block_size,
+            load_s_per_token=fleet.shared_tier.load_s_per_token,
+        )
+    return {
+        spec.name: VirtualEndpoint(
+            spec,
+            Engine(spec.profile, spec.engine, Random(f"{seed} {spec.name}"), tier),
+            model=fleet.model,
+            hardware=spec.profile.name if labels else None,
+            wake=wake,
+        )
+        for spec in fleet.endpoints
+    }

@@ -15,7 +15,7 @@ from random import Random
 from typing import Final
 
 from foretoken.simulation.arms import Arm, Brain
-from foretoken.simulation.endpoint import VirtualEndpoint
+from foretoken.simulation.endpoint import VirtualEndpoint, build_endpoints
 from foretoken.simulation.outcome import Outcome, Run, ended, under_way
 from foretoken.simulation.world import World
 from predictor import OutputLengths, PredictorSettings
@@ -31,9 +31,7 @@ from scheduler import (
     build_policy,
 )
 from simulator.content import block_hashes
-from simulator.engine import Engine
-from simulator.fleets import EndpointSpec, Fault, FleetSpec
-from simulator.kv_tier import KvTier
+from simulator.fleets import Fault, FleetSpec
 from simulator.traffic import Chain, TrafficRequest
 from simulator.types import Completion, SimRequest, Token
 from simulator.workloads import Workload
@@ -140,7 +138,7 @@ class _Simulation:
         self._sequence = 0
         self._way_s = fleet.network_delay_s
         self._block_size = fleet.endpoints[0].engine.block_size  # one fleet has one
-        self.endpoints = self._build_endpoints(fleet, seed, labels=labels)
+        self.endpoints = build_endpoints(fleet, seed, labels=labels, wake=self._wake)
         engines = {name: endpoint.engine for name, endpoint in self.endpoints.items()}
         self.world = World(fleet=fleet, engines=engines)
         self._brain = arm.build(self.world)
@@ -358,42 +356,15 @@ class _Simulation:
         self._sequence += 1
         heappush(self._events, (at_s, self._sequence, happen))
 
+    def _wake(self, endpoint: VirtualEndpoint, at_s: float) -> None:
+        self._at(at_s, partial(self._attend, endpoint))
+
     def _after(self, now: float, happen: Callable[[float], None]) -> None:
         """Let something happen at the other end of the network."""
         if self._way_s:
             self._at(now + self._way_s, happen)
         else:
             happen(now)
-
-    # What there is
-
-    def _build_endpoints(
-        self, fleet: FleetSpec, seed: int, *, labels: bool
-    ) -> dict[str, VirtualEndpoint]:
-        shared = fleet.shared_tier
-        tier = None
-        if shared is not None:
-            tier = KvTier(
-                capacity_blocks=shared.tokens // self._block_size,
-                load_s_per_token=shared.load_s_per_token,
-            )
-        return {
-            spec.name: self._build_endpoint(spec, seed, tier, labels=labels)
-            for spec in fleet.endpoints
-        }
-
-    def _build_endpoint(
-        self, spec: EndpointSpec, seed: int, tier: KvTier | None, *, labels: bool
-    ) -> VirtualEndpoint:
-        engine = Engine(spec.profile, spec.engine, Random(f"{seed} {spec.name}"), tier)
-        endpoint = VirtualEndpoint(
-            spec,
-            engine,
-            model=self._fleet.model,
-            hardware=spec.profile.name if labels else None,
-            wake=lambda at_s: self._at(at_s, lambda now: self._attend(endpoint, now)),
-        )
-        return endpoint
 
 
 def _production_fleet(model: str, brain: Brain) -> Fleet:

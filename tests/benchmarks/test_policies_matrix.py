@@ -9,6 +9,7 @@ from benchmarks.policies.cells import CORE, MIXED, TEN, WHOLE, Cell
 from benchmarks.policies.ratios import Results, overall, ratios
 from benchmarks.policies.results import Planned, Record, is_done, records, write
 from benchmarks.policies.tables import page
+from foretoken.errors import FileNotWritable
 from foretoken.simulation.figures import FIGURES
 from foretoken.simulation.jobs import Job
 
@@ -82,6 +83,22 @@ def test_a_result_of_another_definition_is_played_again_and_of_another_folder_is
 
     assert not is_done(replace(planned(), definitions="def"), tmp_path)
     assert is_done(planned(data=Path("there")), tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", '{"settings": {}', "[]", '{"settings": null}', "\0"])
+def test_a_result_that_is_not_whole_is_played_again(tmp_path: Path, content: str) -> None:
+    write(planned(), tmp_path, run(), "v1")
+    planned().path(tmp_path).write_text(content)
+
+    assert not is_done(planned(), tmp_path)
+    assert records([planned()], tmp_path) == []
+
+
+def test_a_result_that_cannot_be_kept_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / CHAT.name).write_text("in the way")
+
+    with pytest.raises(FileNotWritable, match=CHAT.name):
+        write(planned(), tmp_path, run(), "v1")
 
 
 def test_ratios_pair_the_seeds_so_that_what_a_seed_does_cancels() -> None:

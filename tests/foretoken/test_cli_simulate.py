@@ -117,6 +117,7 @@ def test_a_bar_is_drawn_only_where_there_is_a_terminal() -> None:
         (("--workload", "sharegpt", "--fleet", "nothing", "--rate", "1"), "nothing"),
         ((*CHAT, "--rate", "1", "--policy", "best"), "round_robin"),
         ((*CHAT, "--rate", "1", "--load", "0.5"), "--load"),
+        ((*CHAT, "--rate", "1e9", "--jobs", "1"), "the limit is 2,000,000"),
     ],
 )
 def test_what_cannot_be_played_is_refused_in_one_line(
@@ -133,7 +134,14 @@ def test_a_load_is_a_share_of_a_capacity_that_has_to_be_known() -> None:
 
 
 def test_options_out_of_bounds_and_absent_folders_are_refused() -> None:
-    for arguments in (["--seeds", "0"], ["--measure", "0"], ["--json", "/nowhere/at/all.json"]):
+    for arguments in (
+        ["--seeds", "0"],
+        ["--measure", "0"],
+        ["--warmup", "inf"],
+        ["--rate", "nan"],
+        ["--json", "/nowhere/at/all.json"],
+        ["--plot", "picture.txt"],
+    ):
         assert runner.invoke(app, ["simulate", *CHAT, *arguments]).exit_code == 2
 
 

@@ -129,6 +129,14 @@ def test_a_bad_file_is_refused_by_file_and_key(
     assert refused.value.path == str(tmp_path / "mine.toml")
 
 
+def test_an_endpoint_that_is_refused_is_the_only_problem_told(tmp_path: Path) -> None:
+    with pytest.raises(FleetInvalid) as refused:
+        _fleet(tmp_path, FLEET.replace("max_num_seqs = 64", "max_num_seqs = 0"))
+
+    assert refused.value.problem.startswith("endpoints.0.engine.max_num_seqs: ")
+    assert ";" not in refused.value.problem
+
+
 def test_a_missing_file_or_one_without_endpoints_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FleetInvalid, match=r"absent\.toml"):
         load_fleet(tmp_path / "absent.toml")

@@ -13,7 +13,17 @@ def test_an_unknown_profile_names_the_setting_and_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("block_size", 0), ("speed", 0.0), ("port", 70_000), ("kv_token", 5)]
+    ("name", "value"),
+    [
+        ("block_size", 0),
+        ("speed", 0.0),
+        ("port", 70_000),
+        ("kv_token", 5),
+        ("speed", float("inf")),
+        ("stall_factor", float("inf")),
+        ("request_overhead_s", float("nan")),
+        ("max_model_len", 1 << 24),
+    ],
 )
 def test_a_value_out_of_bounds_is_refused(name: str, value: float) -> None:
     with pytest.raises(ValidationError) as caught:

@@ -135,6 +135,24 @@ def test_a_plain_table_may_share_prefixes_and_leave_cells_empty(tmp_path: Path) 
     assert _shared(trace, 0, 1) == 60
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("csv", "at_s,prompt_tokens,output_tokens\r\n1,5,6\r\n"),
+        ("jsonl", '{"at_s":1,"prompt_tokens":5,"output_tokens":6}\r\n'),
+    ],
+)
+def test_a_byte_order_mark_and_line_ends_of_windows_are_left_out(
+    tmp_path: Path, kind: TraceKind, text: str
+) -> None:
+    path = tmp_path / "t.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+
+    (request,) = read_trace(kind, path).requests
+
+    assert (request.at_s, request.prompt_tokens, request.output_tokens) == (1.0, 5, 6)
+
+
 def test_plain_lines_may_name_blocks_and_without_times_are_a_closed_loop(tmp_path: Path) -> None:
     rows = [
         {
@@ -195,6 +213,8 @@ def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         ("azure", "TIMESTAMP,ContextTokens,GeneratedTokens\n", None, "holds no request"),
         ("csv", "at_s,prompt_tokens,output_tokens\nnan,5,6\n", 2, ">= 0.0"),
         ("csv", "at_s,prompt_tokens,output_tokens\n1,5.5,6\n", 2, "Expected `int`"),
+        ("csv", "at_s,prompt_tokens,at_s\n1,5,6\n", 1, "names a column twice"),
+        ("azure", "TIMESTAMP,ContextTokens,GeneratedTokens\n0001-01-01,5,6\n", 2, "before 1970"),
         ("csv", "at,prompt_tokens,output_tokens\n1,5,6\n", 2, "unknown field `at`"),
         ("csv", "at_s,prompt_tokens,output_tokens\n1,5,6\n,5,6\n", 3, "some have not"),
         ("csv", "prompt_tokens,output_tokens,prefix_tokens\n5,6,7\n", 2, "exceed prompt_tokens 5"),

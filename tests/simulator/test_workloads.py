@@ -1,3 +1,4 @@
+import math
 from collections import Counter
 from itertools import islice, pairwise
 from pathlib import Path
@@ -7,7 +8,7 @@ from statistics import fmean, pstdev
 import pytest
 
 from simulator.content import segment_tokens
-from simulator.errors import UnknownWorkload, WorkloadInvalid, WorkloadTooLong
+from simulator.errors import TooMuchTraffic, UnknownWorkload, WorkloadInvalid, WorkloadTooLong
 from simulator.traffic import Chain, TrafficRequest
 from simulator.workloads import Workload, load_workload, workload_names
 from simulator.workloads.arrivals import Stage, poisson_times
@@ -240,6 +241,7 @@ def test_an_unknown_name_lists_those_there_are() -> None:
     [
         ("groups = 2", "groups = 0", "traffic.shared_prefix.groups: .*greater than or equal to 1"),
         ("groups = 2", "gruops = 2", "gruops: Extra inputs"),
+        ("users_per_group = 2", "users_per_group = 900000", "users_per_group is above 1000000"),
         ("groups = 2\n", "", "groups: Field required"),
         ('"shared_prefix"', '"prefix"', "'shared_prefix', 'conversations'"),
         ("mean = 10 }", "mean = 10, min = 20 }", "mean 10 is not within 20 and"),
@@ -258,6 +260,13 @@ def test_a_bad_file_is_refused_by_file_key_and_limit(
         _tiny(tmp_path, TINY.replace(old, new))
 
     assert refused.value.path == str(tmp_path / "tiny.toml")
+
+
+@pytest.mark.parametrize("rate", [1e9, math.inf])
+@pytest.mark.parametrize("name", [*OPEN, *CLOSED])
+def test_a_rate_beyond_what_a_run_can_hold_is_refused_at_once(name: str, rate: float) -> None:
+    with pytest.raises(TooMuchTraffic, match=r"the limit is [12]0?0?,000"):
+        load_workload(name).chains(seed=1, rate=rate, until_s=100.0)
 
 
 def test_a_missing_or_unreadable_file_is_refused(tmp_path: Path) -> None:

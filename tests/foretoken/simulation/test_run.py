@@ -14,7 +14,7 @@ from foretoken.simulation.run import simulate
 from simulator.errors import WorkloadTooLong
 from simulator.fleets import Crash, Fault, FleetSpec, Flush, Hang, SharedTier, SlowDown, load_fleet
 from simulator.settings import EngineSettings
-from simulator.workloads import load_workload
+from simulator.workloads import Workload, WorkloadSpec, load_workload
 
 GOLDEN = Path(__file__).parent / "golden_run.json"
 
@@ -197,6 +197,42 @@ def test_a_recorded_tier_that_the_router_lacks_is_served_as_the_default_one(
 
     assert _outcomes(run).keys() == {"completed"}
     assert {seen.tier for seen in run.outcomes} == {"gold"}
+
+
+def test_waiting_requests_are_looked_at_between_scrapes() -> None:
+    down = Crash(at_s=10.0, back_s=12.0)
+
+    run = _play(fleet=_fleet(down, endpoints=1, scrape_interval_s=1000.0))
+
+    after = [seen for seen in run.outcomes if 13.0 < seen.arrived_s < 35.0]
+    assert not run.truncated
+    assert after
+    assert {seen.outcome for seen in after} == {"completed"}
+
+
+def test_users_who_are_refused_leave_off_for_a_while(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"prompt_tokens": 9, "output_tokens": 2}\n' * 10)
+    spec = WorkloadSpec.model_validate(
+        {
+            "description": "d",
+            "source": "s",
+            "warmup_s": 0,
+            "measure_s": 3,
+            "traffic": {"kind": "replay", "trace": "t.jsonl", "format": "jsonl", "ramp_s": 0},
+        }
+    )
+
+    run = simulate(
+        fleet=_fleet(Crash(at_s=0.0), endpoints=1, network_delay_s=0.0),
+        workload=Workload("hasty", "hasty.toml", spec, tmp_path),
+        rate=1200,  # more than may wait: the rest is refused at once, and nobody thinks
+        arm=ARMS["lmetric"],
+        seed=1,
+    )
+
+    at_once = Counter(seen.arrived_s for seen in run.outcomes if seen.reason == "queue_full")
+    assert max(at_once.values()) == 200
+    assert len(at_once) >= 3
 
 
 def test_a_workload_that_cannot_fit_is_refused_before_it_starts() -> None:

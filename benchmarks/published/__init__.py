@@ -1,0 +1,1 @@
+"""Published runs of llm-d played again: see ``__main__``."""
