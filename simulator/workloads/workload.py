@@ -171,7 +171,8 @@ def load_workload(name_or_path: str | Path, data: Path | None = None) -> Workloa
     """Load a workload that ships, by name, or a file.
 
     Args:
-        name_or_path: ``post-a``, or the path of a TOML file.
+        name_or_path: ``post-a``, the path of a TOML file, or that of a trace in canonical
+            form (``.jsonl``, ``.jsonl.gz``), which is replayed.
         data: Folder that trace files are relative to; ``None`` is the folder of the file
             for a file, and the working directory for a name.
 
@@ -188,6 +189,8 @@ def load_workload(name_or_path: str | Path, data: Path | None = None) -> Workloa
         text = entry.read_text(encoding="utf-8")
         return Workload(name, f"{name}.toml", _parse(f"{name}.toml", text), data or Path())
     path = Path(name_or_path)
+    if name.endswith((".jsonl", ".jsonl.gz")):
+        return Workload(path.name.split(".")[0], name, _replayed(path.name), path.parent)
     if path.suffix != ".toml":
         raise UnknownWorkload(name, workload_names())
     try:
@@ -197,6 +200,17 @@ def load_workload(name_or_path: str | Path, data: Path | None = None) -> Workloa
     except UnicodeDecodeError as error:
         raise WorkloadInvalid(str(path), f"is no UTF-8 text: {error}") from error
     return Workload(path.stem, str(path), _parse(str(path), text), data or path.parent)
+
+
+def _replayed(trace: str) -> WorkloadSpec:
+    """Describe the replay of a trace that no file describes."""
+    return WorkloadSpec(
+        description=f"Replay of {trace}.",
+        source=trace,
+        warmup_s=60.0,
+        measure_s=180.0,
+        traffic=ReplaySpec(kind="replay", format="canonical", trace=trace),
+    )
 
 
 def _parse(path: str, text: str) -> WorkloadSpec:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from simulator.content import block_hashes
 from simulator.errors import WorkloadInvalid
-from simulator.workloads import Trace, TraceKind, canonical_bytes, read_trace
+from simulator.workloads import Trace, TraceKind, canonical_bytes, load_workload, read_trace
 from simulator.workloads.block_ids import to_runs, to_segments
 
 HEADER = '{"format":"foretoken-trace","version":1,"loop":"open"}'
@@ -184,6 +184,18 @@ def test_the_canonical_form_gives_back_what_was_written(
 
     assert again.requests == trace.requests
     assert (again.loop, again.resolution_s) == (trace.loop, trace.resolution_s)
+
+
+def test_a_trace_in_canonical_form_is_a_workload_by_itself(tmp_path: Path) -> None:
+    trace = read_trace("mooncake", _jsonl(tmp_path / "source.jsonl", *MOONCAKE))
+    path = tmp_path / "mine.trace.jsonl.gz"
+    path.write_bytes(canonical_bytes(trace, packed=True))
+
+    workload = load_workload(path)
+
+    (first, *_) = workload.chains(seed=1, rate=1.0, until_s=100.0)
+    assert (workload.name, workload.loop) == ("mine", "open")
+    assert next(first).prompt_tokens in {700, 1024}
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
