@@ -1,22 +1,33 @@
 """What can go wrong in the simulator, one class per thing a caller does differently."""
 
+from typing import ClassVar
+
 
 class SimulatorError(Exception):
     """Anything the simulator refuses."""
 
 
-class UnknownProfile(SimulatorError):
-    """A step-time profile of that name does not exist.
+class UnknownName(SimulatorError):
+    """Nothing of its kind has that name.
 
     Attributes:
+        kind: What was looked for.
         name: What was asked for.
         known: Every name there is, sorted.
     """
 
+    kind: ClassVar[str]
+
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         self.name = name
         self.known = known
-        super().__init__(f"unknown profile {name!r}; known are: {', '.join(known)}")
+        super().__init__(f"unknown {self.kind} {name!r}; known are: {', '.join(known)}")
+
+
+class UnknownProfile(UnknownName):
+    """A step-time profile of that name does not exist."""
+
+    kind = "profile"
 
 
 class RequestTooLong(SimulatorError):
@@ -64,18 +75,10 @@ class ClientGone(SimulatorError):
     """The client went away before its request was read."""
 
 
-class UnknownWorkload(SimulatorError):
-    """A workload of that name does not ship, and no such file exists.
+class UnknownWorkload(UnknownName):
+    """A workload of that name does not ship, and no such file exists."""
 
-    Attributes:
-        name: What was asked for.
-        known: Every name there is, sorted.
-    """
-
-    def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        self.name = name
-        self.known = known
-        super().__init__(f"unknown workload {name!r}; known are: {', '.join(known)}")
+    kind = "workload"
 
 
 class WorkloadInvalid(SimulatorError):
@@ -129,18 +132,10 @@ class TooMuchTraffic(SimulatorError):
         super().__init__(f"that rate makes {asked:,.0f} {what}; the limit is {limit:,}")
 
 
-class UnknownFleet(SimulatorError):
-    """A fleet of that name does not ship, and no such file exists.
+class UnknownFleet(UnknownName):
+    """A fleet of that name does not ship, and no such file exists."""
 
-    Attributes:
-        name: What was asked for.
-        known: Every name there is, sorted.
-    """
-
-    def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        self.name = name
-        self.known = known
-        super().__init__(f"unknown fleet {name!r}; known are: {', '.join(known)}")
+    kind = "fleet"
 
 
 class FleetInvalid(SimulatorError):
