@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from foretoken.cli_models import models_app
+from foretoken.cli_options import JsonPath
 from foretoken.cli_simulate import simulate
 from foretoken.cli_traces import traces_app
 from foretoken.errors import ForetokenError
@@ -45,13 +46,6 @@ def _known_policies(names: list[str] | None) -> list[str] | None:
     return None if names is None else list(dict.fromkeys(names))
 
 
-def _in_a_folder(path: Path | None) -> Path | None:
-    """Find out before the work, not after it, that the figures cannot be written."""
-    if path is not None and not path.parent.is_dir():
-        raise typer.BadParameter(f"{path.parent} is not a folder")
-    return path
-
-
 def _show_version(wanted: bool) -> None:  # noqa: FBT001  # what typer calls back with
     if wanted:
         typer.echo(version("foretoken"))
@@ -59,10 +53,6 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001  # what typer calls bac
 
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file.", dir_okay=False)]
-JsonPath = Annotated[
-    Path | None,
-    typer.Option("--json", help="Write the figures here.", dir_okay=False, callback=_in_a_folder),
-]
 
 
 @app.callback()

@@ -6,24 +6,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from foretoken.cli_options import JsonPath, writable
 from foretoken.errors import SimulationRefused
-from foretoken.output_file import why_not_writable, write_whole
+from foretoken.output_file import write_whole
 
 TABLE_COLUMNS = 120
-
-
-def _writable(path: Path | None) -> Path | None:
-    """Find out before the work, not after it, that the figures cannot be written."""
-    problem = None if path is None else why_not_writable(path)
-    if problem is not None:
-        raise typer.BadParameter(problem)
-    return path
 
 
 def _picture(path: Path | None) -> Path | None:
     if path is not None and path.suffix.lower() != ".png":
         raise typer.BadParameter(f"{path} is no name of a PNG, which is what is drawn")
-    return _writable(path)
+    return writable(path)
 
 
 def simulate(
@@ -52,10 +45,7 @@ def simulate(
         Path | None,
         typer.Option(help="Folder of recorded traces.", exists=True, file_okay=False),
     ] = None,
-    json_path: Annotated[
-        Path | None,
-        typer.Option("--json", help="Write the figures.", dir_okay=False, callback=_writable),
-    ] = None,
+    json_path: JsonPath = None,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw a PNG; needs the extra 'plots'.", callback=_picture),

@@ -7,7 +7,7 @@ router can know, and the published predictor this project is compared with.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from foretoken.settings import TrainerSettings
@@ -26,39 +26,6 @@ from predictor import (
 from predictor.types import FloatArray, Observation, Predictions, Predictor
 from scheduler import POLICIES, Policy, build_policy
 from simulator.fleets import EndpointSpec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Brain:
-    """Hold what decides in one run.
-
-    Attributes:
-        policy: Scores candidates.
-        predictor: Predicts for it.
-        observe: Takes in every finished request, ``None`` where nothing trains.
-        train: Trains at a given time, every ``train_every_s``.
-    """
-
-    policy: Policy
-    predictor: Predictor
-    observe: Callable[[Observation], None] | None = None
-    train: Callable[[float], None] | None = None
-    train_every_s: float = TrainerSettings().interval_s
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arm:
-    """Name an arm and say how to build what decides in it.
-
-    Attributes:
-        name: As given on the command line.
-        build: Makes it for one run.
-        is_reference: Whether it knows what no router can know.
-    """
-
-    name: str
-    build: Callable[[World], Brain]
-    is_reference: bool = False
 
 
 class NoPredictor:
@@ -82,6 +49,39 @@ class NoPredictor:
             PredictorError: Always.
         """
         raise PredictorError("this arm has no predictor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brain:
+    """Hold what decides in one run.
+
+    Attributes:
+        policy: Scores candidates.
+        predictor: Predicts for it; none does where the policy reads no predictions.
+        observe: Takes in every finished request, ``None`` where nothing trains.
+        train: Trains at a given time, every ``train_every_s``.
+    """
+
+    policy: Policy
+    predictor: Predictor = field(default_factory=NoPredictor)
+    observe: Callable[[Observation], None] | None = None
+    train: Callable[[float], None] | None = None
+    train_every_s: float = TrainerSettings().interval_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """Name an arm and say how to build what decides in it.
+
+    Attributes:
+        name: As given on the command line.
+        build: Makes it for one run.
+        is_reference: Whether it knows what no router can know.
+    """
+
+    name: str
+    build: Callable[[World], Brain]
+    is_reference: bool = False
 
 
 class VirtualTrainer:
@@ -141,7 +141,7 @@ def _prefix_affinity(name: str) -> Callable[[World], Brain]:
         settings = POLICIES[name]
         rates = [_prefill_tokens_per_s(spec) for spec in world.fleet.endpoints]
         calibrated = settings.model_copy(update={"prefill_tokens_per_s": sum(rates) / len(rates)})
-        return Brain(policy=build_policy(calibrated), predictor=NoPredictor())
+        return Brain(policy=build_policy(calibrated))
 
     return build
 
@@ -160,7 +160,7 @@ def _arm(name: str) -> Arm:
         return Arm(name=name, build=_with_known_speeds(name))
     return Arm(
         name=name,
-        build=lambda _: Brain(policy=build_policy(POLICIES[name]), predictor=NoPredictor()),
+        build=lambda _: Brain(policy=build_policy(POLICIES[name])),
     )
 
 
@@ -178,7 +178,7 @@ def _oracle(name: str) -> Arm:
     build = ORACLES[name]
     return Arm(
         name=name,
-        build=lambda world: Brain(policy=build(world), predictor=NoPredictor()),
+        build=lambda world: Brain(policy=build(world)),
         is_reference=True,
     )
 

@@ -89,7 +89,24 @@ class Futures:
         return left
 
 
-class OracleTtft:
+class _Oracle:
+    """Score each endpoint by what comes of sending the request there."""
+
+    def __init__(self, world: World) -> None:
+        self._futures = Futures(world)
+
+    def terms(self, candidates: Candidates) -> Terms:
+        """Give the named parts of what comes of it at each endpoint, ``(n,)`` seconds."""
+        request = self._futures.request(candidates)
+        terms = self._judge(request, candidates.names)
+        self._futures.note(candidates, terms)
+        return terms
+
+    def _judge(self, request: SimRequest, endpoints: tuple[str, ...]) -> Terms:
+        raise NotImplementedError
+
+
+class OracleTtft(_Oracle):
     """Score the time until the request's own first token reaches the router.
 
     Reads the truth only; has no settings. Seconds from now, network delays included.
@@ -97,24 +114,16 @@ class OracleTtft:
 
     name: ClassVar[str] = "oracle_ttft"
 
-    def __init__(self, world: World) -> None:
-        self._futures = Futures(world)
-
-    def terms(self, candidates: Candidates) -> Terms:
-        """Give the true TTFT to expect at each endpoint, ``(n,)`` seconds."""
-        futures = self._futures
-        request = futures.request(candidates)
-        own = request.request_id
+    def _judge(self, request: SimRequest, endpoints: tuple[str, ...]) -> Terms:
+        futures, own = self._futures, request.request_id
         firsts_s = [
             futures.with_request(name, futures.state(name), request, until=own).first_token_s[own]
-            for name in candidates.names
+            for name in endpoints
         ]
-        terms = {"ttft": _from_now(firsts_s, futures)}
-        futures.note(candidates, terms)
-        return terms
+        return {"ttft": _from_now(firsts_s, futures)}
 
 
-class OracleE2e:
+class OracleE2e(_Oracle):
     """Score the time until the request's own last token reaches the router.
 
     Reads the truth only; has no settings. Seconds from now, network delays included.
@@ -122,23 +131,16 @@ class OracleE2e:
 
     name: ClassVar[str] = "oracle_e2e"
 
-    def __init__(self, world: World) -> None:
-        self._futures = Futures(world)
-
-    def terms(self, candidates: Candidates) -> Terms:
-        """Give the true end-to-end time to expect at each endpoint, ``(n,)`` seconds."""
+    def _judge(self, request: SimRequest, endpoints: tuple[str, ...]) -> Terms:
         futures = self._futures
-        request = futures.request(candidates)
         ends_s = [
             futures.with_request(name, futures.state(name), request).end_s[request.request_id]
-            for name in candidates.names
+            for name in endpoints
         ]
-        terms = {"e2e": _from_now(ends_s, futures)}
-        futures.note(candidates, terms)
-        return terms
+        return {"e2e": _from_now(ends_s, futures)}
 
 
-class OracleTotal:
+class OracleTotal(_Oracle):
     """Score the request's own end-to-end time and what it adds to everyone's there.
 
     Every request alive on an endpoint, or on its way there, counts by how much later its
@@ -148,22 +150,15 @@ class OracleTotal:
 
     name: ClassVar[str] = "oracle_total"
 
-    def __init__(self, world: World) -> None:
-        self._futures = Futures(world)
-
-    def terms(self, candidates: Candidates) -> Terms:
-        """Give the own time and the delay of all others, each ``(n,)`` seconds."""
+    def _judge(self, request: SimRequest, endpoints: tuple[str, ...]) -> Terms:
         futures = self._futures
-        request = futures.request(candidates)
         ends_s, delays_s = [], []
-        for name in candidates.names:
+        for name in endpoints:
             state = futures.state(name)
             after = dict(futures.with_request(name, state, request).end_s)
             ends_s.append(after.pop(request.request_id))
             delays_s.append(sum(after.values()) - sum(futures.without(name, state).end_s.values()))
-        terms = {"e2e": _from_now(ends_s, futures), "delay_of_others": np.array(delays_s)}
-        futures.note(candidates, terms)
-        return terms
+        return {"e2e": _from_now(ends_s, futures), "delay_of_others": np.array(delays_s)}
 
 
 def _from_now(times_s: list[float], futures: Futures) -> FloatArray:

@@ -164,7 +164,7 @@ class _Simulation:
         self._scheduler.update(self._states(0.0))  # the router was there before the clients
         self._at(self._fleet.scrape_interval_s, self._scrape)
         if self._brain.train is not None:
-            self._at(self._brain.train_every_s, self._train)
+            self._at(self._brain.train_every_s, partial(self._train, self._brain.train))
         for endpoint in self.endpoints.values():
             for fault in endpoint.spec.faults:
                 self._plan_fault(endpoint, fault)
@@ -326,10 +326,9 @@ class _Simulation:
     def _states(self, now: float) -> list[EndpointState]:
         return [endpoint.state(now) for endpoint in self.endpoints.values()]
 
-    def _train(self, now: float) -> None:
-        if self._brain.train is not None:
-            self._brain.train(now)
-            self._at(now + self._brain.train_every_s, self._train)
+    def _train(self, train: Callable[[float], None], now: float) -> None:
+        train(now)
+        self._at(now + self._brain.train_every_s, partial(self._train, train))
 
     # Faults
 
