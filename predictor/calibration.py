@@ -1,4 +1,4 @@
-"""Honest quantiles: how far above the prediction the ninetieth of a hundred labels lies.
+"""Honest quantiles: how far from the prediction the 50th, 90th and 99th of 100 labels lie.
 
 Adaptive conformal inference on the log residuals (actual over predicted) of recent
 labels, per regime. Source: I. Gibbs and E. Candes, Adaptive Conformal Inference Under
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from predictor.settings import CalibrationSettings
 from predictor.terms import N_REGIMES
-from predictor.types import FloatArray
+from predictor.types import LEVELS, P50, P90, FloatArray
 
-COVERAGE: Final = 0.9
-_LEVELS: Final = (0.6, 0.995)
+_BOUNDS: Final = ((0.3, 0.7), (0.6, 0.995), (0.9, 1.0))  # what each level may adapt to
+_DEFAULTS: Final = (0.0, 1.0, 2.0)  # multiples of the distance before any data
 _REGIME_ROWS: Final = 30.0
 
 
@@ -54,17 +54,18 @@ class _Residuals:
 
 
 class Calibration:
-    """Turn one target's prediction into its 90 % quantile and into probabilities.
+    """Turn one target's prediction into its quantiles and into probabilities.
 
-    Before data the quantile is a factor of two above the prediction; the first labels
-    pull it in. The distance is between 0 and a cap: an interval is no alarm.
+    Before data the 90 % quantile is a factor of two above the prediction, the 99 % one a
+    factor of four; the first labels pull them in. Distances are capped, and those above the
+    median are not below 0: an interval is no alarm.
 
     >>> calibration = Calibration()
-    >>> float(calibration.offsets(np.array([0]))[0].round(2))
-    0.7
+    >>> calibration.offsets(np.array([0]))[:, 0].round(2)
+    array([0. , 0.7, 1.4])
     >>> for step in range(400):
     ...     calibration.learn(0, (step % 10) / 100)
-    >>> bool(0.07 < calibration.offsets(np.array([0]))[0] < 0.12)
+    >>> bool(0.07 < calibration.offsets(np.array([0]))[1, 0] < 0.12)
     True
     """
 
@@ -73,27 +74,34 @@ class Calibration:
         window = self._settings.window_rows
         self._by_regime = [_Residuals(window) for _ in range(N_REGIMES)]
         self._all = _Residuals(window)
-        self._levels = [COVERAGE] * N_REGIMES
-        self._offsets = np.full(N_REGIMES, self._settings.default_log)
-        self._overall = self._settings.default_log
+        self._levels = np.repeat(np.array(LEVELS)[:, None], N_REGIMES, axis=1)
+        self._default = self._settings.default_log * np.array(_DEFAULTS)
+        self._overall = self._default.copy()
+        self._offsets = np.repeat(self._default[:, None], N_REGIMES, axis=1)
 
     def offsets(self, regimes: NDArray[np.intp]) -> FloatArray:
-        """Give ``(n,)`` log distances from the prediction to its 90 % quantile."""
-        return self._offsets[regimes]
+        """Give ``(len(LEVELS), n)`` log distances from the prediction to its quantiles."""
+        offsets: FloatArray = self._offsets[:, regimes]
+        return offsets
 
     def learn(self, regime: int, residual: float, *, covered: bool | None = None) -> None:
         """Take in one log residual; ``covered`` says whether the quantile stated held."""
-        if covered is None:
-            covered = residual <= self._offsets[regime]
-        level = self._levels[regime] + self._settings.step * (COVERAGE - covered)
-        self._levels[regime] = min(max(level, _LEVELS[0]), _LEVELS[1])
+        held = residual <= self._offsets[:, regime]
+        if covered is not None:
+            held[P90] = covered
         self._by_regime[regime].append(residual)
         self._all.append(residual)
-        self._overall = self._blend(self._all, COVERAGE)
-        self._offsets[regime] = self._offset(regime)
-        for other in range(N_REGIMES):
-            if len(self._by_regime[other]) == 0:
-                self._offsets[other] = self._overall
+        for index, level in enumerate(LEVELS):
+            lowest, highest = _BOUNDS[index]
+            step = self._settings.step * (level - held[index])
+            adapted = min(max(self._levels[index, regime] + step, lowest), highest)
+            self._levels[index, regime] = adapted
+            self._overall[index] = self._blend(index)
+            self._offsets[index, regime] = self._offset(index, regime)
+            for other in range(N_REGIMES):
+                if len(self._by_regime[other]) == 0:
+                    self._offsets[index, other] = self._overall[index]
+        np.maximum.accumulate(self._offsets, axis=0, out=self._offsets)
 
     def probability(self, log_ratio: FloatArray, offsets: FloatArray) -> FloatArray:
         """Give the probability, ``(n,)``, that actual / predicted stays below a ratio.
@@ -103,29 +111,30 @@ class Calibration:
             offsets: ``(n,)`` log distance to the 90 % quantile there; the residuals of all
                 regimes are stretched to it.
         """
-        scaled = log_ratio * max(self._overall, 0.01) / np.maximum(offsets, 0.01)
+        scaled = log_ratio * max(self._overall[P90], 0.01) / np.maximum(offsets, 0.01)
         wide = _bell(log_ratio / self._settings.default_log)
         n, weight = len(self._all), self._settings.default_rows
         if n == 0:
             return wide
-        width = max(self._overall, 0.01) / 4.0  # smooths the steps of the empirical curve
+        width = max(self._overall[P90], 0.01) / 4.0  # smooths the steps of the empirical curve
         smooth = self._all.below(scaled + width * np.array([[-1.0], [0.0], [1.0]])).mean(axis=0)
         blended: FloatArray = (n * smooth + weight * wide) / (n + weight)
         return blended
 
-    def _blend(self, residuals: _Residuals, level: float) -> float:
-        n, weight = len(residuals), self._settings.default_rows
-        blended = (n * residuals.quantile(level) + weight * self._settings.default_log) / (
-            n + weight
-        )
-        return min(max(blended, 0.0), self._settings.cap_log)
+    def _blend(self, index: int) -> float:
+        n, weight = len(self._all), self._settings.default_rows
+        quantile = self._all.quantile(LEVELS[index])
+        return self._bounded(index, (n * quantile + weight * self._default[index]) / (n + weight))
 
-    def _offset(self, regime: int) -> float:
+    def _offset(self, index: int, regime: int) -> float:
         own = self._by_regime[regime]
         share = len(own) / (len(own) + _REGIME_ROWS)
-        quantile = own.quantile(self._levels[regime])
-        blended = share * quantile + (1.0 - share) * self._overall
-        return min(max(blended, 0.0), self._settings.cap_log)
+        quantile = own.quantile(self._levels[index, regime])
+        return self._bounded(index, share * quantile + (1.0 - share) * self._overall[index])
+
+    def _bounded(self, index: int, offset: float) -> float:
+        lowest = -self._settings.cap_log if index == P50 else 0.0
+        return min(max(offset, lowest), self._settings.cap_log)
 
 
 def _bell(z: FloatArray) -> FloatArray:

@@ -128,17 +128,16 @@ class LatencyPredictor:
         rows = regimes(features)
         experts = self._experts(physics, features, endpoints, hardware, rows)
         mixed = self._mixture.predict(experts, rows)
-        quantile = mixed + np.array([c.offsets(rows) for c in self._calibration])
+        quantiles = mixed[:, None] + np.array([c.offsets(rows) for c in self._calibration])
         rank = physics.log_smooth + np.array(self._shared.values())[:, None]
-        seconds = np.exp(np.minimum(np.concatenate((mixed, quantile, rank)), _MAX_LOG))
+        seconds = np.exp(np.minimum(np.concatenate((mixed, rank)), _MAX_LOG))
         trained = self._trained
         return Predictions(
             ttft_s=seconds[0],
             tpot_s=seconds[1],
-            ttft_p90_s=seconds[2],
-            tpot_p90_s=seconds[3],
-            rank_ttft_s=seconds[4],
-            rank_tpot_s=seconds[5],
+            quantiles_s=np.exp(np.minimum(quantiles, _MAX_LOG)),
+            rank_ttft_s=seconds[2],
+            rank_tpot_s=seconds[3],
             prefill_s=physics.prefill_s,
             decode_step_s=physics.decode_step_s,
             prefill_token_s=physics.prefill_token_s,

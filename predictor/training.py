@@ -23,7 +23,7 @@ from predictor.physics import TARGETS, TPOT, PhysicsFit, PhysicsPrior
 from predictor.settings import TrainingSettings
 from predictor.snapshot import ModelSnapshot
 from predictor.terms import regimes
-from predictor.types import FloatArray, Observation
+from predictor.types import P90, FloatArray, Observation
 
 MODELS: Final = ("prior", *KINDS)
 
@@ -306,7 +306,7 @@ def _score(log_actual: FloatArray, log_predicted: FloatArray, rows: list[int]) -
     calibration = Calibration()
     covered = 0
     for regime, residual in zip(rows, (log_actual - log_predicted).tolist(), strict=True):
-        covered += residual <= calibration.offsets(np.array([regime]))[0]
+        covered += residual <= calibration.offsets(np.array([regime]))[P90, 0]
         calibration.learn(regime, residual)
     actual, predicted = np.exp(log_actual), np.exp(log_predicted)
     return Score(

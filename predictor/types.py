@@ -21,6 +21,10 @@ BLOCK_BYTES: Final = 256
 LONGEST_OUTPUT_TOKENS: Final = 1 << 20
 """Longer bounds and answers count as this: no context is longer, and senders write 2^31."""
 
+LEVELS: Final = (0.5, 0.9, 0.99)
+"""The quantiles that every prediction states."""
+P50, P90, P99 = range(len(LEVELS))
+
 Layer = Literal["cold", "prior", "mixture"]
 """What the served numbers rest on: nothing yet, the physics prior, or all experts."""
 
@@ -171,13 +175,13 @@ IDLE = EndpointLoad()
 class Predictions:
     """Hold what one request would see at each of ``n`` candidate endpoints.
 
-    All arrays have shape ``(n,)`` and are finite and non-negative, in seconds.
+    Arrays have shape ``(n,)`` where none is named and are finite and non-negative, in seconds.
 
     Attributes:
         ttft_s: Expected ``upstream_ttft_s``, by all experts.
-        ttft_p90_s: Its calibrated 90 % quantile.
         tpot_s: Expected ``tpot_s``, by all experts.
-        tpot_p90_s: Its calibrated 90 % quantile.
+        quantiles_s: ``(2, len(LEVELS), n)`` calibrated quantiles by target (TTFT, TPOT) and
+            level, not falling along the levels.
         rank_ttft_s: TTFT by smooth physics and corrections the candidates share, to rank by.
         rank_tpot_s: TPOT likewise.
         prefill_s: Time this request's own prefill takes there: what it delays others by.
@@ -190,9 +194,8 @@ class Predictions:
     """
 
     ttft_s: FloatArray
-    ttft_p90_s: FloatArray
     tpot_s: FloatArray
-    tpot_p90_s: FloatArray
+    quantiles_s: FloatArray
     rank_ttft_s: FloatArray
     rank_tpot_s: FloatArray
     prefill_s: FloatArray
@@ -201,6 +204,18 @@ class Predictions:
     experts: FloatArray
     layer: Layer
     version: str | None = None
+
+    @property
+    def ttft_p90_s(self) -> FloatArray:
+        """Give the 90 % quantile of TTFT, ``(n,)``."""
+        p90_s: FloatArray = self.quantiles_s[0, P90]
+        return p90_s
+
+    @property
+    def tpot_p90_s(self) -> FloatArray:
+        """Give the 90 % quantile of TPOT, ``(n,)``."""
+        p90_s: FloatArray = self.quantiles_s[1, P90]
+        return p90_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +230,12 @@ class Observation:
         features: ``(n_features,)`` row of ``features.FEATURES`` at dispatch.
         upstream_ttft_s: Last dispatch to first output token; ``None`` if not measured here.
         tpot_s: Mean gap between output tokens; ``None`` for one token or if not measured.
-        output_tokens: Tokens generated, where the endpoint reported them.
+        total_s: Last dispatch to last token, where only that is known: a label of
+            ``ttft + tpot x (output_tokens - 1)`` for requests that were not streamed.
+        waited_s: Time it has waited for its first token, where that is past the p90
+            stated at dispatch: the miss counts at once, the TTFT label follows.
+        output_tokens: Tokens the labels cover: all of the answer, or those generated
+            when a TPOT label was taken early. ``None`` where unknown.
         predicted_ttft_s: What was predicted for this endpoint at dispatch.
         predicted_tpot_s: Likewise.
         predicted_ttft_p90_s: Likewise.
@@ -230,6 +250,8 @@ class Observation:
     features: FloatArray
     upstream_ttft_s: float | None = None
     tpot_s: float | None = None
+    total_s: float | None = None
+    waited_s: float | None = None
     output_tokens: int | None = None
     predicted_ttft_s: float | None = None
     predicted_tpot_s: float | None = None

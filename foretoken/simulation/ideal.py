@@ -23,7 +23,7 @@ from simulator.settings import EngineSettings
 # Spread of log(actual / predicted) TTFT: a policy study with known step times saw a median
 # absolute error of 0.09, which is what a normal of this sigma has.
 LOG_SIGMA: Final = 0.13
-_P90: Final = float(np.exp(1.2816 * LOG_SIGMA))
+_QUANTILES: Final = np.exp(np.array([0.0, 1.2816, 2.3263]) * LOG_SIGMA)
 # Requests after which an older one counts 1/e in what queued prompts are taken to be like.
 _MEMORY_REQUESTS: Final = 500.0
 
@@ -145,9 +145,8 @@ class IdealPhysics:
         )
         return Predictions(
             ttft_s=ttft_s,
-            ttft_p90_s=ttft_s * _P90,
             tpot_s=tpot_s,
-            tpot_p90_s=tpot_s * _P90,
+            quantiles_s=np.stack((ttft_s, tpot_s))[:, None] * _QUANTILES[:, None],
             rank_ttft_s=ttft_s,
             rank_tpot_s=tpot_s,
             prefill_s=np.maximum(prefill.seconds[1] - prefill.steps[1] * decode_s, 0.0),

@@ -50,7 +50,7 @@ from foretoken.simulation.llmd_rows import (
     ttft_rows,
 )
 from foretoken.simulation.llmd_scores import composite_weights, headroom_weights, lots, stick
-from predictor.types import FloatArray, Objective, Observation, Predictions
+from predictor.types import LEVELS, FloatArray, Objective, Observation, Predictions
 from scheduler.candidates import Candidates, Terms
 
 RETRAIN_S: Final = 10.0
@@ -111,9 +111,8 @@ class LlmdPredictor:
         nothing = np.zeros(len(rows))
         return Predictions(
             ttft_s=ttft_s,
-            ttft_p90_s=ttft_s,
             tpot_s=tpot_s,
-            tpot_p90_s=tpot_s,
+            quantiles_s=np.repeat(np.stack((ttft_s, tpot_s))[:, None], len(LEVELS), axis=1),
             rank_ttft_s=ttft_s,
             rank_tpot_s=tpot_s,
             prefill_s=nothing,

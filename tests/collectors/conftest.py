@@ -101,9 +101,8 @@ def predictions() -> Predictions:
     pair = np.array([0.1, 0.2])
     return Predictions(
         ttft_s=pair,
-        ttft_p90_s=pair * 2,
         tpot_s=pair / 10,
-        tpot_p90_s=pair / 5,
+        quantiles_s=np.stack([[pair, pair * 2, pair * 3], [pair / 10, pair / 5, pair / 3]]),
         rank_ttft_s=pair,
         rank_tpot_s=pair,
         prefill_s=pair,

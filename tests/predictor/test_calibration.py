@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from predictor.calibration import Calibration, _Residuals
 from predictor.drift import DriftCount
 from predictor.settings import CalibrationSettings
+from predictor.types import P90
 
 ZERO = np.array([0])
 
@@ -15,7 +16,7 @@ ZERO = np.array([0])
 def coverage(residuals: "np.ndarray[tuple[int], np.dtype[np.float64]]", skip: int) -> float:
     calibration, covered = Calibration(), []
     for residual in residuals.tolist():
-        covered.append(residual <= calibration.offsets(ZERO)[0])
+        covered.append(residual <= calibration.offsets(ZERO)[P90, 0])
         calibration.learn(0, residual)
     return float(np.mean(covered[skip:]))
 
@@ -35,7 +36,7 @@ def test_coverage_comes_back_after_the_spread_doubles() -> None:
 
 
 def test_before_data_the_quantile_is_a_factor_of_two_away() -> None:
-    offset = Calibration().offsets(ZERO)[0]
+    offset = Calibration().offsets(ZERO)[P90, 0]
 
     assert np.exp(offset) == pytest.approx(2.0, abs=0.05)
 
@@ -45,7 +46,7 @@ def test_a_regime_without_labels_borrows_from_the_others() -> None:
     for step in range(400):
         calibration.learn(0, (step % 10) / 100)
 
-    assert calibration.offsets(np.array([2]))[0] < 0.2
+    assert calibration.offsets(np.array([2]))[P90, 0] < 0.2
 
 
 def test_the_quantile_is_the_conformal_order_statistic() -> None:
@@ -63,7 +64,7 @@ def test_the_offset_is_capped() -> None:
     for _ in range(500):
         calibration.learn(0, 40.0)
 
-    assert calibration.offsets(ZERO)[0] == settings.cap_log
+    assert calibration.offsets(ZERO)[P90, 0] == settings.cap_log
 
 
 @given(st.lists(st.floats(-5, 5), max_size=60), st.lists(st.floats(-50, 50), min_size=2))

@@ -43,9 +43,10 @@ class KnownPhysics:
         tpot_s = 0.01 + 100 * rate * features[:, COLUMN["inflight_requests"]]
         return Predictions(
             ttft_s=ttft_s,
-            ttft_p90_s=ttft_s * 1.5,
             tpot_s=tpot_s,
-            tpot_p90_s=tpot_s * 1.5,
+            quantiles_s=np.stack(
+                [[ttft_s, ttft_s * 1.5, ttft_s * 2], [tpot_s, tpot_s * 1.5, tpot_s * 2]]
+            ),
             rank_ttft_s=ttft_s,
             rank_tpot_s=tpot_s,
             prefill_s=prefill_s,

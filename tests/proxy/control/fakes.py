@@ -144,9 +144,8 @@ def decision(*, ttft_s: tuple[float, float] = (0.1, 0.2), shadow: int | None = N
         matched_tokens=np.array([512.0, 0.0]),
         predictions=Predictions(
             ttft_s=ttft,
-            ttft_p90_s=ttft * 1.5,
             tpot_s=tpot,
-            tpot_p90_s=tpot * 1.2,
+            quantiles_s=np.stack([[ttft, ttft * 1.5, ttft * 2], [tpot, tpot * 1.2, tpot * 1.5]]),
             rank_ttft_s=ttft,
             rank_tpot_s=tpot,
             prefill_s=ttft / 2,
