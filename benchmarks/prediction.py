@@ -91,7 +91,9 @@ def read(path: Path) -> Iterator[Observation]:
     for number, line in enumerate(path.read_text().splitlines()):
         row = json.loads(line)
         tokens = row["input_token_length"]
-        running, waiting = row["num_request_running"], row["num_request_waiting"]
+        # their "running" is the router's own count of requests sent and not ended
+        inflight, waiting = row["num_request_running"], row["num_request_waiting"]
+        running = max(inflight - waiting, 0)
         features = np.full(N_FEATURES, np.nan)
         known = {
             "prompt_tokens": tokens,
@@ -104,7 +106,7 @@ def read(path: Path) -> Iterator[Observation]:
             "waiting_requests": waiting,
             "kv_cache_usage": row["kv_cache_percentage"],
             "scrape_age_s": 0,
-            "inflight_requests": running + waiting,
+            "inflight_requests": max(inflight, waiting),
             "queued_requests": waiting,
             "queued_prefill_tokens": row["prefill_tokens_in_flight"],
             "decoding_requests": running,

@@ -84,24 +84,38 @@ class Calibration:
         offsets: FloatArray = self._offsets[:, regimes]
         return offsets
 
-    def learn(self, regime: int, residual: float, *, covered: bool | None = None) -> None:
-        """Take in one log residual; ``covered`` says whether the quantile stated held."""
+    def learn(
+        self, regime: int, residual: float, *, covered: bool | None = None, counted: bool = False
+    ) -> None:
+        """Take in one log residual of the prediction made at dispatch.
+
+        Levels follow whether today's quantiles would have held it: what was stated at
+        dispatch is old by the time its label comes, and feedback that late swings. What
+        was stated, ``covered``, counts too but slowly. ``counted``: the miss of the 90 %
+        quantile was reported to :meth:`miss` before.
+        """
         held = residual <= self._offsets[:, regime]
-        if covered is not None:
-            held[P90] = covered
+        if covered is not None and not counted:
+            self._adapt(P90, regime, self._settings.stated_step * (LEVELS[P90] - covered))
         self._by_regime[regime].append(residual)
         self._all.append(residual)
         for index, level in enumerate(LEVELS):
-            lowest, highest = _BOUNDS[index]
-            step = self._settings.step * (level - held[index])
-            adapted = min(max(self._levels[index, regime] + step, lowest), highest)
-            self._levels[index, regime] = adapted
+            if not (counted and index == P90):
+                self._adapt(index, regime, self._settings.step * (level - held[index]))
             self._overall[index] = self._blend(index)
             self._offsets[index, regime] = self._offset(index, regime)
             for other in range(N_REGIMES):
                 if len(self._by_regime[other]) == 0:
                     self._offsets[index, other] = self._overall[index]
         np.maximum.accumulate(self._offsets, axis=0, out=self._offsets)
+
+    def miss(self, regime: int) -> None:
+        """Count a request past its 90 % quantile whose label has yet to come."""
+        step = self._settings.step + self._settings.stated_step
+        self._adapt(P90, regime, step * LEVELS[P90])
+        if len(self._by_regime[regime]):
+            self._offsets[P90, regime] = self._offset(P90, regime)
+            np.maximum.accumulate(self._offsets, axis=0, out=self._offsets)
 
     def probability(self, log_ratio: FloatArray, offsets: FloatArray) -> FloatArray:
         """Give the probability, ``(n,)``, that actual / predicted stays below a ratio.
@@ -120,6 +134,10 @@ class Calibration:
         smooth = self._all.below(scaled + width * np.array([[-1.0], [0.0], [1.0]])).mean(axis=0)
         blended: FloatArray = (n * smooth + weight * wide) / (n + weight)
         return blended
+
+    def _adapt(self, index: int, regime: int, step: float) -> None:
+        lowest, highest = _BOUNDS[index]
+        self._levels[index, regime] = min(max(self._levels[index, regime] + step, lowest), highest)
 
     def _blend(self, index: int) -> float:
         n, weight = len(self._all), self._settings.default_rows

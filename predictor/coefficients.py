@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from predictor.fit import fit_nonnegative, forgetting, shrunk_scales
+from predictor.fit import fit_nonnegative, forgetting, shrunk_level, shrunk_scales
 from predictor.rows import RecentRows
 from predictor.settings import PhysicsSettings
 from predictor.terms import DayZero
@@ -216,17 +216,17 @@ class TargetPhysics:
             designs.append(design * known.day_zero.unit)
             targets.append(target * np.exp(-known.log_scale))
             weights.append(weight * self._decay(observed_s, now))
-        warm = self._loaded is not None
+        design, target, weight = map(np.concatenate, (designs, targets, weights))
+        start = self._loaded
+        if start is None:
+            start = np.mean([known.day_zero.factor for known in endpoints], axis=0)
+        level = shrunk_level(design @ start, target, weight, rows=self._settings.level_rows)
         self._factor = fit_nonnegative(
-            np.concatenate(designs),
-            np.concatenate(targets),
-            np.concatenate(weights),
-            prior=self._loaded
-            if self._loaded is not None
-            else np.mean([known.day_zero.factor for known in endpoints], axis=0),
-            ridge_rows=self._settings.endpoint_ridge_rows
-            if warm
-            else self._settings.fleet_ridge_rows,
+            design,
+            target,
+            weight,
+            prior=start * np.exp(level),
+            ridge_rows=self._settings.fleet_ridge_rows,
         )
         self._rescale(endpoints, self._factor)
         self._fallbacks.clear()

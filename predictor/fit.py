@@ -42,11 +42,11 @@ def fit_nonnegative(
     """Fit non-negative coefficients to positive targets by (about) log error, robustly.
 
     Minimises ``weight * (y - X b)^2 / (y * predicted)``, which is the squared log
-    residual near the solution, with Huber weights from the round before, plus
-    ``ridge_rows`` rows' worth of pull toward ``prior``. The pull on each coefficient
-    is measured by the share of the target its term makes up, so that it does not depend
-    on units. Source: C. L. Lawson and R. J. Hanson, Solving Least Squares Problems,
-    chapter 23 (the active-set solver behind it).
+    residual near the solution, with Huber weights from the round before (from ``prior`` in
+    the first), plus ``ridge_rows`` rows' worth of pull toward ``prior``. The pull on each
+    coefficient is measured by the share of the target its term makes up in the rows that
+    have it: it depends neither on units nor on how rare such rows are. Source: C. L. Lawson
+    and R. J. Hanson, Solving Least Squares Problems, chapter 23 (the solver behind it).
 
     Args:
         design: ``(m, k)`` non-negative terms.
@@ -63,10 +63,13 @@ def fit_nonnegative(
     >>> fit_nonnegative(x, y, np.ones(50), prior=np.zeros(2), ridge_rows=1e-6).round(3)
     array([2. , 0.5])
     """
-    share = weight @ np.square(design / target[:, None]) / max(float(weight.sum()), 1e-12)
+    present = np.maximum(weight @ (design > 0), 1e-12)
+    share = weight @ np.square(design / target[:, None]) / present
     ridge = ridge_rows * share + 1e-12
-    rows = weight / np.square(target)
     solution = prior
+    rows = (
+        _reweighted(design @ prior, target, weight) if prior.any() else weight / np.square(target)
+    )
     for _ in range(_ROUNDS):
         weighted = design * rows[:, None]
         gram = weighted.T @ design
@@ -75,11 +78,30 @@ def fit_nonnegative(
         if found is None:
             return solution
         solution = found
-        predicted = np.clip(design @ solution, target / 20.0, target * 20.0)
-        residual = np.abs(np.log(target / predicted))
-        edge = _HUBER * max(1.48 * float(np.median(residual)), _MIN_SIGMA)
-        rows = weight * np.minimum(1.0, edge / np.maximum(residual, 1e-9)) / (target * predicted)
+        rows = _reweighted(design @ solution, target, weight)
     return solution
+
+
+def _reweighted(predicted: FloatArray, target: FloatArray, weight: FloatArray) -> FloatArray:
+    predicted = np.clip(predicted, target / 20.0, target * 20.0)
+    residual = np.abs(np.log(target / predicted))
+    edge = _HUBER * max(1.48 * float(np.median(residual)), _MIN_SIGMA)
+    return weight * np.minimum(1.0, edge / np.maximum(residual, 1e-9)) / (target * predicted)
+
+
+def shrunk_level(
+    predicted: FloatArray, target: FloatArray, weight: FloatArray, *, rows: float
+) -> float:
+    """Give the log level by which targets lie above predictions, shrunk toward none.
+
+    >>> round(shrunk_level(np.ones(8), np.full(8, np.e), np.ones(8), rows=8.0), 2)
+    0.5
+    """
+    known = predicted > 0
+    if not known.any():
+        return 0.0
+    seen = float(weight[known].sum())
+    return float(np.median(np.log(target[known] / predicted[known]))) * seen / (seen + rows)
 
 
 def _solve(gram: FloatArray, moment: FloatArray) -> FloatArray | None:

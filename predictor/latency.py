@@ -10,6 +10,7 @@ learns from the label.
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -33,6 +34,12 @@ EXPERTS: Final = (
 )  # fmt: skip
 """Rows of ``Predictions.experts``: fleet physics, each endpoint's own, the two boosted
 models, these three with their bias, and physics with river's regression."""
+DOUBTS: Final = MappingProxyType({
+    "prior": 0.1, "direct": 0.1, "prior_river": 0.15,
+    "prior_bias": 0.2, "ratio_bias": 0.2, "direct_bias": 0.2,
+})  # fmt: skip
+"""What each is assumed to be worse than ``smooth`` by, as mean absolute log error, before
+labels: the more it follows single labels, the more a cold burst misleads it."""
 _SMOOTH, _PRIOR, _RIVER = 0, 1, 7
 _RAW: Final = slice(1, 4)
 _BIASED: Final = slice(4, 7)
@@ -93,7 +100,7 @@ class LatencyPredictor:
         self._bias = Bias(len(KINDS) + 1, settings.correction)
         self._shared = SharedBias(settings.correction)
         self._river = tuple(ResidualRegressor(settings.correction) for _ in TARGETS)
-        self._mixture = Mixture(EXPERTS, settings.mixture)
+        self._mixture = Mixture(EXPERTS, settings.mixture, DOUBTS)
         self._calibration = tuple(Calibration(settings.calibration) for _ in TARGETS)
         self._drift = tuple(DriftCount(settings.drift) for _ in TARGETS)
         self._labels = [0, 0]
@@ -154,6 +161,8 @@ class LatencyPredictor:
         """
         labels, refused = usable_labels(observation)
         self._refused.update(refused)
+        if observation.waited_s is not None and not labels and not refused:
+            self._calibration[TTFT].miss(int(regimes(observation.features[None])[0]))
         if not labels:
             return
         features = observation.features[None]
@@ -164,7 +173,10 @@ class LatencyPredictor:
             self._refused["prediction_failed"] += 1
             return
         for target, actual_s in labels.items():
-            self._score(target, regime, np.log(actual_s), experts[target], stated[target])
+            counted = target == TTFT and observation.waited_s is not None
+            self._score(
+                target, regime, np.log(actual_s), experts[target], stated[target], counted=counted
+            )
             self._correct(target, regime, np.log(actual_s), experts[target], observation)
         self._physics.learn(
             observation.features,
@@ -286,13 +298,15 @@ class LatencyPredictor:
         log_actual: float,
         experts: FloatArray,
         stated: tuple[float, float],
+        *,
+        counted: bool,
     ) -> None:
         residual = log_actual - float(np.log(stated[0]))
         covered = log_actual <= float(np.log(stated[1]))
         self._labels[target] += 1
         self._recent[target].append((abs(float(np.expm1(-residual))), covered))
         self._mixture.learn(target, regime, np.abs(experts - log_actual))
-        self._calibration[target].learn(regime, residual, covered=covered)
+        self._calibration[target].learn(regime, residual, covered=covered, counted=counted)
         self._drift[target].learn(abs(residual))
 
     def _correct(

@@ -1,6 +1,6 @@
 """How far each expert is believed: by its errors on what came, never by hope."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -22,6 +22,12 @@ class Mixture:
     those of all regimes. An expert that is silent (NaN) is left out; one never scored
     counts as bad as the worst scored one.
 
+    Args:
+        experts: Their names.
+        settings: Half-life, sharpness, shrinkage.
+        doubts: By name, how much worse than the simplest an expert counts, in mean
+            absolute log error, until labels have shown it.
+
     >>> mixture = Mixture(["good", "bad"])
     >>> for _ in range(30):
     ...     mixture.learn(0, 0, np.array([0.1, 0.4]))
@@ -32,14 +38,21 @@ class Mixture:
     1.0
     """
 
-    def __init__(self, experts: Sequence[str], settings: MixtureSettings | None = None) -> None:
+    def __init__(
+        self,
+        experts: Sequence[str],
+        settings: MixtureSettings | None = None,
+        doubts: Mapping[str, float] | None = None,
+    ) -> None:
         settings = settings or MixtureSettings()
+        self._doubt_rows = settings.doubt_rows
         self._names = tuple(experts)
         self._rate = 1.0 - 2.0 ** (-1.0 / settings.half_life_rows)
         self._sharpness = settings.sharpness
         self._regime_rows = settings.regime_rows
         shape = (2, N_REGIMES + 1, len(self._names))  # the last regime is all of them
         self._error = np.full(shape, _NO_EVIDENCE)
+        self._error += np.array([(doubts or {}).get(name, 0.0) for name in self._names])
         self._count = np.zeros(shape)
         self._weights = np.empty((2, N_REGIMES, len(self._names)))
         self._stale = {0, 1}
@@ -60,7 +73,7 @@ class Mixture:
         for row in (regime, N_REGIMES):
             count = self._count[target, row]
             count += known
-            rate = np.where(known, np.maximum(self._rate, 1.0 / np.maximum(count, 1.0)), 0.0)
+            rate = np.where(known, np.maximum(self._rate, 1.0 / (count + self._doubt_rows)), 0.0)
             self._error[target, row] += rate * (bounded - self._error[target, row])
         self._stale.add(target)
 

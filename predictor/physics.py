@@ -38,6 +38,7 @@ TPOT: Final = 1
 BOUNDS_S: Final = ((1e-4, 3600.0), (1e-5, 60.0))
 """What each target can plausibly be: labels beyond are refused, predictions held within."""
 
+_FURTHEST: Final = 0.7  # log seconds between an endpoint's own fit and the fleet's
 _FLOOR: Final = 0.05  # of the day-0 coefficient: a marginal cost is never free
 
 
@@ -107,8 +108,8 @@ class PhysicsPrior:
         marginal = []
         for index, design in enumerate((ttft_terms(known), tpot_terms(known))):
             own, smooth, unit = self._targets[index].coefficients(endpoints, hardware)
-            log_prior[index] = _log_seconds(design, own, index)
             log_smooth[index] = _log_seconds(design, smooth, index)
+            log_prior[index] = _near(_log_seconds(design, own, index), log_smooth[index])
             marginal.append(np.maximum(smooth, _FLOOR * unit))
         prefill, step = marginal
         token_s = prefill[:, OWN_TOKEN]
@@ -131,8 +132,10 @@ class PhysicsPrior:
         known = known_rows(features)
         said = np.empty((len(TARGETS), len(endpoints)))
         for index, design in enumerate((ttft_terms(known), tpot_terms(known))):
-            own, _, _ = self._targets[index].coefficients(endpoints, hardware)
-            said[index] = _log_seconds(design, own, index)
+            own, smooth, _ = self._targets[index].coefficients(endpoints, hardware)
+            said[index] = _near(
+                _log_seconds(design, own, index), _log_seconds(design, smooth, index)
+            )
         return said
 
     def learn(
@@ -196,6 +199,12 @@ class PhysicsPrior:
     def fit(self) -> PhysicsFit:
         """Give the present coefficients as plain numbers."""
         return PhysicsFit(ttft=self._targets[TTFT].fit(), tpot=self._targets[TPOT].fit())
+
+
+def _near(log_own: FloatArray, log_smooth: FloatArray) -> FloatArray:
+    """Hold an endpoint's own fit within sight of the fleet's, where it has no rows of the kind."""
+    near: FloatArray = np.clip(log_own, log_smooth - _FURTHEST, log_smooth + _FURTHEST)
+    return near
 
 
 def _log_seconds(design: FloatArray, coefficients: FloatArray, target: int) -> FloatArray:

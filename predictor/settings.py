@@ -18,10 +18,13 @@ class PhysicsSettings(_Section):
     forget within a second, by seconds alone a quiet one would forget everything."""
     fleet_rows: int = Field(default=1024, ge=64)
     """Rows, over all endpoints, the fleet's fit reads: bounds its cost."""
-    fleet_ridge_rows: float = Field(default=1.0, gt=0)
-    """What the day-0 coefficients weigh, in rows: enough to settle collinear terms only."""
-    endpoint_ridge_rows: float = Field(default=20.0, gt=0)
-    """What the fleet's coefficients weigh in an endpoint's own fit, in rows."""
+    level_rows: float = Field(default=8.0, gt=0)
+    """What the day-0 level weighs, in rows: a server's first answers are slow ones."""
+    fleet_ridge_rows: float = Field(default=30.0, gt=0)
+    """What the day-0 coefficients, at that level, weigh, in rows that have their term: a
+    stall of seconds else makes a rarely seen queue cost ten times what it does."""
+    endpoint_ridge_rows: float = Field(default=30.0, gt=0)
+    """What the fleet's coefficients weigh in an endpoint's own fit, likewise."""
     refit_rows: int = Field(default=32, ge=1)
     """An endpoint is refitted after 4, 8, 16 and then every this many of its rows."""
     fleet_refit_rows: int = Field(default=128, ge=1)
@@ -36,8 +39,8 @@ class CorrectionSettings(_Section):
     half_life_rows: float = Field(default=12.0, gt=0)
     shrink_rows: float = Field(default=6.0, ge=0)
     """A bias of n rows counts n / (n + 6)."""
-    cap_log: float = Field(default=1.5, gt=0)
-    """Largest correction, in log seconds: what poisoned labels can do at most (x4.5)."""
+    cap_log: float = Field(default=0.8, gt=0)
+    """Largest correction, in log seconds: what poisoned labels can do at most (x2.2)."""
     shared_half_life_rows: float = Field(default=60.0, gt=0)
     """Half-life of the one correction all candidates share in ranking."""
     learning_rate: float = Field(default=0.01, gt=0, le=1)
@@ -48,8 +51,10 @@ class MixtureSettings(_Section):
     """Configure how experts are weighed."""
 
     half_life_rows: float = Field(default=60.0, gt=0)
-    sharpness: float = Field(default=6.0, gt=0)
-    """Weight is error to the minus this: an expert 20 % worse counts a third."""
+    sharpness: float = Field(default=10.0, gt=0)
+    """Weight is error to the minus this: an expert 20 % worse counts a sixth."""
+    doubt_rows: float = Field(default=8.0, ge=0)
+    """What an expert's assumed error weighs, in rows."""
     regime_rows: float = Field(default=20.0, ge=0)
     """Rows a regime needs before its own errors outweigh those of all regimes."""
 
@@ -57,9 +62,11 @@ class MixtureSettings(_Section):
 class CalibrationSettings(_Section):
     """Configure the conformal quantiles."""
 
-    window_rows: int = Field(default=400, ge=20)
+    window_rows: int = Field(default=200, ge=20)
     step: float = Field(default=0.02, ge=0, le=0.5)
     """Adaptive step of the level, per observation."""
+    stated_step: float = Field(default=0.005, ge=0, le=0.5)
+    """The same by what was stated at dispatch, which says the truth late."""
     cap_log: float = Field(default=1.5, gt=0)
     """Largest distance of the quantile from the prediction, in log seconds; uncapped it
     blows up after bursts."""

@@ -31,7 +31,8 @@ TPOT_TERMS: Final = (
     "sequences in the batch [s/request]",
     "context held [s/ktok]",
     "prefill rate [s/(ktok/s)]",
-    "queued prefill tokens [s/ktok]",
+    "share of the decode that the queue prefills [s]",
+    "queued requests [s/request]",
 )
 
 OWN_TOKEN: Final = 1
@@ -40,6 +41,8 @@ SEQUENCE: Final = 1
 HELD_CONTEXT: Final = 2
 
 _CHUNK_TOKENS: Final = 2048  # vLLM's default max_num_batched_tokens: each chunk pays a step
+_STEP_KTOK: Final = 0.1  # thousand tokens prefilled beside one decode step while a queue lasts
+_BUSY_KTOK_PER_S: Final = 40.0  # of the order of what a GPU prefills: more cannot arrive for long
 _NETWORK_S: Final = 0.015  # 6 to 29 ms were measured between client and engine
 
 
@@ -80,15 +83,24 @@ def tpot_day_zero(hardware: str | None) -> DayZero:
 
     >>> day = tpot_day_zero("h100_sxm/llama-3.1-8b")
     >>> float(day.unit[0]), day.factor
-    (0.006218, array([1., 1., 1., 1., 0.]))
+    (0.006218, array([1., 1., 1., 1., 1., 0.]))
     """
     profile = profile_of(hardware)
     if profile is None:
-        unit = np.array([0.015, 5e-5, 1e-4, 5e-4, 1e-4])
-        return DayZero(unit, np.array([1.0, 1.0, 1.0, 0.0, 0.0]))
+        unit = np.array([0.015, 5e-5, 1e-4, 5e-4, 0.015, 5e-5])
+        return DayZero(unit, np.array([1.0, 1.0, 1.0, 0.0, 1.0, 0.0]))
     stretch = profile.step_s * profile.prefill_token_s * 1e3  # step / (1 - rate * token)
-    unit = np.array([profile.step_s, profile.decode_s, profile.context_ktok_s, stretch, 1e-4])
-    return DayZero(unit, np.array([1.0, 1.0, 1.0, 1.0, 0.0]))
+    unit = np.array(
+        [
+            profile.step_s,
+            profile.decode_s,
+            profile.context_ktok_s,
+            stretch,
+            profile.step_s,
+            profile.decode_s,
+        ]
+    )
+    return DayZero(unit, np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0]))
 
 
 def known_rows(features: FloatArray) -> FloatArray:
@@ -113,18 +125,21 @@ def ttft_terms(known: FloatArray) -> FloatArray:
 def tpot_terms(known: FloatArray) -> FloatArray:
     """Lay out ``(n, len(TPOT_TERMS))`` from rows of :func:`known_rows`.
 
-    The batch is what decodes there, what queues there and this request; the context
-    is theirs likewise.
+    The batch is what decodes there and this request, the context theirs. Both prefill
+    terms saturate: no more than every step can carry a chunk.
     """
     queued_ktok = known[:, COLUMN["queued_prefill_tokens"]] / 1e3
     design = np.empty((len(known), len(TPOT_TERMS)))
     design[:, 0] = 1.0
-    design[:, 1] = 1.0 + known[:, COLUMN["decoding_requests"]] + known[:, COLUMN["queued_requests"]]
+    design[:, 1] = 1.0 + known[:, COLUMN["decoding_requests"]]
     design[:, 2] = (
         known[:, COLUMN["context_ktok"]] + known[:, COLUMN["prompt_tokens"]] / 1e3 + queued_ktok
     )
-    design[:, 3] = known[:, COLUMN["prefill_tokens_per_s"]] / 1e3
-    design[:, 4] = queued_ktok
+    rate = known[:, COLUMN["prefill_tokens_per_s"]] / 1e3
+    design[:, 3] = rate / (1.0 + rate / _BUSY_KTOK_PER_S)
+    lasts_ktok = _STEP_KTOK * np.maximum(known[:, COLUMN["expected_output_tokens"]], 1.0)
+    design[:, 4] = queued_ktok / (queued_ktok + lasts_ktok)
+    design[:, 5] = known[:, COLUMN["queued_requests"]]
     return design
 
 

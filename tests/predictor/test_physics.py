@@ -90,7 +90,7 @@ def test_endpoints_beyond_the_bound_are_forgotten_oldest_first() -> None:
 def test_a_label_of_one_target_leaves_the_other_untouched() -> None:
     prior = PhysicsPrior()
     before = prior.predict(one_row(500), ["a:1"], [None]).log_prior[1, 0]
-    for _ in range(20):
+    for _ in range(100):
         prior.learn(one_row(500)[0], "a:1", None, observed_s=0.0, targets_s={0: 3.0})
 
     after = prior.predict(one_row(500), ["a:1"], [None])
