@@ -133,7 +133,7 @@ def tpot_terms(known: FloatArray) -> FloatArray:
     design[:, 0] = 1.0
     design[:, 1] = 1.0 + known[:, COLUMN["decoding_requests"]]
     design[:, 2] = (
-        known[:, COLUMN["context_ktok"]] + known[:, COLUMN["prompt_tokens"]] / 1e3 + queued_ktok
+        known[:, COLUMN["context_ktok"]] + known[:, COLUMN["prompt_tokens"]] / 1e3
     )
     rate = known[:, COLUMN["prefill_tokens_per_s"]] / 1e3
     design[:, 3] = rate / (1.0 + rate / _BUSY_KTOK_PER_S)

@@ -40,7 +40,7 @@ def test_this_request_is_part_of_the_batch_it_joins() -> None:
     row[0, COLUMN["queued_prefill_tokens"]] = 500
     row[0, COLUMN["expected_output_tokens"]] = 15
 
-    assert tpot_terms(row)[0].tolist() == [1.0, 5.0, 8.5, 0.0, 0.25, 1.0]
+    assert tpot_terms(row)[0].tolist() == [1.0, 5.0, 8.0, 0.0, 0.25, 1.0]
 
 
 def test_regimes_follow_whichever_count_of_waiting_is_larger() -> None:
