@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foretoken.simulation.ideal import IdealPhysics
-from predictor.features import feature_matrix
+from predictor.features import OUTSIDE, feature_matrix
 from predictor.types import (
     EndpointLoad,
     EndpointState,
@@ -240,7 +240,7 @@ def test_everything_is_finite_and_non_negative_whatever_the_load() -> None:
     rng = np.random.default_rng(0)
     rows = rng.uniform(0, 5000, (200, row().shape[1]))
     rows[rng.random(rows.shape) < 0.3] = 0.0
-    rows[:, 7:12] = np.nan
+    rows[:, OUTSIDE] = np.nan
 
     names = [f"e{i}" for i in range(200)]
     said = IdealPhysics(dict.fromkeys(names, (L40S, QUIET))).predict(rows, names, [None] * 200)
