@@ -173,7 +173,7 @@ class Decider:
             names=members.names,
             turns=table.turns(rows),
             features=features,
-            matched_tokens=matched.sum(axis=1),
+            matched_tokens=np.add.reduce(matched, axis=1),
             prompt_tokens=prompt_tokens,
             expected_output_tokens=expected,
             # Under the kill switch the predictor is not asked: it may be what is wrong.
@@ -198,7 +198,7 @@ class Decider:
         self, candidates: Candidates, costs: FloatArray, *, near_ties: bool
     ) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         """Sort candidates best first; equal costs by the draw, near ones by cache and load."""
-        best = costs.min()
+        best = np.minimum.reduce(costs)
         close = costs <= (best + NEAR_TIE_RATIO * abs(best) if near_ties else best)
         level = np.where(close, best, costs)
         if not near_ties or np.count_nonzero(close) == 1:

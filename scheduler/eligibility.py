@@ -63,7 +63,7 @@ class Eligibility:
         doubtful = now - self._table.scraped_s(members.rows) > self.stale_after_s
         if suspects:
             doubtful |= np.array([suspects.is_suspect(name, now) for name in members.names])
-        if not doubtful.any() or doubtful.all():
+        if np.count_nonzero(doubtful) in {0, len(members)}:
             return members
         return members.only(np.flatnonzero(~doubtful).tolist())
 
