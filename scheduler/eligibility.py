@@ -44,6 +44,14 @@ class Eligibility:
         ):
             self._open.clear()
 
+    def served(self, live: LiveRequest) -> bool:
+        """Say whether any endpoint serves the request's model, whatever its state."""
+        model, allowed = live.fleet.model, live.request.allowed_endpoints
+        return any(
+            state.model == model and (allowed is None or name in allowed)
+            for name, state in self._states.items()
+        )
+
     def eligible(self, live: LiveRequest, now: float) -> Members:
         """List where the request may go, in the order endpoints were told in."""
         members = self._members(live.fleet.model)

@@ -295,7 +295,7 @@ class Scheduler:
         members = self._eligibility.eligible(live, now)
         if members:
             return self._choose(live, members, now)
-        if not self._serving(live):
+        if not self._eligibility.served(live):
             return self._shed(live, "no_endpoint", now, NO_ENDPOINT_RETRY_S)
         if len(self._queue) >= self._settings.max_waiting_requests:
             return self._shed(live, "queue_full", now, NO_ENDPOINT_RETRY_S)
@@ -312,15 +312,6 @@ class Scheduler:
         if live.attempts >= self._settings.max_attempts:
             return self._shed(live, "retries_exhausted", now, NO_ENDPOINT_RETRY_S)
         return self._place(live, now)
-
-    def _serving(self, live: LiveRequest) -> list[EndpointState]:
-        """List the endpoints that serve the request's model, whatever their state."""
-        model, allowed = live.fleet.model, live.request.allowed_endpoints
-        return [
-            state
-            for name, state in self._states.items()
-            if state.model == model and (allowed is None or name in allowed)
-        ]
 
     def _judge(self, endpoint: str, measurement: Measurement, now: float) -> None:
         """Trust an endpoint more or less for how a request ended there."""
