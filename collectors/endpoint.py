@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from collectors.metrics_page import MetricsPage
 from collectors.settings import EndpointSettings
+from predictor.counters import CounterRates
 from predictor.types import EndpointState
 
 
@@ -32,18 +33,12 @@ class EndpointView:
         self._failures = 0  # in a row, of everything
         self._page_failures = 0  # in a row, of the numbers alone
         self._models_due_s = -math.inf
-        self.state = EndpointState(
-            endpoint=settings.name,
-            url=settings.url,
-            model=settings.model,
-            hardware=settings.hardware,
-        )
+        self._rates = CounterRates()
+        self.state = self._configured(EndpointState(endpoint=settings.name, url=settings.url))
 
     def take_over(self, state: EndpointState) -> None:
         """Go on from what another view of the same server knew."""
-        self.state = replace(
-            state, hardware=self._settings.hardware, model=self._settings.model or state.model
-        )
+        self.state = self._configured(state)
 
     def scraped(self, page: MetricsPage, now: float) -> None:
         """Take in a page read at ``now``."""
@@ -87,6 +82,19 @@ class EndpointView:
         """Give it requests again."""
         self.state = replace(self.state, draining=False)
 
+    def _configured(self, state: EndpointState) -> EndpointState:
+        """Say what the settings say, whatever another view knew."""
+        settings = self._settings
+        return replace(
+            state,
+            model=settings.model or state.model,
+            hardware=settings.hardware,
+            max_batched_tokens=settings.max_batched_tokens,
+            max_seqs=settings.max_seqs,
+            cpu_kv_tokens=settings.cpu_kv_tokens,
+            shared_kv_tokens=settings.shared_kv_tokens,
+        )
+
     def _succeeded(self) -> None:
         self._failures = 0
         if not self.state.up:
@@ -94,7 +102,7 @@ class EndpointView:
             self.state = replace(self.state, up=True)
 
     def _show(self, page: MetricsPage, scraped_s: float | None) -> None:
-        self.state = replace(
+        seen = replace(
             self.state,
             running_requests=page.running_requests,
             waiting_requests=page.waiting_requests,
@@ -106,3 +114,4 @@ class EndpointView:
             prefix_queries_total=page.prefix_queries_total,
             scraped_s=scraped_s,
         )
+        self.state = self._rates.apply(seen)

@@ -43,6 +43,18 @@ class EndpointSettings(BaseModel):
     model: str | None = Field(default=None, min_length=1, max_length=500)
     """Base model it serves; asked from ``/v1/models`` when not given."""
 
+    max_batched_tokens: int | None = Field(default=None, ge=1, le=100_000_000)
+    """Its ``--max-num-batched-tokens``, which no page tells: predictions learn from it."""
+
+    max_seqs: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Its ``--max-num-seqs``, likewise."""
+
+    cpu_kv_tokens: int | None = Field(default=None, ge=1, le=100_000_000)
+    """Tokens of KV it keeps in CPU memory behind the GPU's; not set: none."""
+
+    shared_kv_tokens: int | None = Field(default=None, ge=1, le=10**12)
+    """Tokens of KV on storage that all endpoints of this model with such a setting share."""
+
     @property
     def name(self) -> str:
         """Name the endpoint ``host:port``, as it stands in logs and metrics."""

@@ -31,11 +31,9 @@ Layer = Literal["cold", "prior", "mixture"]
 Outcome = Literal[
     "completed", "client_gone", "upstream_error", "client_error", "cut", "shed", "shutdown"
 ]
-"""How a request ended.
-
-``client_error`` is a 4xx of the endpoint, ``upstream_error`` a failure before the
-first byte, ``cut`` a response that broke after its first byte, ``shed`` one that the
-scheduler refused or gave up, ``shutdown`` one that this router's own end broke off.
+"""How a request ended: ``client_error`` is a 4xx of the endpoint, ``upstream_error`` a
+failure before the first byte, ``cut`` a response that broke after its first byte, ``shed``
+one that the scheduler refused or gave up, ``shutdown`` one that this router's end broke off.
 """
 
 
@@ -67,8 +65,7 @@ class RequestFeatures:
         arrived_s: When the proxy received it, on the clock passed as ``now``.
         model: The model or adapter name the client asked for.
         prompt_bytes: UTF-8 bytes of the prompt text, 0 where there is none.
-        prompt_tokens: Exact count where known, else ``None``: the scheduler then
-            estimates it from ``prompt_bytes`` and what that model has shown.
+        prompt_tokens: Exact count, ``None`` to have it estimated from ``prompt_bytes``.
         max_tokens: The client's own bound on output tokens.
         streamed: Whether the client asked for server-sent events.
         block_hashes: Chain of prefix block hashes, each covering all before it.
@@ -115,9 +112,15 @@ class EndpointState:
         kv_cache_usage: Fraction of KV blocks in use, 0 to 1.
         kv_capacity_tokens: Tokens its KV cache holds.
         block_size: Tokens per KV block.
+        max_batched_tokens: Token budget of one step, as configured.
+        max_seqs: Most requests in its batch, as configured.
+        cpu_kv_tokens: Tokens its CPU memory holds behind the GPU's; ``None`` for no such tier.
+        shared_kv_tokens: Likewise of storage that it shares with its fleet.
         preemptions_total: Counter of preempted requests.
         prefix_hits_total: Counter of prompt tokens found in the prefix cache.
         prefix_queries_total: Counter of prompt tokens looked up there.
+        preemptions_per_s: Recent rate of preemptions, by its counter.
+        prefix_hit_ratio: Recent share of looked-up prompt tokens found, by its counters.
         scraped_s: When the numbers were read, ``None`` before the first scrape.
     """
 
@@ -133,9 +136,15 @@ class EndpointState:
     kv_cache_usage: float | None = None
     kv_capacity_tokens: int | None = None
     block_size: int | None = None
+    max_batched_tokens: int | None = None
+    max_seqs: int | None = None
+    cpu_kv_tokens: int | None = None
+    shared_kv_tokens: int | None = None
     preemptions_total: float | None = None
     prefix_hits_total: float | None = None
     prefix_queries_total: float | None = None
+    preemptions_per_s: float | None = None
+    prefix_hit_ratio: float | None = None
     scraped_s: float | None = None
 
 
@@ -149,8 +158,10 @@ class EndpointLoad:
         queued_prefill_tokens: Uncached prompt tokens of the queued ones.
         decoding_requests: In flight with a first token.
         context_tokens: Prompt plus half the expected output tokens of the decoding ones.
+        remaining_output_tokens: Mean the decoding ones are still to generate, if known.
         oldest_queued_s: Seconds the oldest queued one has been there, 0 when none is.
         prefill_tokens_per_s: Decayed rate of uncached prompt tokens sent there.
+        dispatches_per_s: Decayed rate of requests sent there.
         recent_ttft_s: Decayed mean of TTFT observed there, ``None`` before the first.
         recent_tpot_s: Decayed mean of TPOT observed there, ``None`` before the first.
         last_dispatch: Sequence number of the last dispatch to it, 0 before the first.
@@ -161,8 +172,10 @@ class EndpointLoad:
     queued_prefill_tokens: float = 0.0
     decoding_requests: int = 0
     context_tokens: float = 0.0
+    remaining_output_tokens: float | None = None
     oldest_queued_s: float = 0.0
     prefill_tokens_per_s: float = 0.0
+    dispatches_per_s: float = 0.0
     recent_ttft_s: float | None = None
     recent_tpot_s: float | None = None
     last_dispatch: int = 0
@@ -294,8 +307,7 @@ class Decision:
         matched_tokens: ``(n,)`` prompt tokens believed to be in each one's cache.
         predictions: What the predictor said, ``None`` when it could not be asked.
         costs: ``(n,)`` score of the policy that decided; the lowest wins.
-        terms: The named parts the deciding cost is the sum of, each ``(n,)``, in the
-            policy's own unit: seconds for predicted latency.
+        terms: Named parts that sum up to the cost, ``(n,)`` each, in the policy's unit.
         chosen: Index of the endpoint dispatched to.
         order: Indices of all candidates, best first.
         policy: Name of the policy that decided.

@@ -2,17 +2,18 @@
 
 Polled load herds: two decisions within one scrape see the same numbers. So each
 dispatch is booked at once and released exactly once, and the next decision sees
-it. Called by the scheduler only.
+it: every event writes the endpoint's row of the table that decisions gather from.
+Called by the scheduler only.
 """
 
 import math
 from dataclasses import dataclass, field
 
+from predictor.features import RATE_TAU_S, UNKNOWN, own_columns
 from predictor.types import IDLE, EndpointLoad
+from scheduler.endpoint_table import EndpointTable
 
-# Decay of the prefill rate and of recent observations: long enough to hold several
-# requests of a busy endpoint, short enough to follow a burst.
-RATE_TAU_S = 15.0
+# Weight of one observation in the recent means: they hold about the last five.
 RECENT_WEIGHT = 0.2
 
 
@@ -20,20 +21,37 @@ RECENT_WEIGHT = 0.2
 class _Booking:
     prefill_tokens: float
     context_tokens: float
+    output_tokens: float | None
     booked_s: float
-    decoding: bool = False
+    decoding_since_s: float | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
+class _Streams:
+    """Sum up the decoding requests whose output length was estimated.
+
+    Times are summed relative to ``origin_s``, to keep their sums exact enough.
+    """
+
+    origin_s: float
+    count: int = 0
+    output_tokens: float = 0.0
+    since_s: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
 class _Account:
     """Hold one endpoint's open bookings and their running sums."""
 
+    row: int
+    streams: _Streams
+    rated_s: float
     bookings: dict[str, _Booking] = field(default_factory=dict)
     queued: dict[str, float] = field(default_factory=dict)  # id -> booked_s, oldest first
     queued_prefill_tokens: float = 0.0
     context_tokens: float = 0.0
-    rate_tokens_per_s: float = 0.0
-    rate_at_s: float = 0.0
+    prefill_tokens_per_s: float = 0.0
+    dispatches_per_s: float = 0.0
     recent_ttft_s: float | None = None
     recent_tpot_s: float | None = None
     last_dispatch: int = 0
@@ -41,6 +59,9 @@ class _Account:
 
 class InflightAccounting:
     """Book, move and release requests; give snapshots.
+
+    Args:
+        table: Where each endpoint's row is kept up to date.
 
     >>> accounting = InflightAccounting()
     >>> accounting.book("r", "a:1", prefill_tokens=100, context_tokens=120, now=0.0)
@@ -54,7 +75,8 @@ class InflightAccounting:
     0
     """
 
-    def __init__(self) -> None:
+    def __init__(self, table: EndpointTable | None = None) -> None:
+        self._table = table or EndpointTable()
         self._accounts: dict[str, _Account] = {}
         self._dispatches = 0
 
@@ -65,6 +87,7 @@ class InflightAccounting:
         *,
         prefill_tokens: float,
         context_tokens: float,
+        output_tokens: float | None = None,
         now: float,
     ) -> None:
         """Count a request as sent to an endpoint.
@@ -74,58 +97,79 @@ class InflightAccounting:
             endpoint: Where it goes.
             prefill_tokens: Prompt tokens it has to compute there.
             context_tokens: Tokens it will hold in the KV cache while it decodes.
+            output_tokens: Tokens it is expected to generate, ``None`` for no estimate.
             now: Clock in seconds.
         """
-        account = self._accounts.setdefault(endpoint, _Account(rate_at_s=now))
+        account = self._accounts.get(endpoint)
+        if account is None:
+            account = self._accounts[endpoint] = _Account(
+                row=self._table.row(endpoint), streams=_Streams(origin_s=now), rated_s=now
+            )
         self._dispatches += 1
         account.last_dispatch = self._dispatches
         account.bookings[request_id] = _Booking(
-            prefill_tokens=float(prefill_tokens), context_tokens=context_tokens, booked_s=now
+            prefill_tokens=float(prefill_tokens),
+            context_tokens=context_tokens,
+            output_tokens=output_tokens,
+            booked_s=now,
         )
         account.queued[request_id] = now
         account.queued_prefill_tokens += prefill_tokens
-        account.rate_tokens_per_s = _decayed_rate(account, now) + prefill_tokens / RATE_TAU_S
-        account.rate_at_s = now
+        keep = _kept(account, now)
+        account.prefill_tokens_per_s = (
+            account.prefill_tokens_per_s * keep + prefill_tokens / RATE_TAU_S
+        )
+        account.dispatches_per_s = account.dispatches_per_s * keep + 1.0 / RATE_TAU_S
+        account.rated_s = now
+        self._write(account)
 
     def first_token(self, request_id: str, endpoint: str, *, ttft_s: float) -> None:
-        """Move a request from queued to decoding."""
+        """Move a request from queued to decoding, ``ttft_s`` after it was booked."""
         account = self._accounts[endpoint]
         booking = account.bookings[request_id]
-        if booking.decoding:
+        if booking.decoding_since_s is not None:
             return
-        booking.decoding = True
+        booking.decoding_since_s = booking.booked_s + ttft_s
         _leave_queue(account, request_id, booking)
         account.context_tokens += booking.context_tokens
+        _stream(account.streams, booking, 1)
         account.recent_ttft_s = _blend(account.recent_ttft_s, ttft_s)
+        self._write(account)
 
     def release(self, request_id: str, endpoint: str, *, tpot_s: float | None) -> None:
         """Forget a request, whatever phase it is in."""
         account = self._accounts[endpoint]
         booking = account.bookings.pop(request_id)
-        if booking.decoding:
+        if booking.decoding_since_s is not None:
             account.context_tokens -= booking.context_tokens
+            _stream(account.streams, booking, -1)
         else:
             _leave_queue(account, request_id, booking)
         if not account.bookings:  # sums of floats drift; an idle endpoint is exactly idle
             account.context_tokens = 0.0
             account.queued_prefill_tokens = 0.0
+        if not account.streams.count:
+            account.streams = _Streams(origin_s=booking.booked_s)
         if tpot_s is not None:
             account.recent_tpot_s = _blend(account.recent_tpot_s, tpot_s)
+        self._write(account)
 
     def load(self, endpoint: str, now: float) -> EndpointLoad:
         """Give the snapshot of one endpoint; an unknown one is idle."""
         account = self._accounts.get(endpoint)
         if account is None:
             return IDLE
-        queued = len(account.queued)
+        queued, keep = len(account.queued), _kept(account, now)
         return EndpointLoad(
             inflight_requests=len(account.bookings),
             queued_requests=queued,
             queued_prefill_tokens=account.queued_prefill_tokens,
             decoding_requests=len(account.bookings) - queued,
             context_tokens=account.context_tokens,
+            remaining_output_tokens=_remaining(account, now),
             oldest_queued_s=now - next(iter(account.queued.values())) if queued else 0.0,
-            prefill_tokens_per_s=_decayed_rate(account, now),
+            prefill_tokens_per_s=account.prefill_tokens_per_s * keep,
+            dispatches_per_s=account.dispatches_per_s * keep,
             recent_ttft_s=account.recent_ttft_s,
             recent_tpot_s=account.recent_tpot_s,
             last_dispatch=account.last_dispatch,
@@ -134,12 +178,40 @@ class InflightAccounting:
     def forget(self, endpoint: str) -> None:
         """Drop an endpoint that has left, unless requests are still in flight there."""
         account = self._accounts.get(endpoint)
-        if account is not None and not account.bookings:
-            del self._accounts[endpoint]
+        if account is None or not account.bookings:
+            self._accounts.pop(endpoint, None)
+            self._table.forget(endpoint)
 
     def inflight_requests(self) -> int:
         """Count what is in flight at all endpoints together."""
         return sum(len(account.bookings) for account in self._accounts.values())
+
+    def _write(self, account: _Account) -> None:
+        """Write the endpoint's row, as of the clocks beside it."""
+        inflight, queued = len(account.bookings), len(account.queued)
+        output, since_s, drain = _outlook(account)
+        self._table.count(
+            account.row,
+            own_columns(
+                prefill_tokens_per_s=account.prefill_tokens_per_s,
+                dispatches_per_s=account.dispatches_per_s,
+                inflight_requests=inflight,
+                queued_requests=queued,
+                queued_prefill_tokens=account.queued_prefill_tokens,
+                decoding_requests=inflight - queued,
+                context_tokens=account.context_tokens,
+                remaining_output_tokens=output,
+                recent_ttft_s=account.recent_ttft_s,
+                recent_tpot_s=account.recent_tpot_s,
+            ),
+            (
+                next(iter(account.queued.values())) if queued else UNKNOWN,
+                account.rated_s,
+                since_s,
+                drain,
+            ),
+            turn=account.last_dispatch,
+        )
 
 
 def _leave_queue(account: _Account, request_id: str, booking: _Booking) -> None:
@@ -149,8 +221,34 @@ def _leave_queue(account: _Account, request_id: str, booking: _Booking) -> None:
         account.queued_prefill_tokens = 0.0
 
 
-def _decayed_rate(account: _Account, now: float) -> float:
-    return account.rate_tokens_per_s * math.exp((account.rate_at_s - now) / RATE_TAU_S)
+def _stream(streams: _Streams, booking: _Booking, change: int) -> None:
+    """Take a decoding request into the sums (1), or out of them (-1)."""
+    if booking.output_tokens is None or booking.decoding_since_s is None:
+        return
+    streams.count += change
+    streams.output_tokens += change * booking.output_tokens
+    streams.since_s += change * (booking.decoding_since_s - streams.origin_s)
+
+
+def _outlook(account: _Account) -> tuple[float | None, float, float]:
+    """Give the decoding ones' mean output, mean begin, and tokens a second of each.
+
+    ``None`` and zeros where none decodes, or nothing is known of its pace.
+    """
+    streams, tpot_s = account.streams, account.recent_tpot_s
+    if not streams.count or not tpot_s:
+        return None, 0.0, 0.0
+    since_s = streams.origin_s + streams.since_s / streams.count
+    return streams.output_tokens / streams.count, since_s, 1.0 / tpot_s
+
+
+def _remaining(account: _Account, now: float) -> float | None:
+    output, since_s, drain = _outlook(account)
+    return None if output is None else max(output - (now - since_s) * drain, 0.0)
+
+
+def _kept(account: _Account, now: float) -> float:
+    return math.exp((account.rated_s - now) / RATE_TAU_S)
 
 
 def _blend(mean: float | None, value: float) -> float:

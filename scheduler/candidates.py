@@ -8,13 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from predictor.features import COLUMN
-from predictor.types import (
-    EndpointLoad,
-    EndpointState,
-    FloatArray,
-    Predictions,
-    RequestFeatures,
-)
+from predictor.types import FloatArray, Predictions, RequestFeatures
 
 Terms = dict[str, FloatArray]
 """The named parts a policy's cost is the sum of, each ``(n,)``; lower is better."""
@@ -22,7 +16,10 @@ Terms = dict[str, FloatArray]
 
 def total(terms: Terms) -> FloatArray:
     """Sum the parts of a cost, ``(n,)``."""
-    costs: FloatArray = np.sum(list(terms.values()), axis=0)
+    first, *others = terms.values()
+    costs = first
+    for term in others:
+        costs = costs + term
     return costs
 
 
@@ -32,10 +29,11 @@ class Candidates:
 
     Attributes:
         request: The request to place.
-        states: ``n`` snapshots from outside.
-        loads: ``n`` snapshots of our own accounting.
+        names: The endpoints, ``n`` of them.
+        turns: ``(n,)`` sequence number of our last dispatch to each, 0 for none.
         features: ``(n, n_features)`` matrix of ``predictor.features``.
-        matched_tokens: ``(n,)`` prompt tokens believed cached, before effectiveness.
+        matched_tokens: ``(n,)`` prompt tokens believed cached in any tier, before
+            effectiveness.
         prompt_tokens: Length of the prompt.
         expected_output_tokens: Mean output length expected.
         predictions: ``None`` when the predictor could not be asked.
@@ -43,8 +41,8 @@ class Candidates:
     """
 
     request: RequestFeatures
-    states: tuple[EndpointState, ...]
-    loads: tuple[EndpointLoad, ...]
+    names: tuple[str, ...]
+    turns: FloatArray
     features: FloatArray
     matched_tokens: FloatArray
     prompt_tokens: float
@@ -53,7 +51,7 @@ class Candidates:
     draw: FloatArray
 
     def __len__(self) -> int:
-        return len(self.states)
+        return len(self.names)
 
     def feature(self, name: str) -> FloatArray:
         """Give one feature column, ``(n,)``."""
@@ -61,19 +59,12 @@ class Candidates:
         return column
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Name the endpoints, ``n`` of them."""
-        return tuple(state.endpoint for state in self.states)
-
-    @property
-    def turns(self) -> FloatArray:
-        """Give the sequence number of our last dispatch to each, 0 for none, ``(n,)``."""
-        return np.array([float(load.last_dispatch) for load in self.loads])
-
-    @property
     def matched_ratio(self) -> FloatArray:
-        """Give the share of the prompt believed cached at each, 0 to 1, ``(n,)``."""
-        ratio: FloatArray = self.matched_tokens / max(self.prompt_tokens, 1.0)
+        """Give the share of the prompt believed on the GPU of each, 0 to 1, ``(n,)``.
+
+        What storage shares is no reason to stick to anyone.
+        """
+        ratio: FloatArray = self.feature("matched_gpu_tokens") / max(self.prompt_tokens, 1.0)
         return ratio
 
     @property

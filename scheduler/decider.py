@@ -12,17 +12,16 @@ from typing import Final, Literal
 import numpy as np
 
 from predictor import PredictorError
-from predictor.features import feature_matrix
+from predictor.features import complete
 from predictor.types import (
     Decision,
-    EndpointState,
     FloatArray,
     Objective,
     Predictions,
     RequestFeatures,
 )
-from scheduler.accounting import InflightAccounting
 from scheduler.candidates import Candidates, total
+from scheduler.endpoint_table import EndpointTable, Members
 from scheduler.errors import UnknownTier
 from scheduler.fleet import Fleet
 from scheduler.policies import Policy
@@ -77,12 +76,12 @@ class Decider:
         self,
         *,
         settings: SchedulerSettings,
-        accounting: InflightAccounting,
+        table: EndpointTable,
         index: PrefixIndex,
         rng: random.Random,
     ) -> None:
         self._settings = settings
-        self._accounting = accounting
+        self._table = table
         self._index = index
         self._rng = rng
         self.mode: Mode = settings.mode
@@ -110,11 +109,11 @@ class Decider:
         fleet: Fleet,
         request: RequestFeatures,
         tier: TierSettings,
-        states: tuple[EndpointState, ...],
+        members: Members,
         now: float,
     ) -> Decision | Infeasible:
-        """Choose among ``states``, of which there is at least one."""
-        candidates = self._candidates(fleet, request, states, now)
+        """Choose among ``members``, of which there is at least one."""
+        candidates = self._candidates(fleet, request, members, now)
         policy, reason = self._path(fleet, candidates.predictions)
         terms = policy.terms(candidates)
         costs = total(terms)
@@ -129,7 +128,7 @@ class Decider:
                 reason = "objective_met" if feasible.any() else "objective_unmet"
                 order = order[np.argsort(~feasible[order], kind="stable")]
         return Decision(
-            endpoints=tuple(state.endpoint for state in states),
+            endpoints=members.names,
             features=candidates.features,
             matched_tokens=candidates.matched_tokens,
             predictions=candidates.predictions,
@@ -148,38 +147,38 @@ class Decider:
         self,
         fleet: Fleet,
         request: RequestFeatures,
-        states: tuple[EndpointState, ...],
+        members: Members,
         now: float,
     ) -> Candidates:
-        names = [state.endpoint for state in states]
-        loads = tuple(self._accounting.load(name, now) for name in names)
+        table, rows = self._table, members.rows
         prompt_tokens = fleet.prompt_tokens(request)
-        blocks = self._index.matched_blocks(request.block_hashes, names)
+        matched = self._index.matched_blocks(request.block_hashes, rows)
         # vLLM always computes at least the last token.
-        matched = np.minimum(blocks * fleet.block_tokens(request), max(prompt_tokens - 1, 0))
-        trust = np.array([self._index.effectiveness(name) for name in names])
+        most, block_tokens = max(prompt_tokens - 1, 0), fleet.block_tokens(request)
+        (_tiers_to_tokens if self._index.tiered else _to_tokens)(matched, block_tokens, most)
         expected = fleet.output_lengths.expected(request.tenant, request.max_tokens)
-        features = feature_matrix(
+        features = complete(
+            table.gather(rows),
             prompt_tokens=prompt_tokens,
-            cached_tokens=matched * trust,
+            matched_tokens=matched,
+            cached_tokens=matched * table.effectiveness(rows)[:, None],
             max_tokens=request.max_tokens,
             expected_output_tokens=expected,
             streamed=request.streamed,
-            states=states,
-            loads=loads,
             now=now,
         )
+        draw = self._rng.random
         return Candidates(
             request=request,
-            states=states,
-            loads=loads,
+            names=members.names,
+            turns=table.turns(rows),
             features=features,
-            matched_tokens=matched,
+            matched_tokens=np.add.reduce(matched, axis=1),
             prompt_tokens=prompt_tokens,
             expected_output_tokens=expected,
             # Under the kill switch the predictor is not asked: it may be what is wrong.
-            predictions=None if self.mode == "heuristic" else _predict(fleet, features, states),
-            draw=np.array([self._rng.random() for _ in names]),
+            predictions=None if self.mode == "heuristic" else _predict(fleet, features, members),
+            draw=np.array([draw() for _ in members.names]),
         )
 
     def _path(self, fleet: Fleet, predictions: Predictions | None) -> tuple[Policy, Reason]:
@@ -199,29 +198,39 @@ class Decider:
         self, candidates: Candidates, costs: FloatArray, *, near_ties: bool
     ) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         """Sort candidates best first; equal costs by the draw, near ones by cache and load."""
-        best = costs.min()
-        close = costs <= best + NEAR_TIE_RATIO * abs(best) if near_ties else costs <= best
-        cache = np.where(close, -candidates.feature("cached_tokens"), 0.0) if near_ties else 0.0
-        load = np.where(close, candidates.inflight, 0.0) if near_ties else 0.0
-        flat = np.zeros(len(candidates))
-        return np.lexsort(
-            (candidates.draw, load + flat, cache + flat, np.where(close, best, costs))
-        )
+        best = np.minimum.reduce(costs)
+        close = costs <= (best + NEAR_TIE_RATIO * abs(best) if near_ties else best)
+        level = np.where(close, best, costs)
+        if not near_ties or np.count_nonzero(close) == 1:
+            return np.lexsort((candidates.draw, level))
+        cache = np.where(close, -candidates.feature("cached_tokens"), 0.0)
+        load = np.where(close, candidates.inflight, 0.0)
+        return np.lexsort((candidates.draw, load, cache, level))
 
     def _shadow(self, fleet: Fleet, candidates: Candidates) -> int:
         costs = total(fleet.policy.terms(candidates))
         return int(self._order(candidates, costs, near_ties=True)[0])
 
 
-def _predict(
-    fleet: Fleet, features: FloatArray, states: tuple[EndpointState, ...]
-) -> Predictions | None:
+def _to_tokens(blocks: FloatArray, block_tokens: float, most: float) -> None:
+    """Turn matched blocks, ``(n, len(TIERS))`` and all on the GPU, into tokens, in place."""
+    gpu = blocks[:, 0]
+    gpu *= block_tokens
+    np.minimum(gpu, most, out=gpu)
+
+
+def _tiers_to_tokens(blocks: FloatArray, block_tokens: float, most: float) -> None:
+    """Turn matched blocks of any tier likewise; the nearest tiers have the first tokens."""
+    np.cumsum(blocks, axis=1, out=blocks)
+    blocks *= block_tokens
+    np.minimum(blocks, most, out=blocks)
+    blocks[:, 2] -= blocks[:, 1]
+    blocks[:, 1] -= blocks[:, 0]
+
+
+def _predict(fleet: Fleet, features: FloatArray, members: Members) -> Predictions | None:
     try:
-        return fleet.predictor.predict(
-            features,
-            [state.endpoint for state in states],
-            [state.hardware for state in states],
-        )
+        return fleet.predictor.predict(features, members.names, members.hardware)
     except PredictorError:
         return None
 

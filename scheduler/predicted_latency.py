@@ -51,5 +51,5 @@ class PredictedLatency:
             "slower_steps": others * expected * predicted.decode_step_s,
             "duplicate_cache": DUPLICATE_WEIGHT
             * predicted.prefill_token_s
-            * (cached.max(initial=0.0) - cached),
+            * (np.maximum.reduce(cached, initial=0.0) - cached),
         }

@@ -23,6 +23,8 @@ from predictor.types import (
 from scheduler.accounting import InflightAccounting
 from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait
 from scheduler.decider import Decider, Infeasible, Mode
+from scheduler.eligibility import Eligibility
+from scheduler.endpoint_table import EndpointTable, Members
 from scheduler.errors import DuplicateRequest, ModelNotFound, UnknownRequest
 from scheduler.fleet import Fleet, FleetFactory, policies_of
 from scheduler.learning import learn_finished
@@ -49,12 +51,14 @@ class Scheduler:
     ) -> None:
         self._settings = settings
         self._make_fleet = make_fleet
-        self._accounting = InflightAccounting()
-        self._index = PrefixIndex(default_capacity_blocks=settings.prefix_blocks)
-        self._decider = Decider(
-            settings=settings, accounting=self._accounting, index=self._index, rng=rng
-        )
+        self._table = table = EndpointTable()
+        self._accounting = InflightAccounting(table)
+        self._index = PrefixIndex(default_capacity_blocks=settings.prefix_blocks, table=table)
+        self._decider = Decider(settings=settings, table=table, index=self._index, rng=rng)
         self._suspects = Suspects(backoff_s=settings.failure_backoff_s)
+        self._eligibility = Eligibility(
+            table=table, suspects=self._suspects, stale_after_s=settings.stale_after_s
+        )
         self._states: dict[str, EndpointState] = {}
         self._fleet_of: dict[str, str] = {}
         self._fleets: dict[str, Fleet] = {}
@@ -114,8 +118,9 @@ class Scheduler:
         fleet = self._fleet(request)
         if fleet is None:
             return None
-        states = self._eligible(LiveRequest(request=request, tier=tier, fleet=fleet), now)
-        decision = self._decider.decide(fleet, request, tier, states, now) if states else None
+        live = LiveRequest(request=request, tier=tier, fleet=fleet)
+        members = self._eligibility.eligible(live, now)
+        decision = self._decider.decide(fleet, request, tier, members, now) if members else None
         return None if isinstance(decision, Infeasible) else decision
 
     # What happens
@@ -125,6 +130,7 @@ class Scheduler:
         self._settings = settings
         self._decider.configure(settings)
         self._suspects.backoff_s = settings.failure_backoff_s
+        self._eligibility.stale_after_s = settings.stale_after_s
         self._index.default_capacity_blocks = settings.prefix_blocks
         for fleet in self._fleets.values():
             fleet.policy, fleet.fallback = policies_of(settings, fleet.model)
@@ -138,6 +144,7 @@ class Scheduler:
             if state.model is not None
             for name in (state.model, *state.adapters)
         }
+        self._eligibility.update(self._states)
         for name, state in self._states.items():
             known = before.get(name)
             if state is not known:  # one scrape changes one of them
@@ -244,14 +251,12 @@ class Scheduler:
 
         Each action is to be carried out as it comes: should a later one fail, none is lost.
         """
-        # In an outage all wait and nobody can go: do not ask every endpoint for each.
-        served = {state.model for state in self._states.values() if state.up and not state.draining}
         for waiting in self._queue.ordered():
             request_id = waiting.request.request_id
             live = self._live[request_id]
-            states = self._eligible(live, now) if live.fleet.model in served else ()
-            if states:
-                action = self._choose(live, states, now)
+            members = self._eligibility.eligible(live, now)
+            if members:
+                action = self._choose(live, members, now)
             elif now >= waiting.deadline_s:
                 action = self._shed(live, "queue_timeout", now, NO_ENDPOINT_RETRY_S)
             else:
@@ -263,6 +268,7 @@ class Scheduler:
 
     def _take_in(self, state: EndpointState, before: EndpointState | None) -> None:
         name = state.endpoint
+        self._table.see(state)
         if before is not None and state.up and has_restarted(before, state):
             self._index.clear(name)  # its cache is empty again
         if state.up and state.scraped_s is not None:
@@ -271,10 +277,8 @@ class Scheduler:
             return
         if state.model not in self._fleets:
             self._fleets[state.model] = self._make_fleet(state.model)
-        if state.kv_capacity_tokens is not None:
-            ratio = self._fleets[state.model].token_ratio
-            block_tokens = BLOCK_BYTES / ratio.bytes_per_token
-            self._index.set_capacity(name, int(state.kv_capacity_tokens / block_tokens))
+        ratio = self._fleets[state.model].token_ratio
+        self._index.resize(state, block_tokens=BLOCK_BYTES / ratio.bytes_per_token)
 
     def _fleet(self, request: RequestFeatures) -> Fleet | None:
         """Find the fleet; ``None`` when an endpoint that has not told yet might serve it."""
@@ -288,10 +292,10 @@ class Scheduler:
         raise ModelNotFound(request.model, self.models())
 
     def _place(self, live: LiveRequest, now: float) -> Action:
-        states = self._eligible(live, now)
-        if states:
-            return self._choose(live, states, now)
-        if not self._serving(live):
+        members = self._eligibility.eligible(live, now)
+        if members:
+            return self._choose(live, members, now)
+        if not self._eligibility.served(live):
             return self._shed(live, "no_endpoint", now, NO_ENDPOINT_RETRY_S)
         if len(self._queue) >= self._settings.max_waiting_requests:
             return self._shed(live, "queue_full", now, NO_ENDPOINT_RETRY_S)
@@ -309,32 +313,6 @@ class Scheduler:
             return self._shed(live, "retries_exhausted", now, NO_ENDPOINT_RETRY_S)
         return self._place(live, now)
 
-    def _serving(self, live: LiveRequest) -> list[EndpointState]:
-        """List the endpoints that serve the request's model, whatever their state."""
-        model, allowed = live.fleet.model, live.request.allowed_endpoints
-        return [
-            state
-            for name, state in self._states.items()
-            if state.model == model and (allowed is None or name in allowed)
-        ]
-
-    def _eligible(self, live: LiveRequest, now: float) -> tuple[EndpointState, ...]:
-        """List where the request may go; doubtful endpoints only where no other is left."""
-        usable = [
-            state
-            for state in self._serving(live)
-            if state.up
-            and not state.draining
-            and state.endpoint not in live.tried
-            and not self._suspects.is_unreachable(state.endpoint, now)
-        ]
-        sound = [state for state in usable if not self._is_doubtful(state, now)]
-        return tuple(sound or usable)
-
-    def _is_doubtful(self, state: EndpointState, now: float) -> bool:
-        stale = state.scraped_s is not None and now - state.scraped_s > self._settings.stale_after_s
-        return stale or self._suspects.is_suspect(state.endpoint, now)
-
     def _judge(self, endpoint: str, measurement: Measurement, now: float) -> None:
         """Trust an endpoint more or less for how a request ended there."""
         status = measurement.status
@@ -343,25 +321,24 @@ class Scheduler:
         elif measurement.outcome in {"completed", "client_error"}:
             self._suspects.succeeded(endpoint)
 
-    def _choose(
-        self, live: LiveRequest, states: tuple[EndpointState, ...], now: float
-    ) -> Dispatch | Shed:
+    def _choose(self, live: LiveRequest, members: Members, now: float) -> Dispatch | Shed:
         request = live.request
-        decision = self._decider.decide(live.fleet, request, live.tier, states, now)
+        decision = self._decider.decide(live.fleet, request, live.tier, members, now)
         if isinstance(decision, Infeasible):
             return self._shed(live, "objective_infeasible", now, decision.retry_after_s)
-        state = states[decision.chosen]
+        state = self._states[decision.endpoint]
         live.decision, live.endpoint, live.dispatched_s = decision, state.endpoint, now
         live.hardware = state.hardware
         live.attempts += 1
         row = decision.features[decision.chosen]
+        output_tokens = float(row[COLUMN["expected_output_tokens"]])
         self._accounting.book(
             request.request_id,
             state.endpoint,
             prefill_tokens=float(row[COLUMN["uncached_tokens"]]),
             # Half of the output is there on average while it decodes.
-            context_tokens=decision.prompt_tokens
-            + float(row[COLUMN["expected_output_tokens"]]) / 2,
+            context_tokens=decision.prompt_tokens + output_tokens / 2,
+            output_tokens=output_tokens,
             now=now,
         )
         self._index.insert(state.endpoint, request.block_hashes)

@@ -37,6 +37,9 @@ class Suspects:
         self.backoff_s = backoff_s
         self._suspicions: dict[str, _Suspicion] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._suspicions)
+
     def failed(self, endpoint: str, now: float) -> None:
         """Note a dispatch that failed before its first byte."""
         self._suspect(endpoint, now).answered = False

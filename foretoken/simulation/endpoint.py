@@ -5,8 +5,10 @@ no request and answers no scrape.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
+from predictor.counters import CounterRates
 from predictor.types import EndpointState
 from simulator.engine import Engine
 from simulator.fleets import Crash, EndpointSpec, Fault, FleetSpec, Flush, Hang, SlowDown
@@ -22,6 +24,7 @@ class VirtualEndpoint:
         engine: Its engine.
         model: Model it serves.
         hardware: Label the scheduler is told, ``None`` for none.
+        shared_kv_tokens: What the storage holds that it shares, ``None`` without.
         wake: Asks the driver to call its :meth:`attend` at a time.
     """
 
@@ -32,13 +35,24 @@ class VirtualEndpoint:
         *,
         model: str,
         hardware: str | None,
+        shared_kv_tokens: int | None,
         wake: Callable[["VirtualEndpoint", float], None],
     ) -> None:
         self.spec = spec
         self.engine = engine
         self.up = True
-        self._model = model
-        self._hardware = hardware
+        self._rates = CounterRates()
+        self._unseen = EndpointState(
+            endpoint=spec.name,
+            url=f"http://{spec.name}",
+            model=model,
+            hardware=hardware,
+            max_batched_tokens=spec.engine.max_num_batched_tokens
+            or spec.profile.max_num_batched_tokens,
+            max_seqs=spec.engine.max_num_seqs,
+            cpu_kv_tokens=spec.engine.cpu_tier_tokens,
+            shared_kv_tokens=shared_kv_tokens,
+        )
         self._wake = wake
         self._due_s: float | None = None
         self._usual_speed = engine.speed
@@ -65,18 +79,13 @@ class VirtualEndpoint:
 
     def state(self, now: float) -> EndpointState:
         """Give what a scrape at ``now`` sees."""
-        engine, name = self.engine, self.spec.name
         if not self.up:
-            return EndpointState(
-                endpoint=name, url=f"http://{name}", model=self._model, hardware=self._hardware
-            )
+            return self._unseen
+        engine = self.engine
         engine.settle(now)
         counters = engine.counters
-        return EndpointState(
-            endpoint=name,
-            url=f"http://{name}",
-            model=self._model,
-            hardware=self._hardware,
+        seen = replace(
+            self._unseen,
             up=True,
             running_requests=engine.running_requests,
             waiting_requests=engine.waiting_requests,
@@ -88,6 +97,7 @@ class VirtualEndpoint:
             prefix_queries_total=counters.prefix_queries,
             scraped_s=now,
         )
+        return self._rates.apply(seen)
 
     def fault(self, fault: Fault, now: float) -> list[str]:
         """Let a fault begin; give the requests it loses."""
@@ -151,6 +161,7 @@ def build_endpoints(
             Engine(spec.profile, spec.engine, Random(f"{seed} {spec.name}"), tier),
             model=fleet.model,
             hardware=spec.profile.name if labels else None,
+            shared_kv_tokens=fleet.shared_tier.tokens if fleet.shared_tier else None,
             wake=wake,
         )
         for spec in fleet.endpoints

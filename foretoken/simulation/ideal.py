@@ -39,6 +39,8 @@ _DECODING: Final = COLUMN["decoding_requests"]
 _CONTEXT: Final = COLUMN["context_ktok"]
 _PREFILL_RATE: Final = COLUMN["prefill_tokens_per_s"]
 _OLDEST: Final = COLUMN["oldest_queued_s"]
+_FROM_CPU: Final = COLUMN["loaded_cpu_tokens"]
+_FROM_SHARED: Final = COLUMN["loaded_shared_tokens"]
 
 
 @dataclass(slots=True)
@@ -65,10 +67,11 @@ class IdealPhysics:
     Reads prompt, queued, decoding and context features and the scraped KV usage, whose
     absence counts as room enough. Returns seconds, in :class:`Predictions`:
 
-    - TTFT: constants, the step under way and the one behind it, then the queued
-      uncached tokens and the request's own through the step-time curve in chunks of the
-      token budget while everyone decodes along; no less than the wait for a seat in the
-      batch or for KV blocks plus the own prefill, when either is taken.
+    - TTFT: constants, the time to load what tiers behind the GPU hold, the step under way
+      and the one behind it, then the queued uncached tokens and the request's own through
+      the step-time curve in chunks of the token budget while everyone decodes along; no
+      less than the wait for a seat in the batch or for KV blocks plus the own prefill,
+      when either is taken.
     - TPOT: a decode step with everyone who decodes, those queued, and the request.
     - ``prefill_s``: what the own chunks add to steps that would only decode.
     - ``decode_step_s``: what one more such sequence adds to that step.
@@ -80,6 +83,7 @@ class IdealPhysics:
     Args:
         endpoints: Profile and engine settings by endpoint name.
         network_delay_s: One way between router and endpoints.
+        shared_load_s_per_token: Seconds to bring a token's KV from storage they share.
 
     Source: the score's inputs in the policy study (docs/decisions/scoring.md);
     :meth:`simulator.profiles.Profile.step_s`.
@@ -90,9 +94,11 @@ class IdealPhysics:
         endpoints: Mapping[str, tuple[Profile, EngineSettings]],
         *,
         network_delay_s: float = 0.0,
+        shared_load_s_per_token: float = 0.0,
     ) -> None:
         self._endpoints = dict(endpoints)
         self._way_s = 2.0 * network_delay_s
+        self._shared_load_s = shared_load_s_per_token
         self._prompts = _Prompts()
         self._candidates: tuple[str, ...] = tuple(self._endpoints)
         self._steps = StepArrays.of(list(self._endpoints.values()))
@@ -103,6 +109,9 @@ class IdealPhysics:
         return cls(
             {spec.name: (spec.profile, spec.engine) for spec in fleet.endpoints},
             network_delay_s=fleet.network_delay_s,
+            shared_load_s_per_token=fleet.shared_tier.load_s_per_token
+            if fleet.shared_tier
+            else 0.0,
         )
 
     def predict(
@@ -140,6 +149,8 @@ class IdealPhysics:
         ttft_s = (
             self._way_s
             + steps.request_overhead_s
+            + rows[_FROM_CPU] * steps.cpu_load_s
+            + rows[_FROM_SHARED] * self._shared_load_s
             + np.where(decoding > 0, decode_s * steps.joins_after_steps, 0.0)
             + np.maximum(prefill.seconds[0], wait_s + prefill.seconds[1])
         )

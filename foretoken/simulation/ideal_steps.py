@@ -47,6 +47,7 @@ class StepArrays:
         kv_tokens: Tokens the KV cache holds.
         request_overhead_s: Constant before a request can be scheduled.
         joins_after_steps: Steps that a request waits on average where others decode.
+        cpu_load_s: Seconds to bring a token's KV back from CPU memory.
 
     >>> from simulator.profiles import profile
     >>> h100 = profile("h100_sxm/llama-3.1-8b")
@@ -69,6 +70,7 @@ class StepArrays:
     kv_tokens: FloatArray
     request_overhead_s: FloatArray
     joins_after_steps: FloatArray
+    cpu_load_s: FloatArray
 
     @classmethod
     def of(cls, endpoints: Sequence[tuple[Profile, EngineSettings]]) -> "StepArrays":
@@ -76,7 +78,7 @@ class StepArrays:
         longest = max(len(profile.knots) for profile, _ in endpoints)
         knots = np.full((len(endpoints), longest), np.inf)
         base_s, slopes_s = np.zeros((2, len(endpoints), longest))
-        constants = np.empty((len(endpoints), 10))
+        constants = np.empty((len(endpoints), 11))
         for row, (profile, settings) in enumerate(endpoints):
             known, pace = len(profile.knots), mean_noise(settings) / settings.speed
             budget = settings.max_num_batched_tokens or profile.max_num_batched_tokens
@@ -95,8 +97,9 @@ class StepArrays:
                 settings.kv_tokens or profile.kv_tokens,
                 settings.request_overhead_s,
                 0.5 + settings.async_scheduling,
+                settings.cpu_load_s_per_token,
             )
-        attention, decoding, context, prefill, full, budgets, seats, kv, request, joins = (
+        attention, decoding, context, prefill, full, budgets, seats, kv, request, joins, load = (
             constants.T
         )
         return cls(
@@ -113,6 +116,7 @@ class StepArrays:
             kv_tokens=kv,
             request_overhead_s=request,
             joins_after_steps=joins,
+            cpu_load_s=load,
         )
 
     def decode_s(self, decoding: FloatArray, context_ktok: FloatArray) -> FloatArray:

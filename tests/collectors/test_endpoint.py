@@ -126,3 +126,58 @@ def test_draining_lasts_until_resumed(view: EndpointView) -> None:
 
     assert draining
     assert not view.state.draining
+
+
+def test_what_no_page_tells_comes_from_the_settings_and_outlasts_every_answer() -> None:
+    settings = EndpointSettings(
+        url="http://a:1",
+        max_batched_tokens=8192,
+        max_seqs=64,
+        cpu_kv_tokens=10,
+        shared_kv_tokens=20,
+    )
+    view = EndpointView(settings, fail_after=1)
+
+    seen = [view.state]
+    view.scraped(PAGE, now=1.0)
+    seen.append(view.state)
+    view.healthy()
+    view.failed()
+    seen.append(view.state)
+
+    for state in seen:
+        assert (state.max_batched_tokens, state.max_seqs) == (8192, 64)
+        assert (state.cpu_kv_tokens, state.shared_kv_tokens) == (10, 20)
+
+
+def test_another_view_of_the_same_server_says_what_its_own_settings_say() -> None:
+    before = EndpointView(EndpointSettings(url="http://a:1", max_seqs=64), fail_after=1)
+    before.scraped(PAGE, now=1.0)
+    view = EndpointView(EndpointSettings(url="http://a:1", cpu_kv_tokens=10), fail_after=1)
+
+    view.take_over(before.state)
+
+    assert (view.state.max_seqs, view.state.cpu_kv_tokens) == (None, 10)
+    assert view.state.running_requests == 2.0
+
+
+def test_counters_become_rates_from_the_second_page_on(view: EndpointView) -> None:
+    first = MetricsPage(preemptions_total=5, prefix_hits_total=100, prefix_queries_total=1000)
+    second = MetricsPage(preemptions_total=7, prefix_hits_total=300, prefix_queries_total=1500)
+
+    view.scraped(first, now=1.0)
+    before = view.state
+    view.scraped(second, now=2.0)
+
+    assert (before.preemptions_per_s, before.prefix_hit_ratio) == (None, None)
+    assert view.state.preemptions_per_s == pytest.approx(2.0)
+    assert view.state.prefix_hit_ratio == pytest.approx(0.4)
+
+
+def test_rates_are_unknown_where_the_numbers_are(view: EndpointView) -> None:
+    for total in (1, 2, 3):
+        view.scraped(MetricsPage(preemptions_total=total), now=float(total))
+    for _ in range(3):
+        view.healthy()
+
+    assert view.state.preemptions_per_s is None

@@ -40,8 +40,8 @@ def candidates(
     predictions = predictor and predictor.predict(features, names, [None] * len(names))
     return Candidates(
         request=asked or request(),
-        states=tuple(states),
-        loads=tuple(loads),
+        names=tuple(names),
+        turns=np.array([float(load.last_dispatch) for load in loads]),
         features=features,
         matched_tokens=matched_tokens,
         prompt_tokens=1000,

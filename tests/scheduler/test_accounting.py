@@ -1,13 +1,45 @@
-"""Bookings end at zero whatever the order of events."""
+"""Bookings end at zero whatever the order of events, and the table always agrees."""
 
+import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from predictor.types import IDLE
+from predictor.features import complete, feature_matrix
+from predictor.types import IDLE, EndpointState, FloatArray
 from scheduler.accounting import InflightAccounting
+from scheduler.endpoint_table import EndpointTable
 
 ENDPOINTS = ("a:1", "b:1")
+STATES = tuple(EndpointState(endpoint=name, url="") for name in ENDPOINTS)
+
+
+def from_table(table: EndpointTable, now: float) -> FloatArray:
+    nothing = np.zeros((len(STATES), 3))
+    return complete(
+        table.gather(table.members(STATES).rows),
+        prompt_tokens=100,
+        matched_tokens=nothing,
+        cached_tokens=nothing,
+        max_tokens=None,
+        expected_output_tokens=10.0,
+        streamed=True,
+        now=now,
+    )
+
+
+def from_snapshots(accounting: InflightAccounting, now: float) -> FloatArray:
+    return feature_matrix(
+        prompt_tokens=100,
+        cached_tokens=np.zeros(len(STATES)),
+        max_tokens=None,
+        expected_output_tokens=10.0,
+        streamed=True,
+        states=STATES,
+        loads=[accounting.load(name, now) for name in ENDPOINTS],
+        now=now,
+    )
 
 
 class Bookings(RuleBasedStateMachine):
@@ -15,9 +47,10 @@ class Bookings(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.accounting = InflightAccounting()
+        self.table = EndpointTable()
+        self.accounting = InflightAccounting(self.table)
         self.open: dict[str, tuple[str, int, bool]] = {}
-        self.now = 0.0
+        self.now = 1_800_000_000.0
         self.count = 0
 
     @rule(where=st.sampled_from(ENDPOINTS), tokens=st.integers(0, 100_000))
@@ -26,7 +59,12 @@ class Bookings(RuleBasedStateMachine):
         self.now += 0.01
         name = f"r{self.count}"
         self.accounting.book(
-            name, where, prefill_tokens=tokens, context_tokens=tokens, now=self.now
+            name,
+            where,
+            prefill_tokens=tokens,
+            context_tokens=tokens,
+            output_tokens=tokens if self.count % 3 else None,
+            now=self.now,
         )
         self.open[name] = (where, tokens, False)
 
@@ -42,7 +80,8 @@ class Bookings(RuleBasedStateMachine):
     def release(self, data: st.DataObject) -> None:
         if self.open:
             name = data.draw(st.sampled_from(sorted(self.open)))
-            self.accounting.release(name, self.open.pop(name)[0], tpot_s=None)
+            self.now += 0.01
+            self.accounting.release(name, self.open.pop(name)[0], tpot_s=0.01)
 
     @invariant()
     def sums_are_those_of_what_is_open(self) -> None:
@@ -54,10 +93,28 @@ class Bookings(RuleBasedStateMachine):
             assert load.queued_prefill_tokens == sum(t for _, t, started in here if not started)
             assert load.context_tokens == sum(t for _, t, started in here if started)
 
+    @invariant()
+    def the_table_says_what_the_snapshots_say(self) -> None:
+        np.testing.assert_allclose(
+            from_table(self.table, self.now + 1.0),
+            from_snapshots(self.accounting, self.now + 1.0),
+            rtol=1e-6,
+            atol=1e-3,
+        )
+
     def teardown(self) -> None:
         for name, (where, _, _) in self.open.items():
             self.accounting.release(name, where, tpot_s=None)
         assert self.accounting.inflight_requests() == 0
+        for where in ENDPOINTS:
+            load = self.accounting.load(where, self.now)
+            sums = (load.queued_prefill_tokens, load.context_tokens, load.oldest_queued_s)
+            assert sums == (0.0, 0.0, 0.0)
+            assert load.remaining_output_tokens is None
+            self.accounting.forget(where)
+        np.testing.assert_array_equal(
+            from_table(self.table, self.now), from_snapshots(InflightAccounting(), self.now)
+        )
 
 
 TestBookings = Bookings.TestCase
@@ -90,3 +147,51 @@ def test_an_endpoint_that_left_is_forgotten_only_when_nothing_is_in_flight_there
 
     assert held == 1
     assert accounting.load("a:1", now=0.0) == IDLE
+
+
+def test_the_rate_of_dispatches_decays_likewise() -> None:
+    accounting = InflightAccounting()
+    for number in range(30):
+        accounting.book(f"r{number}", "a:1", prefill_tokens=0, context_tokens=0, now=0.0)
+
+    assert accounting.load("a:1", now=0.0).dispatches_per_s == pytest.approx(2.0)
+    assert accounting.load("a:1", now=15.0).dispatches_per_s == pytest.approx(2.0 / np.e)
+
+
+def test_what_streams_have_left_shrinks_at_the_recent_pace_and_never_below_nothing() -> None:
+    accounting = InflightAccounting()
+    for name, tokens in (("first", 100.0), ("second", 300.0), ("unknown", None)):
+        accounting.book(
+            name, "a:1", prefill_tokens=0, context_tokens=0, output_tokens=tokens, now=0.0
+        )
+    accounting.book("done", "a:1", prefill_tokens=0, context_tokens=0, now=0.0)
+    accounting.release("done", "a:1", tpot_s=0.1)
+
+    before = accounting.load("a:1", now=1.0).remaining_output_tokens
+    for name, ttft_s in (("first", 1.0), ("second", 2.0), ("unknown", 9.0)):
+        accounting.first_token(name, "a:1", ttft_s=ttft_s)
+
+    assert before is None
+    assert accounting.load("a:1", now=6.5).remaining_output_tokens == pytest.approx(150.0)
+    assert accounting.load("a:1", now=600.0).remaining_output_tokens == 0.0
+
+
+def test_the_row_of_an_endpoint_that_left_is_given_to_another_clean() -> None:
+    table = EndpointTable()
+    accounting = InflightAccounting(table)
+    table.see(EndpointState(endpoint="old:1", url="", running_requests=9.0, scraped_s=1.0))
+    table.trust(table.row("old:1"), 0.2)
+    accounting.book("r", "old:1", prefill_tokens=10, context_tokens=10, now=0.0)
+    accounting.release("r", "old:1", tpot_s=0.1)
+    freed = table.row("old:1")
+
+    accounting.forget("old:1")
+    names = [f"{number}:1" for number in range(40)]
+    rows = np.array([table.row(name) for name in names])
+
+    assert freed in rows
+    assert len(set(rows)) == len(names)
+    assert table.turns(rows).tolist() == [0.0] * len(names)
+    assert table.effectiveness(rows).tolist() == [1.0] * len(names)
+    assert np.isnan(table.scraped_s(rows)).all()
+    np.testing.assert_array_equal(from_table(table, 5.0), from_snapshots(InflightAccounting(), 5.0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foretoken.simulation.ideal import IdealPhysics
-from predictor.features import feature_matrix
+from predictor.features import OUTSIDE, feature_matrix
 from predictor.types import (
     EndpointLoad,
     EndpointState,
@@ -27,13 +27,13 @@ def row(
     load: EndpointLoad | None = None,
     *,
     prompt: int = 4000,
-    cached: int = 0,
+    cached: int | tuple[int, int, int] = 0,
     expected: float = 200.0,
     usage: float | None = 0.1,
 ) -> FloatArray:
     return feature_matrix(
         prompt_tokens=prompt,
-        cached_tokens=np.array([float(cached)]),
+        cached_tokens=np.array([cached], dtype=np.float64),
         max_tokens=None,
         expected_output_tokens=expected,
         streamed=True,
@@ -236,11 +236,24 @@ def test_the_attention_of_queued_prompts_is_learned_from_those_dispatched() -> N
     assert after - before == pytest.approx(QWEN.attention_s * (squares - 1.5), rel=0.01)
 
 
+def test_what_tiers_hold_is_loaded_not_computed() -> None:
+    settings = QUIET.model_copy(update={"cpu_load_s_per_token": 1e-5})
+    ideal = IdealPhysics({"a:1": (QWEN, settings)}, shared_load_s_per_token=1e-4)
+
+    said = [
+        ideal.predict(row(cached=hit), ["a:1"], [None]).ttft_s[0]
+        for hit in ((3000, 0, 0), (1000, 2000, 0), (1000, 0, 2000))
+    ]
+
+    assert said[1] - said[0] == pytest.approx(0.02)
+    assert said[2] - said[0] == pytest.approx(0.2)
+
+
 def test_everything_is_finite_and_non_negative_whatever_the_load() -> None:
     rng = np.random.default_rng(0)
     rows = rng.uniform(0, 5000, (200, row().shape[1]))
     rows[rng.random(rows.shape) < 0.3] = 0.0
-    rows[:, 7:12] = np.nan
+    rows[:, OUTSIDE] = np.nan
 
     names = [f"e{i}" for i in range(200)]
     said = IdealPhysics(dict.fromkeys(names, (L40S, QUIET))).predict(rows, names, [None] * 200)

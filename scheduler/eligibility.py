@@ -1,0 +1,90 @@
+"""Which endpoints a request may go to.
+
+Those of its model that are up, not draining and not excluded; doubtful ones (suspect, or
+not scraped for long) only where no other is left. Who serves a model changes rarely and
+is remembered between decisions. Called by the scheduler only.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from predictor.types import EndpointState
+from scheduler.endpoint_table import EndpointTable, Members
+from scheduler.live import LiveRequest
+from scheduler.suspects import Suspects
+
+
+class Eligibility:
+    """Tell where requests may go.
+
+    Args:
+        table: Knows when each endpoint was scraped.
+        suspects: Knows which failed.
+        stale_after_s: As below.
+
+    Attributes:
+        stale_after_s: A scrape older than this makes an endpoint doubtful.
+    """
+
+    def __init__(self, *, table: EndpointTable, suspects: Suspects, stale_after_s: float) -> None:
+        self.stale_after_s = stale_after_s
+        self._table = table
+        self._suspects = suspects
+        self._states: Mapping[str, EndpointState] = {}
+        self._open: dict[str, Members] = {}  # by model: up and not draining
+
+    def update(self, states: Mapping[str, EndpointState]) -> None:
+        """Take in the whole present set of endpoints."""
+        before, self._states = self._states, states
+        if list(before) != list(states) or any(
+            _standing(states[name]) != _standing(known)
+            for name, known in before.items()
+            if states[name] is not known
+        ):
+            self._open.clear()
+
+    def served(self, live: LiveRequest) -> bool:
+        """Say whether any endpoint serves the request's model, whatever its state."""
+        model, allowed = live.fleet.model, live.request.allowed_endpoints
+        return any(
+            state.model == model and (allowed is None or name in allowed)
+            for name, state in self._states.items()
+        )
+
+    def eligible(self, live: LiveRequest, now: float) -> Members:
+        """List where the request may go, in the order endpoints were told in."""
+        members = self._members(live.fleet.model)
+        allowed, suspects = live.request.allowed_endpoints, self._suspects
+        if allowed is not None or live.tried or suspects:
+            members = members.only(
+                [
+                    position
+                    for position, name in enumerate(members.names)
+                    if (allowed is None or name in allowed)
+                    and name not in live.tried
+                    and not suspects.is_unreachable(name, now)
+                ]
+            )
+        if not members:
+            return members
+        doubtful = now - self._table.scraped_s(members.rows) > self.stale_after_s
+        if suspects:
+            doubtful |= np.array([suspects.is_suspect(name, now) for name in members.names])
+        if np.count_nonzero(doubtful) in {0, len(members)}:
+            return members
+        return members.only(np.flatnonzero(~doubtful).tolist())
+
+    def _members(self, model: str) -> Members:
+        known = self._open.get(model)
+        if known is None:
+            known = self._open[model] = self._table.members(
+                state
+                for state in self._states.values()
+                if state.model == model and state.up and not state.draining
+            )
+        return known
+
+
+def _standing(state: EndpointState) -> tuple[str | None, bool, bool, str | None]:
+    return state.model, state.up, state.draining, state.hardware

@@ -1,0 +1,163 @@
+"""What a decision reads of every endpoint, as one row each of shared arrays.
+
+A decision over a hundred endpoints must not make a hundred objects: whoever learns
+something writes it into the endpoint's row at once, and a decision gathers rows. Each
+part has one writer: the scheduler what scrapes say, the accounting what is in flight
+and whose turn it was, the prefix index how far its matches can be trusted. A row keeps
+its number as long as the endpoint is known or has requests. Called by these three and
+by the decider.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictor.features import (
+    CLOCKS,
+    N_FEATURES,
+    OLDEST,
+    OUTSIDE,
+    OWN,
+    SCRAPED,
+    UNKNOWN,
+    EndpointRows,
+    load_columns,
+    outside_columns,
+)
+from predictor.types import IDLE, EndpointState, FloatArray
+
+Rows = NDArray[np.intp]
+"""Row numbers of endpoints, ``(n,)``."""
+
+_FIRST_ROWS: Final = 16
+_IDLE: Final = load_columns(IDLE)
+_IDLE_CLOCKS: Final = (UNKNOWN, float("-inf"), 0.0, 0.0)  # from OLDEST on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members:
+    """Name the endpoints a request may go to, and where each stands in the table.
+
+    Attributes:
+        names: ``n`` names.
+        rows: ``(n,)`` row numbers.
+        hardware: ``n`` hardware labels.
+    """
+
+    names: tuple[str, ...]
+    rows: Rows
+    hardware: tuple[str | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def only(self, kept: Sequence[int]) -> "Members":
+        """Keep those at these positions."""
+        return Members(
+            names=tuple(self.names[i] for i in kept),
+            rows=self.rows[list(kept)],
+            hardware=tuple(self.hardware[i] for i in kept),
+        )
+
+
+class EndpointTable:
+    """Hold one row per endpoint.
+
+    >>> table = EndpointTable()
+    >>> table.row("a:1"), table.row("b:1"), table.row("a:1")
+    (0, 1, 0)
+    """
+
+    def __init__(self) -> None:
+        self._row_of: dict[str, int] = {}
+        self._free: list[int] = []
+        self._values = np.empty((0, N_FEATURES))
+        self._clocks = np.empty((0, CLOCKS))
+        self._turns = np.empty(0)
+        self._trust = np.empty(0)
+        self._grow()
+
+    @property
+    def capacity(self) -> int:
+        """Give the rows there is room for, a multiple of eight."""
+        return len(self._turns)
+
+    def row(self, endpoint: str) -> int:
+        """Give the number of an endpoint's row; one not known gets one, idle and unknown."""
+        row = self._row_of.get(endpoint)
+        if row is None:
+            if not self._free:
+                self._grow()
+            row = self._row_of[endpoint] = self._free.pop()
+        return row
+
+    def members(self, states: Iterable[EndpointState]) -> Members:
+        """Gather endpoints in the order given."""
+        states = tuple(states)
+        return Members(
+            names=tuple(state.endpoint for state in states),
+            rows=np.array([self.row(state.endpoint) for state in states], dtype=np.intp),
+            hardware=tuple(state.hardware for state in states),
+        )
+
+    def see(self, state: EndpointState) -> None:
+        """Write what is known of an endpoint from outside."""
+        row = self.row(state.endpoint)
+        self._values[row, OUTSIDE] = outside_columns(state)
+        self._clocks[row, SCRAPED] = UNKNOWN if state.scraped_s is None else state.scraped_s
+
+    def count(
+        self, row: int, own: tuple[float, ...], clocks: tuple[float, ...], *, turn: float
+    ) -> None:
+        """Write what is in flight: the columns ``OWN``, their clocks, the last dispatch."""
+        self._values[row, OWN] = own
+        self._clocks[row, OLDEST:] = clocks
+        self._turns[row] = turn
+
+    def trust(self, row: int, effectiveness: float) -> None:
+        """Write which share of a prefix match the endpoint really finds."""
+        self._trust[row] = effectiveness
+
+    def forget(self, endpoint: str) -> None:
+        """Free the row of an endpoint; another may have it next."""
+        row = self._row_of.pop(endpoint, None)
+        if row is not None:
+            self._clear(row)
+            self._free.append(row)
+
+    def gather(self, rows: Rows) -> EndpointRows:
+        """Copy rows, to be completed for one request."""
+        return EndpointRows(values=self._values.take(rows, 0), clocks=self._clocks.take(rows, 0))
+
+    def turns(self, rows: Rows) -> FloatArray:
+        """Give the sequence number of our last dispatch to each, 0 for none, ``(n,)``."""
+        return self._turns.take(rows)
+
+    def effectiveness(self, rows: Rows) -> FloatArray:
+        """Give the share of a match that each really finds, 0 to 1, ``(n,)``."""
+        return self._trust.take(rows)
+
+    def scraped_s(self, rows: Rows) -> FloatArray:
+        """Give when each was scraped, NaN for never, ``(n,)``."""
+        return self._clocks[:, SCRAPED].take(rows)
+
+    def _grow(self) -> None:
+        before = len(self._turns)
+        more = max(before, _FIRST_ROWS)
+        self._values = np.concatenate((self._values, np.empty((more, N_FEATURES))))
+        self._clocks = np.concatenate((self._clocks, np.empty((more, CLOCKS))))
+        self._turns = np.concatenate((self._turns, np.empty(more)))
+        self._trust = np.concatenate((self._trust, np.empty(more)))
+        added = range(before, before + more)
+        for row in added:
+            self._clear(row)
+        self._free.extend(reversed(added))  # the lowest number goes first
+
+    def _clear(self, row: int) -> None:
+        self._values[row] = UNKNOWN
+        self._clocks[row, SCRAPED] = UNKNOWN
+        self.count(row, _IDLE, _IDLE_CLOCKS, turn=0.0)
+        self._trust[row] = 1.0
