@@ -3,10 +3,11 @@
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
 from fastapi import Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
@@ -61,5 +62,7 @@ def _in_body(error: ValidationError) -> list[dict[str, object]]:
     ]
 
 
-def _refusal(status: int, detail: object) -> JSONResponse:
-    return JSONResponse({"detail": jsonable_encoder(detail)}, status_code=status)
+def _refusal(status: int, detail: object) -> Response:
+    # Of a NaN that was sent, msgspec makes null; the standard library would raise.
+    body = msgspec.json.encode({"detail": jsonable_encoder(detail)})
+    return Response(body, status_code=status, media_type="application/json")
