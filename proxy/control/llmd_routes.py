@@ -145,6 +145,7 @@ def llmd_change_routes(
             "loaded": True,
             **LlmdAnswers(plane, settings).kind,
             "is_ready": True,
+            "last_load_time": None,
         }
 
     return router

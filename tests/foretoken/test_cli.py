@@ -25,7 +25,7 @@ def refused(*arguments: str) -> ForetokenError:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["serve"], ["demo"], ["demo-vllm"], ["simulate-endpoint"], ["train"], ["check-config"],
+    [[], ["serve"], ["predictor"], ["demo"], ["demo-vllm"], ["simulate-endpoint"], ["train"], ["check-config"],
      ["models"], ["models", "list"], ["models", "promote"]],
 )  # fmt: skip
 def test_every_command_explains_itself(command: list[str]) -> None:
