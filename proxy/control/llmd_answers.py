@@ -90,15 +90,14 @@ class LlmdAnswers:
         return None if since_s is None else datetime.fromtimestamp(since_s, UTC)
 
     async def _predict(self, rows: Sequence[LlmdRow]) -> list[Predictions]:
-        settings = self.settings
-        features = llmd_matrix(rows, kv_tokens=settings.llmd_kv_tokens, now=self.plane.now())
-        slices = predicted(
+        settings, now = self.settings, self.plane.now()
+        pairs = predicted(
             self.plane.predictor(settings.llmd_model),
-            features,
+            lambda part: llmd_matrix(rows[part], kv_tokens=settings.llmd_kv_tokens, now=now),
             [endpoint_of(row) for row in rows],
             [settings.llmd_hardware] * len(rows),
         )
-        return [said async for said in slices]
+        return [said async for _, said in pairs]
 
     def _items(self, said: Predictions) -> list[Item]:
         ttft_ms, tpot_ms = self._chosen(said)

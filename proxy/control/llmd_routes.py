@@ -33,6 +33,7 @@ from proxy.control.llmd_schemas import (
 )
 from proxy.control.predictor_plane import PredictorPlane
 from proxy.control.settings import PredictorApiSettings
+from proxy.control.slices import slices
 
 REFUSALS: Final[dict[int | str, dict[str, type[LlmdError]]]] = {
     status: {"model": LlmdError} for status in ("4XX", 422)
@@ -103,22 +104,28 @@ def llmd_change_routes(
         dependencies=[] if allow_remote else [Depends(local_only)],
     )
 
-    @router.post("/add_training_data_bulk", status_code=202)
-    async def add(body: LlmdTrainingBatch) -> LlmdTaken:
+    @router.post(
+        "/add_training_data_bulk", status_code=202, openapi_extra=_body_of(LlmdTrainingBatch)
+    )
+    async def add(request: Request) -> LlmdTaken:
         """Learn from measured rows; each counts from the next prediction on, or nearly."""
-        if len(body.entries) > settings.max_rows:
-            raise too_long("entries", len(body.entries), settings.max_rows)
-        observations = llmd_observations(
-            body.entries,
-            model=settings.llmd_model,
-            hardware=settings.llmd_hardware,
-            kv_tokens=settings.llmd_kv_tokens,
-            now=plane.now(),
-        )
-        refused = Counter(plane.observe(observations).refused)
-        refused["nothing_measured"] += len(body.entries) - len(observations)
+        entries = LlmdTrainingBatch.model_validate_json(await request.body()).entries
+        if len(entries) > settings.max_rows:
+            raise too_long("entries", len(entries), settings.max_rows)
+        now, refused, measured = plane.now(), Counter[str](), 0
+        async for part in slices(len(entries)):
+            observations = llmd_observations(
+                entries[part],
+                model=settings.llmd_model,
+                hardware=settings.llmd_hardware,
+                kv_tokens=settings.llmd_kv_tokens,
+                now=now,
+            )
+            measured += len(observations)
+            refused.update(plane.observe(observations).refused)
+        refused["nothing_measured"] += len(entries) - measured
         return LlmdTaken(
-            message=f"Accepted {len(body.entries)} training samples.", refused=dict(+refused)
+            message=f"Accepted {len(entries)} training samples.", refused=dict(+refused)
         )
 
     @router.post("/flush")

@@ -9,7 +9,7 @@ import numpy as np
 from fastapi import APIRouter, Depends, Response
 
 from predictor.features import FEATURES
-from predictor.types import P50, P90, P99, FloatArray, Objective, Predictions
+from predictor.types import NO_OBJECTIVE, P50, P90, P99, FloatArray, Objective, Predictions
 from proxy.control.access import local_only
 from proxy.control.errors import TooManyRows
 from proxy.control.predictor_plane import PredictorPlane
@@ -24,7 +24,7 @@ from proxy.control.predictor_schemas import (
 )
 from proxy.control.schemas import ErrorBody, FleetView
 from proxy.control.settings import PredictorApiSettings
-from proxy.control.slices import predicted
+from proxy.control.slices import predicted, slices
 
 _REFUSALS: Final[dict[int | str, dict[str, type[ErrorBody]]]] = {
     status: {"model": ErrorBody} for status in ("4XX", 413, 422)
@@ -40,8 +40,7 @@ def predict_routes(plane: PredictorPlane, settings: PredictorApiSettings) -> API
         """Predict one request at many endpoints; nothing is booked, nothing is learned."""
         if len(body.endpoints) > settings.max_rows:
             raise TooManyRows(len(body.endpoints), settings.max_rows, param="endpoints")
-        features = predicted_rows(body.request, body.endpoints, now=plane.now())
-        answer = await _predict(plane, body, features)
+        answer = await _predict(plane, body)
         return Response(msgspec.json.encode(answer), media_type="application/json")
 
     @router.get("/v1/features")
@@ -75,32 +74,33 @@ def observe_routes(
         """Learn from finished requests; wrong ones are refused one by one."""
         if len(body.observations) > settings.max_rows:
             raise TooManyRows(len(body.observations), settings.max_rows, param="observations")
-        found, late = observations_of(body.model, body.observations, now=plane.now())
-        taken = plane.observe(found)
-        refused = Counter(late)
-        refused.update(taken.refused)
-        return ObserveAnswer(accepted=taken.accepted, refused=refused)
+        now, accepted, refused = plane.now(), 0, Counter[str]()
+        async for part in slices(len(body.observations)):
+            found, late = observations_of(body.model, body.observations[part], now=now)
+            taken = plane.observe(found)
+            accepted += taken.accepted
+            refused.update(late)
+            refused.update(taken.refused)
+        return ObserveAnswer(accepted=accepted, refused=refused)
 
     return router
 
 
-async def _predict(
-    plane: PredictorPlane, body: PredictBody, features: FloatArray
-) -> dict[str, object]:
-    predictor = plane.predictor(body.model)
+async def _predict(plane: PredictorPlane, body: PredictBody) -> dict[str, object]:
+    predictor, endpoints, now = plane.predictor(body.model), body.endpoints, plane.now()
     wanted = body.objective
-    objective = (
-        Objective() if wanted is None else Objective(ttft_s=wanted.ttft_s, tpot_s=wanted.tpot_s)
-    )
-    names = [each.endpoint for each in body.endpoints]
-    hardware = [each.hardware for each in body.endpoints]
+    objective = Objective(ttft_s=wanted.ttft_s, tpot_s=wanted.tpot_s) if wanted else NO_OBJECTIVE
     views: list[dict[str, object]] = []
     layer, version = None, None
-    async for said in predicted(predictor, features, names, hardware):
-        start = len(views)
-        rows = features[start : start + len(said.ttft_s)] if body.include_features else None
+    async for features, said in predicted(
+        predictor,
+        lambda part: predicted_rows(body.request, endpoints[part], now=now),
+        [each.endpoint for each in endpoints],
+        [each.hardware for each in endpoints],
+    ):
         meets = predictor.probability(said, objective) if objective else None
-        views += _views(said, body.endpoints[start:], meets, rows)
+        rows = features if body.include_features else None
+        views += _views(said, endpoints[len(views) :], meets, rows)
         layer, version = said.layer, said.version
     return {"model": body.model, "layer": layer, "version": version, "endpoints": views}
 

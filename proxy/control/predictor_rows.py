@@ -13,21 +13,10 @@ import numpy as np
 
 from predictor.features import NAMES, UNKNOWN, feature_matrix
 from predictor.types import EndpointLoad, EndpointState, FloatArray, Observation
-from proxy.control.errors import ControlError
 from proxy.control.predictor_schemas import EndpointBody, Numbers, ObservedBody, RequestBody
 
 _FUTURE_S: Final = 60.0  # clocks of two machines differ by less
 _OLD_S: Final = 3600.0  # what an hour-old request shows, traffic since has shown too
-
-
-class RequestMissing(ControlError):
-    """An endpoint is described by its state and the request's sizes are not given."""
-
-    status = 422
-    code = "invalid_value"
-
-    def __init__(self, param: str) -> None:
-        super().__init__(f"{param}: needed where an endpoint has no features", param=param)
 
 
 def predicted_rows(
@@ -35,8 +24,7 @@ def predicted_rows(
 ) -> FloatArray:
     """Build the ``(n, n_features)`` rows that one request has at ``n`` endpoints.
 
-    Raises:
-        RequestMissing: An endpoint has no features and there is no request.
+    The request is there unless every endpoint has features: the bodies see to it.
 
     >>> row = predicted_rows(RequestBody(prompt_tokens=1000), [
     ...     EndpointBody(endpoint="a:1", cached_tokens=600, load={"queued_requests": 2})],
@@ -49,9 +37,7 @@ def predicted_rows(
     for index, each in enumerate(endpoints):
         if each.features is not None:
             matrix[index] = _row(each.features)
-    if described:
-        if request is None:
-            raise RequestMissing("request")
+    if request is not None and described:
         matrix[described] = _described(request, [endpoints[index] for index in described], now)
     return matrix
 
@@ -59,21 +45,15 @@ def predicted_rows(
 def observations_of(
     model: str, bodies: Sequence[ObservedBody], *, now: float
 ) -> tuple[list[Observation], dict[str, int]]:
-    """Turn a batch into observations; give those out of their time, counted by reason.
-
-    Raises:
-        RequestMissing: One has neither features nor request.
-    """
+    """Turn a batch into observations; give those out of their time, counted by reason."""
     observations: list[Observation] = []
     refused: dict[str, int] = {}
-    for index, body in enumerate(bodies):
+    for body in bodies:
         observed_s = now if body.observed_at_s is None else body.observed_at_s
         reason = _out_of_time(observed_s, now)
         if reason is not None:
             refused[reason] = refused.get(reason, 0) + 1
             continue
-        if body.features is None and body.request is None:
-            raise RequestMissing(f"observations.{index}.request")
         observations.append(
             Observation(
                 endpoint=body.endpoint,

@@ -22,9 +22,8 @@ STATE_NAMES: Final = (
 LOAD_NAMES: Final = tuple(f.name for f in fields(EndpointLoad))
 _FRACTIONS: Final = {"kv_cache_usage", "prefix_hit_ratio"}
 
-# Beyond 1e8 tokens, requests or seconds something is broken; counters run on.
+# Beyond 1e8 tokens, requests or seconds something is broken.
 Quantity = Annotated[float, Field(ge=0, le=1e8)]
-_Counter = Annotated[float, Field(ge=0, le=1e15)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Hardware = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -38,6 +37,7 @@ class _Answer(BaseModel):
 
 
 Numbers = dict[str, float | None]
+_NO_SIZES: Final = "request is needed where an endpoint has no features"
 
 
 def _check(numbers: Numbers, names: Iterable[str], what: str) -> Numbers:
@@ -48,7 +48,7 @@ def _check(numbers: Numbers, names: Iterable[str], what: str) -> Numbers:
             raise ValueError(msg)
         if value is None:
             continue
-        most = 1.0 if name in _FRACTIONS else 1e15 if name.endswith("_total") else 1e8
+        most = 1.0 if name in _FRACTIONS else 1e15 if name.endswith("_total") else 1e8  # runs on
         if not 0 <= value <= most:
             msg = f"{name} = {value:g} is not between 0 and {most:g}"
             raise ValueError(msg)
@@ -133,6 +133,12 @@ class PredictBody(_Body):
         default=False, description="Give the rows back, to observe with them later"
     )
 
+    @model_validator(mode="after")
+    def _sizes_known(self) -> Self:
+        if self.request is None and any(each.features is None for each in self.endpoints):
+            raise ValueError(_NO_SIZES)
+        return self
+
 
 class TargetPrediction(_Answer):
     """What one target would be, in seconds."""
@@ -178,6 +184,12 @@ class ObservedBody(EndpointBody):
     tpot_s: float | None = Field(default=None, description="Mean gap of output tokens")
     total_s: float | None = Field(default=None, description="Where only the whole is known")
     output_tokens: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
+
+    @model_validator(mode="after")
+    def _sizes_known(self) -> Self:
+        if self.request is None and self.features is None:
+            raise ValueError(_NO_SIZES)
+        return self
 
 
 class ObserveBody(_Body):

@@ -228,7 +228,7 @@ def test_observations_out_of_their_time_are_refused_and_the_others_count() -> No
 @pytest.mark.parametrize(
     ("change", "param"),
     [
-        ({"features": None}, "observations.0.request"),
+        ({"features": None}, "observations.0"),
         ({"features": {"colour": 1}}, "observations.0.features"),
         ({"outcome": "fine"}, "observations.0.outcome"),
         ({"output_tokens": -1}, "observations.0.output_tokens"),
