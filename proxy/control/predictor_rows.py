@@ -7,6 +7,7 @@ is, what it leaves out unknown.
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from predictor.features import NAMES, UNKNOWN, feature_matrix
 from predictor.types import EndpointLoad, EndpointState, FloatArray, Observation
 from proxy.control.predictor_schemas import EndpointBody, Numbers, ObservedBody, RequestBody
 
+_OPTIONAL: Final = {field.name for field in fields(EndpointLoad) if field.default is None}
 _FUTURE_S: Final = 60.0  # clocks of two machines differ by less
 _OLD_S: Final = 3600.0  # what an hour-old request shows, traffic since has shown too
 
@@ -106,9 +108,8 @@ def _state(body: EndpointBody, now: float) -> EndpointState:
 
 def _load(given: Numbers) -> EndpointLoad:
     # Any: as above. A count given as null is unknown, one left out is nothing in flight.
-    optional = {"recent_ttft_s", "recent_tpot_s"}
     numbers: dict[str, Any] = {
-        name: UNKNOWN if value is None and name not in optional else value
+        name: UNKNOWN if value is None and name not in _OPTIONAL else value
         for name, value in given.items()
     }
     return EndpointLoad(**numbers)
