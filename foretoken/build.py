@@ -9,16 +9,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from collectors import Scraper, TraceRecorder, open_scrape_client
 from foretoken.control import ServicePlane
 from foretoken.errors import ConfigurationInvalid
 from foretoken.model_updates import ModelUpdates
+from foretoken.predictor_host import PredictorHost
+from foretoken.predictor_service import PredictorService
 from foretoken.service import Service
 from foretoken.settings import ConfigFile, Settings
 from foretoken.trainer import Trainer
 from models_store import ModelsStore
 from predictor import LatencyPredictor, OutputLengths
+from predictor.types import Observation
 from proxy import (
     FleetCollector,
     History,
@@ -28,7 +32,7 @@ from proxy import (
     Upstream,
     log_request,
 )
-from proxy.control import build_control
+from proxy.control import build_control, build_predictor_app
 from scheduler import Fleet, Scheduler, policies_of
 
 
@@ -44,6 +48,15 @@ class Built:
 
     app: ProxyApp
     service: Service
+    closing: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltPredictor:
+    """Hold what :func:`build_predictor` made; the fields mean what those of `Built` do."""
+
+    app: ASGIApp
+    service: PredictorService
     closing: asyncio.Event
 
 
@@ -64,7 +77,8 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
     metrics = ProxyMetrics(registry, settings.scheduler)
     scratch = TemporaryDirectory(prefix="foretoken-")
     store_dir = settings.store_dir or Path(scratch.name)
-    models = ModelUpdates(ModelsStore(store_dir), metrics.models)
+    store = ModelsStore(store_dir)
+    models = ModelUpdates(store, metrics.models)
 
     def make_fleet(model: str) -> Fleet:
         predictor = LatencyPredictor(settings.predictor)
@@ -101,6 +115,13 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
         clock=clock,
     )
     client = open_scrape_client(settings.scrape)
+    trainer = _trainer(
+        settings,
+        store_dir,
+        lambda report: service.on_report(report),  # noqa: PLW0108  # bound below
+    )
+    host = _host(settings, clock, models, metrics, trainer)
+    host.adopt_stored({settings.control.predictor.llmd_model}.intersection(store.fleets()))
     service = Service(
         settings=settings,
         config=config,
@@ -120,11 +141,8 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
         metrics=metrics,
         models=models,
         history=history,
-        trainer=_trainer(
-            settings,
-            store_dir,
-            lambda report: service.on_report(report),  # noqa: PLW0108  # bound below
-        ),
+        learner=host.learner,
+        trainer=trainer,
         recorder=_recorder(settings),
         scratch=scratch,
     )
@@ -134,9 +152,61 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
         scheduler=scheduler,
         registry=registry,
         lifespan=service.running,
-        control=build_control(ServicePlane(service), closing=closing, settings=settings.control),
+        control=build_control(
+            ServicePlane(service), closing=closing, settings=settings.control, predictors=host
+        ),
     )
     return Built(app=app, service=service, closing=closing)
+
+
+def build_predictor(settings: Settings) -> BuiltPredictor:
+    """Construct the predictor's API alone; nothing runs until the app's lifespan starts."""
+    clock = unix_clock()
+    metrics = ProxyMetrics(CollectorRegistry(), settings.scheduler)
+    scratch = TemporaryDirectory(prefix="foretoken-")
+    store_dir = settings.store_dir or Path(scratch.name)
+    store = ModelsStore(store_dir)
+    models = ModelUpdates(store, metrics.models)
+    trainer = _trainer(
+        settings,
+        store_dir,
+        lambda report: service.on_report(report),  # noqa: PLW0108  # bound below
+    )
+    host = _host(settings, clock, models, metrics, trainer)
+    service = PredictorService(
+        clock=clock,
+        host=host,
+        models=models,
+        store=store,
+        metrics=metrics,
+        trainer=trainer,
+        scratch=scratch,
+    )
+    app = build_predictor_app(host, settings.control, lifespan=service.running)
+    return BuiltPredictor(app=app, service=service, closing=asyncio.Event())
+
+
+def _host(
+    settings: Settings,
+    clock: Callable[[], float],
+    models: ModelUpdates,
+    metrics: ProxyMetrics,
+    trainer: Trainer | None,
+) -> PredictorHost:
+    return PredictorHost(
+        settings=settings.control.predictor,
+        predictor=settings.predictor,
+        models=models,
+        clock=clock,
+        feed=_drop if trainer is None else trainer.feed,
+        trainer_alive=lambda: trainer is not None and trainer.alive,
+        registry=metrics.registry,
+        refused=lambda reason: metrics.models.refused_observations.labels(reason).inc(),
+    )
+
+
+def _drop(_: Observation) -> None:
+    """Take an observation that no trainer wants."""
 
 
 def unix_clock() -> Callable[[], float]:

@@ -106,6 +106,50 @@ def serve(
     raise typer.Exit(run_server(settings, source))
 
 
+@app.command()
+def predictor(
+    *,
+    config: Config = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    models_dir: Annotated[
+        Path | None, typer.Option(help="Folder of model versions; none are kept without.")
+    ] = None,
+    objective: Annotated[
+        Literal["mean", "p90", "quantile"] | None,
+        typer.Option(
+            help="What llm-d's callers get: the expectation, or the 90 % quantile.",
+            envvar="LATENCY_OBJECTIVE_TYPE",
+        ),
+    ] = None,
+    allow_remote_changes: Annotated[
+        bool | None,
+        typer.Option("--allow-remote-changes", help="Learn from other machines too."),
+    ] = None,
+    log_format: Annotated[
+        Literal["json", "console"] | None,
+        typer.Option(help="By default plain lines on a terminal, JSON otherwise."),
+    ] = None,
+) -> None:
+    """Serve predictions alone: our API, and llm-d's latency predictor sidecar's.
+
+    Example: foretoken predictor --port 8001 --models-dir data/models
+    """
+    from foretoken.serve import run_predictor
+    from foretoken.settings import load_settings
+
+    settings = load_settings(
+        config,
+        proxy__host=host,
+        proxy__port=port,
+        store__directory=models_dir,
+        control__predictor__objective="p90" if objective == "quantile" else objective,
+        control__allow_remote_changes=allow_remote_changes,
+        log__format=log_format,
+    )
+    raise typer.Exit(run_predictor(settings))
+
+
 @app.command("check-config")
 def check_config(config: Annotated[Path, typer.Argument(help="TOML file.")]) -> None:
     """Check a configuration file and print it with every default filled in.

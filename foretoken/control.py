@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Final
 
 from pydantic import ValidationError
 
 from collectors import EndpointSettings
 from foretoken.errors import ConfigurationInvalid
+from foretoken.fleet_view import fleet_view
 from foretoken.service import Service
-from predictor import LatencyPredictor
 from predictor.types import Decision, EndpointLoad, EndpointState, RequestFeatures
 from proxy import History
 from proxy.control import (
@@ -19,14 +18,10 @@ from proxy.control import (
     Mode,
     NoEndpointUp,
     ReloadRefused,
-    TargetView,
-    TrainingView,
     UnknownEndpoint,
 )
 
 log = logging.getLogger(__name__)
-
-TARGETS: Final = ("ttft", "tpot")
 
 
 class ServicePlane:
@@ -63,8 +58,12 @@ class ServicePlane:
 
     def models(self) -> Sequence[FleetView]:
         """Describe the models of each fleet."""
-        predictors = self._service.models.predictors
-        return [self._fleet(fleet, predictor) for fleet, predictor in predictors.items()]
+        models, trainer = self._service.models, self._service.trainer
+        alive = trainer is not None and trainer.alive
+        return [
+            fleet_view(fleet, predictor, models, trainer_alive=alive)
+            for fleet, predictor in models.predictors.items()
+        ]
 
     def predict(self, request: RequestFeatures) -> Decision:
         """Decide about a request as if it came now."""
@@ -105,38 +104,3 @@ class ServicePlane:
     def _known(self, endpoint: str) -> None:
         if endpoint not in self._service.scheduler.states:
             raise UnknownEndpoint(endpoint)
-
-    def _fleet(self, fleet: str, predictor: LatencyPredictor) -> FleetView:
-        report = predictor.report()
-        targets = [
-            TargetView(
-                target=target,
-                mdape_ratio=report.mdape[target],
-                coverage_ratio=report.p90_coverage[target],
-                weights=report.weights[target],
-            )
-            for target in TARGETS
-        ]
-        return FleetView(
-            model=fleet,
-            version=report.version,
-            layer=report.layer,
-            targets=targets,
-            observations=max(report.observations.values()),
-            refused=report.refused,
-            training=self._training(fleet),
-        )
-
-    def _training(self, fleet: str) -> TrainingView:
-        trainer, models = self._service.trainer, self._service.models
-        alive, last = trainer is not None and trainer.alive, models.reports.get(fleet)
-        if last is None:
-            return TrainingView(alive=alive)
-        return TrainingView(
-            alive=alive,
-            last_result="accepted" if last.accepted else last.reason,
-            last_run_at_s=models.reported_s.get(fleet),
-            seconds=last.seconds,
-            rows=last.rows,
-            message=last.detail,
-        )

@@ -48,6 +48,10 @@ class Processes:
                 sys.executable, "-m", "foretoken", *arguments, stdout=output, stderr=output
             )
 
+    def pid(self, name: str) -> int:
+        """Give a server's process."""
+        return self._running[name].pid
+
     async def wait_ready(self, name: str, url: str, contains: str = "") -> None:
         """Wait until a server answers 200 with a body that contains a text.
 

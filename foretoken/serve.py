@@ -1,12 +1,15 @@
-"""``foretoken serve``: run the service until SIGTERM."""
+"""``foretoken serve`` and ``foretoken predictor``: run until SIGTERM."""
 
+import asyncio
 import gc
 import logging
 import socket
 import tempfile
 from pathlib import Path
 
-from foretoken.build import build
+from starlette.types import ASGIApp
+
+from foretoken.build import build, build_predictor
 from foretoken.errors import CannotListen, FolderNotWritable
 from foretoken.logs import configure
 from foretoken.settings import ConfigFile, Settings
@@ -17,22 +20,51 @@ log = logging.getLogger(__name__)
 
 def run_server(settings: Settings, config: ConfigFile | None) -> int:
     """Serve until told to stop; give the exit status."""
+    prepare(settings, settings.trace_dir, settings.store_dir)
+    built = build(settings, config)
+    endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
+    return serve_app(
+        built.app, settings, built.closing, live_page="/foretoken/", endpoints=endpoints
+    )
+
+
+def prepare(settings: Settings, *folders: Path | None) -> None:
+    """Set logging up and find out whether the folders can be written.
+
+    Raises:
+        FolderNotWritable: One cannot.
+    """
     configure(settings.log.format, settings.log.level)
-    for folder in (settings.trace_dir, settings.store_dir):
+    for folder in folders:
         if folder is not None:
             _make_writable(folder)
-    built = build(settings, config)
-    server = build_server(built.app, settings.proxy, closing=built.closing)
+
+
+def run_predictor(settings: Settings) -> int:
+    """Serve the predictor's API alone until told to stop; give the exit status."""
+    prepare(settings, settings.store_dir)
+    built = build_predictor(settings)
+    told = {"objective": settings.control.predictor.objective}
+    return serve_app(built.app, settings, built.closing, **told)
+
+
+def serve_app(
+    app: ASGIApp, settings: Settings, closing: asyncio.Event, *, live_page: str = "", **told: str
+) -> int:
+    """Serve an application on the configured address until SIGTERM; give the exit status.
+
+    Args:
+        app: The application; everything long-lived is built.
+        settings: Where to listen.
+        closing: Set when shutdown begins.
+        live_page: Path of the page to look at, empty without one.
+        told: More that the line saying so shall tell.
+    """
+    server = build_server(app, settings.proxy, closing=closing)
     listener = _listen(settings.proxy.host, settings.proxy.port)
     url = f"http://{_bracketed(settings.proxy.host)}:{listener.getsockname()[1]}"
-    log.info(
-        "serving",
-        extra={
-            "url": url,
-            "live_page": f"{url}/foretoken/",
-            "endpoints": ", ".join(endpoint.name for endpoint in settings.endpoints),
-        },
-    )
+    page = {"live_page": url + live_page} if live_page else {}
+    log.info("serving", extra={"url": url, **page, **told})
     # What was built lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()

@@ -8,7 +8,7 @@ supervised: it logs, counts and starts again.
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
@@ -22,7 +22,9 @@ from pathlib import Path
 import httpx
 
 from collectors import Scraper, TraceRecorder
+from foretoken.background import Job, supervised
 from foretoken.errors import ForetokenError
+from foretoken.learner import Learner
 from foretoken.model_updates import ModelUpdates
 from foretoken.settings import ConfigFile, Settings, changed_paths
 from foretoken.trainer import Trainer
@@ -35,7 +37,6 @@ from scheduler import Scheduler
 log = logging.getLogger(__name__)
 
 REFRESH_S = 1.0
-RESTART_S = 1.0
 # Settings that can change without a restart; everything else is refused on reload.
 RELOADABLE = ("endpoints", "scheduler.")
 
@@ -62,6 +63,7 @@ class Service:
         scrape_client: httpx.AsyncClient,
         metrics: ProxyMetrics,
         models: ModelUpdates,
+        learner: Learner,
         history: History,
         trainer: Trainer | None,
         recorder: TraceRecorder | None,
@@ -76,6 +78,7 @@ class Service:
         self.history = history
         self.trainer = trainer
         self.recorder = recorder
+        self._learner = learner
         self._config = config
         self._upstream = upstream
         self._scrape_client = scrape_client
@@ -91,7 +94,8 @@ class Service:
             await stack.enter_async_context(self._scrape_client)
             if self.recorder is not None:
                 stack.push_async_callback(self.recorder.close)
-            stack.push_async_callback(_cancel, [self._supervise(*job) for job in self._jobs()])
+            jobs = supervised(self._jobs(), self._metrics.background_failed)
+            await stack.enter_async_context(jobs)
             with _on_hangup(self._reload_and_log):
                 yield
 
@@ -165,10 +169,11 @@ class Service:
             if before.get(name) != endpoint:
                 self.scraper.add(endpoint)
 
-    def _jobs(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
-        jobs: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+    def _jobs(self) -> list[Job]:
+        jobs: list[Job] = [
             ("scraper", self.scraper.run),
             ("models", self._refresh_models),
+            ("learner", self._learner.run),
         ]
         if self.trainer is not None:
             jobs.append(("trainer", self.trainer.run))
@@ -177,18 +182,6 @@ class Service:
         if self._config is not None:
             jobs.append(("configuration", partial(self._watch_configuration, self._config.path)))
         return jobs
-
-    def _supervise(self, name: str, job: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        async def run() -> None:
-            while True:
-                try:
-                    await job()
-                except Exception:
-                    self._metrics.background_failed(name)
-                    log.exception("background_task_failed", extra={"task": name})
-                await asyncio.sleep(RESTART_S)
-
-        return asyncio.create_task(run(), name=name)
 
     async def _refresh_models(self) -> None:
         while True:
@@ -213,12 +206,6 @@ class Service:
             log.info("configuration_reloaded", extra={"changed": ", ".join(self.reload())})
         except (ReloadRefused, ForetokenError) as error:
             log.error("configuration_not_reloaded", extra={"problem": str(error)})
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextmanager

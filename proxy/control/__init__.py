@@ -1,6 +1,6 @@
 """The control plane: admin routes, the predictor's API and the live page."""
 
-from proxy.control.app import build_control
+from proxy.control.app import build_control, build_predictor_app
 from proxy.control.errors import (
     ControlError,
     DuplicateEndpoint,
@@ -9,8 +9,9 @@ from proxy.control.errors import (
     UnknownEndpoint,
 )
 from proxy.control.plane import ControlPlane
+from proxy.control.predictor_plane import PredictorPlane, Taken
 from proxy.control.schemas import FleetView, Mode, TargetView, TrainingView
-from proxy.control.settings import ControlSettings
+from proxy.control.settings import ControlSettings, PredictorApiSettings
 
 __all__ = [
     "ControlError",
@@ -20,9 +21,13 @@ __all__ = [
     "FleetView",
     "Mode",
     "NoEndpointUp",
+    "PredictorApiSettings",
+    "PredictorPlane",
     "ReloadRefused",
+    "Taken",
     "TargetView",
     "TrainingView",
     "UnknownEndpoint",
     "build_control",
+    "build_predictor_app",
 ]

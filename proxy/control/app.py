@@ -5,13 +5,20 @@ scope of every such request unchanged.
 """
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from fastapi import FastAPI
+from starlette.types import Lifespan
 
 from dashboards import live_page
 from proxy.control.errors import add_error_handlers
 from proxy.control.live import live_routes
+from proxy.control.llmd_routes import llmd_change_routes, llmd_predict_routes
+from proxy.control.llmd_status import llmd_status_routes
 from proxy.control.plane import ControlPlane
+from proxy.control.predictor_plane import PredictorPlane
+from proxy.control.predictor_routes import observe_routes, predict_routes
 from proxy.control.routes import change_routes, read_routes
 from proxy.control.settings import ControlSettings
 
@@ -19,7 +26,11 @@ PREFIX = "/foretoken"
 
 
 def build_control(
-    plane: ControlPlane, *, closing: asyncio.Event, settings: ControlSettings | None = None
+    plane: ControlPlane,
+    *,
+    closing: asyncio.Event,
+    settings: ControlSettings | None = None,
+    predictors: PredictorPlane | None = None,
 ) -> FastAPI:
     """Build the control plane's application.
 
@@ -28,20 +39,63 @@ def build_control(
         closing: Set when the server begins to shut down: ends the event streams, which
             otherwise hold it up for as long as a page is open.
         settings: Its section of the configuration.
+        predictors: The models behind ``/foretoken/predictor``, ``None`` without that API.
     """
     settings = settings or ControlSettings()
-    # The interactive documentation of FastAPI loads scripts from a CDN.
-    app = FastAPI(
-        title="Foretoken control plane",
-        openapi_url=f"{PREFIX}/openapi.json",
-        docs_url=None,
-        redoc_url=None,
-    )
-    add_error_handlers(app)
+    app = _empty("Foretoken control plane", PREFIX, settings)
     live = live_routes(
         plane, page=live_page(), closing=closing, interval_s=settings.snapshot_interval_s
     )
     changes = change_routes(plane, allow_remote=settings.allow_remote_changes)
     for router in (read_routes(plane), changes, live):
         app.include_router(router, prefix=PREFIX)
+    if predictors is not None:
+        _include_predictor(app, predictors, settings, f"{PREFIX}/predictor")
     return app
+
+
+def build_predictor_app(
+    predictors: PredictorPlane,
+    settings: ControlSettings,
+    lifespan: Callable[[], AbstractAsyncContextManager[None]],
+) -> FastAPI:
+    """Build the predictor's API alone: ours under ``/v1``, llm-d's beside it.
+
+    Args:
+        predictors: The models.
+        settings: The control plane's section of the configuration.
+        lifespan: Entered before the first call, left after the last.
+    """
+    app = _empty("Foretoken predictor", "", settings, lambda _: lifespan())
+    _include_predictor(app, predictors, settings, "")
+    return app
+
+
+def _empty(
+    title: str, prefix: str, settings: ControlSettings, lifespan: Lifespan[FastAPI] | None = None
+) -> FastAPI:
+    # The interactive documentation of FastAPI loads scripts from a CDN.
+    app = FastAPI(
+        title=title,
+        openapi_url=f"{prefix}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        max_body_size=settings.predictor.max_body_bytes,
+        lifespan=lifespan,
+    )
+    add_error_handlers(app)
+    return app
+
+
+def _include_predictor(
+    app: FastAPI, predictors: PredictorPlane, settings: ControlSettings, prefix: str
+) -> None:
+    bounds, allow_remote = settings.predictor, settings.allow_remote_changes
+    for router in (
+        predict_routes(predictors, bounds),
+        observe_routes(predictors, bounds, allow_remote=allow_remote),
+        llmd_predict_routes(predictors, bounds),
+        llmd_change_routes(predictors, bounds, allow_remote=allow_remote),
+        llmd_status_routes(predictors, bounds),
+    ):
+        app.include_router(router, prefix=prefix)

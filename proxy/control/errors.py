@@ -90,6 +90,24 @@ class ChangeForbidden(ControlError):
     type = "permission_error"
 
 
+class TooManyRows(ControlError):
+    """A call asks for, or brings, more rows than one call may."""
+
+    status = 413
+    code = "too_many_rows"
+
+    def __init__(self, rows: int, limit: int, *, param: str) -> None:
+        super().__init__(f"{rows} {param} in one call; at most {limit} are taken", param=param)
+
+
+class PredictionUnavailable(ControlError):
+    """A library underneath the predictor failed."""
+
+    status = 503
+    code = "prediction_failed"
+    type = "service_unavailable"
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Make ``app`` answer every error in the one form."""
 
@@ -109,12 +127,15 @@ def add_error_handlers(app: FastAPI) -> None:
     async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         param = ".".join(str(part) for part in first["loc"][1:]) or None
-        message = f"{param}: {first['msg']}" if param else str(first["msg"])
+        text = str(first["msg"]).removeprefix("Value error, ")
+        message = f"{param}: {text}" if param else text
         return _answer(422, message, "invalid_request_error", param, "invalid_value")
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+        code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}.get(
+            error.status_code
+        )
         answer = _answer(error.status_code, error.detail, "invalid_request_error", None, code)
         answer.headers.update(error.headers or {})
         return answer

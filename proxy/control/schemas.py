@@ -137,6 +137,7 @@ class FleetView(_Answer):
     layer: Literal["cold", "prior", "mixture"]
     targets: list[TargetView]
     observations: int
+    labels: dict[str, int] = Field(default_factory=dict, description="Learned from, by target")
     refused: dict[str, int] = Field(default_factory=dict, description="Observations, by reason")
     training: TrainingView
 

@@ -25,8 +25,8 @@ def refused(*arguments: str) -> ForetokenError:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["serve"], ["demo"], ["demo-vllm"], ["simulate-endpoint"], ["train"], ["check-config"],
-     ["models"], ["models", "list"], ["models", "promote"]],
+    [[], ["serve"], ["predictor"], ["demo"], ["demo-vllm"], ["simulate-endpoint"], ["train"],
+     ["check-config"], ["models"], ["models", "list"], ["models", "promote"]],
 )  # fmt: skip
 def test_every_command_explains_itself(command: list[str]) -> None:
     result = runner.invoke(app, [*command, "--help"])

@@ -1,0 +1,49 @@
+"""Describe one fleet's models for the control plane and the predictor's API."""
+
+from typing import Final
+
+from foretoken.model_updates import ModelUpdates
+from predictor import LatencyPredictor
+from proxy.control import FleetView, TargetView, TrainingView
+
+TARGETS: Final = ("ttft", "tpot")
+
+
+def fleet_view(
+    fleet: str, predictor: LatencyPredictor, models: ModelUpdates, *, trainer_alive: bool
+) -> FleetView:
+    """Describe what predicts a fleet, how well, and how its training went."""
+    report = predictor.report()
+    targets = [
+        TargetView(
+            target=target,
+            mdape_ratio=report.mdape[target],
+            coverage_ratio=report.p90_coverage[target],
+            weights=report.weights[target],
+        )
+        for target in TARGETS
+    ]
+    return FleetView(
+        model=fleet,
+        version=report.version,
+        layer=report.layer,
+        targets=targets,
+        observations=max(report.observations.values()),
+        labels=report.observations,
+        refused=report.refused,
+        training=_training(fleet, models, alive=trainer_alive),
+    )
+
+
+def _training(fleet: str, models: ModelUpdates, *, alive: bool) -> TrainingView:
+    last = models.reports.get(fleet)
+    if last is None:
+        return TrainingView(alive=alive)
+    return TrainingView(
+        alive=alive,
+        last_result="accepted" if last.accepted else last.reason,
+        last_run_at_s=models.reported_s.get(fleet),
+        seconds=last.seconds,
+        rows=last.rows,
+        message=last.detail,
+    )

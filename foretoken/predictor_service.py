@@ -1,0 +1,73 @@
+"""``foretoken predictor``: the predictor's API without a proxy, until SIGTERM.
+
+Ready at once, from the stored version or from physics alone; learns what it is told;
+its trainer publishes as that of ``serve`` does.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from typing import Final
+
+from foretoken.background import Job, supervised
+from foretoken.model_updates import ModelUpdates
+from foretoken.predictor_host import PredictorHost
+from foretoken.trainer import Trainer
+from foretoken.trainer_protocol import Report
+from models_store import ModelsStore
+from proxy import ProxyMetrics
+
+REFRESH_S: Final = 1.0
+
+
+class PredictorService:
+    """Hold the predictor's parts and run what goes on between calls.
+
+    Constructed by :func:`foretoken.build.build_predictor` only.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        host: PredictorHost,
+        models: ModelUpdates,
+        store: ModelsStore,
+        metrics: ProxyMetrics,
+        trainer: Trainer | None,
+        scratch: AbstractContextManager[str],
+    ) -> None:
+        self.host = host
+        self.models = models
+        self.trainer = trainer
+        self._clock = clock
+        self._store = store
+        self._metrics = metrics
+        self._scratch = scratch
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start from what is stored; run the background tasks until the context ends."""
+        with ExitStack() as stack:
+            stack.enter_context(self._scratch)
+            self.host.adopt_stored(self._store.fleets())
+            async with supervised(self._jobs(), self._metrics.background_failed):
+                yield
+
+    def on_report(self, report: Report) -> None:
+        """Take in a training report, and the version it may have published."""
+        self.models.trained(report, self._clock())
+        self.models.refresh()
+
+    def _jobs(self) -> list[Job]:
+        jobs: list[Job] = [("learner", self.host.learner.run), ("models", self._refresh)]
+        if self.trainer is not None:
+            jobs.append(("trainer", self.trainer.run))
+        return jobs
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            self.models.refresh()
+            dropped = 0 if self.trainer is None else self.trainer.dropped
+            self.models.dropped(trace_rows=0, trainer_rows=dropped)
