@@ -4,7 +4,7 @@
         [--only PART ...] [--sets NAME ...]
 
 Parts: ``rows`` (:mod:`recorded <benchmarks.prediction.recorded>`): every recorded set in
-the data folder. Exits with 1 where a must falls short.
+the data folder, beside llm-d's predictor. Exits with 1 where a must falls short.
 """
 
 import argparse
@@ -43,7 +43,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prediction", description=__doc__)
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--quick", action="store_true", help="the first labels of each set")
+    parser.add_argument(
+        "--quick", action="store_true", help="the first requests of each set, unjudged"
+    )
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help="run these parts")
     parser.add_argument("--sets", nargs="+", metavar="NAME", help="play these recorded sets")
     given = parser.parse_args(arguments)

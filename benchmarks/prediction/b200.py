@@ -41,9 +41,11 @@ from benchmarks.prediction.rowset import (
 from predictor.types import FloatArray
 
 FOLDER: Final = Path("latency", "inferencex-b200")
+IN_SEQUENCE: Final = "B200 tp"
+"""How names of sets begin whose runs follow one another."""
 ROWS_A_RUN: Final = 900
 HET_RUNS: Final = 10
-HET_ROWS: Final = 4000
+HET_ROWS: Final = 8000
 EARLY_S: Final = 3.0
 """Time from the first token to an early TPOT label."""
 
@@ -96,7 +98,7 @@ def read(data: Path, *, factor: float = 1.0) -> list[tuple[RowSet, RowSet, RowSe
     runs = read_runs(data / FOLDER)
     lowest = min(run.tp for run in runs)
     return [
-        make_sets(f"B200 tp{lowest}", in_sequence(runs, lowest), factor=factor),
+        make_sets(f"{IN_SEQUENCE}{lowest}", in_sequence(runs, lowest), factor=factor),
         make_sets("B200 het", side_by_side(runs), factor=factor),
     ]
 

@@ -1,29 +1,31 @@
 """The production predictor as a contender, trained on a fixed cadence of traffic.
 
 Serving and training are the production code; only the trainer's process is missing: a
-model trains in no time, every ``RETRAIN_S`` of traffic, on the latest window, once
-``FRESH_LABELS`` have come since the last.
+model trains in no time, every ``RETRAIN_S`` of traffic, on the latest window, where enough
+of it has come since the last.
 """
 
 from dataclasses import replace
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
 from benchmarks.prediction.play import Said
 from benchmarks.prediction.rowset import Label, Request, RowSet
 from predictor import EXPERTS, LatencyPredictor, TrainingRefused, TrainingSettings, train
-from predictor.types import Observation
+from predictor.types import P50, Observation
 
 RETRAIN_S: Final = 10.0
-FRESH_LABELS: Final = 100
-"""Labels since the last training: what ten seconds bring at ten rows a second."""
+FRESH_LABELS: Final = 50
+FRESH_SHARE: Final = 0.02
+"""Labels since the last training, by number and as a share of all: slow traffic would train
+again and again on much the same rows."""
 
 
 class Ours:
     """Predict with :class:`LatencyPredictor` and train it from what it learned."""
 
-    expert_names = EXPERTS
+    expert_names: ClassVar[tuple[str, ...]] = EXPERTS
 
     def __init__(self) -> None:
         self._predictor = LatencyPredictor()
@@ -39,6 +41,7 @@ class Ours:
         )
         return Said(
             mean_s=np.array([said.ttft_s[0], said.tpot_s[0]]),
+            p50_s=said.quantiles_s[:, P50, 0],
             p90_s=np.array([said.ttft_p90_s[0], said.tpot_p90_s[0]]),
             experts=said.experts[:, :, 0],
         )
@@ -59,7 +62,8 @@ class Ours:
     def train(self, now: float) -> None:
         """Train where it is time and enough is there."""
         fresh = len(self._seen) - self._trained_rows
-        if now - self._trained_s < RETRAIN_S or fresh < FRESH_LABELS:
+        enough = max(FRESH_LABELS, FRESH_SHARE * len(self._seen))
+        if now - self._trained_s < RETRAIN_S or fresh < enough:
             return
         self._trained_s, self._trained_rows = now, len(self._seen)
         try:

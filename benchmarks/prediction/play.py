@@ -21,12 +21,14 @@ class Said:
 
     Attributes:
         mean_s: ``(2,)`` expected TTFT and TPOT.
+        p50_s: ``(2,)`` their stated medians, the expectation where none is stated.
         p90_s: ``(2,)`` their stated 90 % quantiles.
         experts: ``(2, n_experts)`` log seconds by expert; none of them for a contender
             without experts.
     """
 
     mean_s: FloatArray
+    p50_s: FloatArray
     p90_s: FloatArray
     experts: FloatArray
 
@@ -59,7 +61,9 @@ class Played:
     Attributes:
         actual_s: ``(n,)`` labels.
         mean_s: ``(n,)`` predictions.
+        p50_s: ``(n,)`` stated medians.
         p90_s: ``(n,)`` stated 90 % quantiles.
+        request: ``(n,)`` index of the request in its set.
         regime: ``(n,)`` of ``predictor.terms.REGIMES``, at dispatch.
         experts_s: ``(n, n_experts)`` predictions by expert; NaN where one had none.
         expert_names: Of those columns.
@@ -67,7 +71,9 @@ class Played:
 
     actual_s: FloatArray
     mean_s: FloatArray
+    p50_s: FloatArray
     p90_s: FloatArray
+    request: NDArray[np.intp]
     regime: NDArray[np.intp]
     experts_s: FloatArray
     expert_names: tuple[str, ...]
@@ -107,6 +113,8 @@ def _played(
     return Played(
         actual_s=np.array([label.seconds for label in mine]),
         mean_s=np.array([one.mean_s[target] for one in spoken]),
+        p50_s=np.array([one.p50_s[target] for one in spoken]),
+        request=np.array([label.request for label in mine], dtype=np.intp),
         p90_s=np.array([one.p90_s[target] for one in spoken]),
         regime=regimes(features) if mine else np.empty(0, dtype=np.intp),
         experts_s=np.exp([one.experts[target] for one in spoken]).reshape(len(mine), len(names)),

@@ -115,18 +115,13 @@ class RowSet:
             output_tokens=label.output_tokens,
         )
 
-    def first_labels(self, count: int) -> "RowSet":
-        """Cut after the first ``count`` labels; dispatches without one stay out."""
-        labels = [event for event in self.events if isinstance(event, Label)][:count]
-        wanted = {label.request for label in labels}
-        last = id(labels[-1]) if labels else None
-        kept: list[Event] = []
-        for event in self.events:
-            if event.request in wanted:
-                kept.append(event)
-            if id(event) == last:
-                break
-        return replace(self, events=kept)
+    def first_requests(self, count: int) -> "RowSet":
+        """Cut to the events of the first ``count`` requests."""
+        return replace(
+            self,
+            requests=self.requests[:count],
+            events=[event for event in self.events if event.request < count],
+        )
 
 
 def in_order(events: Iterable[Event]) -> tuple[Event, ...]:
