@@ -1,10 +1,12 @@
 """How good the predictor is, prequential: predict, then learn, in arrival order.
 
     python -m benchmarks.prediction [--data DIR] [--json PATH] [--quick]
-        [--only PART ...] [--sets NAME ...]
+        [--only PART ...] [--sets NAME ...] [--reference-http TRAIN PREDICT]
 
 Parts: ``rows`` (:mod:`recorded <benchmarks.prediction.recorded>`): every recorded set in
-the data folder, beside llm-d's predictor. Exits with 1 where a must falls short.
+the data folder, beside llm-d's predictor. ``http`` (:mod:`over_http
+<benchmarks.prediction.over_http>`): its own servers beside our copy, where they are named.
+Exits with 1 where a must falls short.
 """
 
 import argparse
@@ -16,7 +18,7 @@ from typing import Final
 from rich.console import Console
 
 from benchmarks.command import run
-from benchmarks.prediction import recorded
+from benchmarks.prediction import over_http, recorded
 from benchmarks.prediction.rowset import DEFAULT_DATA
 
 Part = Callable[[argparse.Namespace, Console], tuple[dict[str, object], bool]]
@@ -24,6 +26,7 @@ Part = Callable[[argparse.Namespace, Console], tuple[dict[str, object], bool]]
 
 PARTS: Final[dict[str, Part]] = {
     "rows": recorded.main_part,
+    "http": over_http.main_part,
 }
 
 
@@ -48,6 +51,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help="run these parts")
     parser.add_argument("--sets", nargs="+", metavar="NAME", help="play these recorded sets")
+    parser.add_argument(
+        "--reference-http",
+        nargs=2,
+        metavar=("TRAIN", "PREDICT"),
+        help="addresses of llm-d's training and prediction servers, to play them too",
+    )
+    parser.add_argument("--http-speed", type=float, default=5.0, help="seconds a second there")
     given = parser.parse_args(arguments)
     if not (given.data / "latency").is_dir():
         parser.error(f"{given.data / 'latency'} is not there; name the data folder with --data")
