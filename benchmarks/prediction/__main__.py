@@ -1,0 +1,68 @@
+"""How good the predictor is, prequential: predict, then learn, in arrival order.
+
+    python -m benchmarks.prediction [--data DIR] [--json PATH] [--quick]
+        [--only PART ...] [--sets NAME ...] [--reference-http TRAIN PREDICT]
+
+Parts: ``rows`` (:mod:`recorded <benchmarks.prediction.recorded>`): every recorded set in
+the data folder, beside llm-d's predictor. ``http`` (:mod:`over_http
+<benchmarks.prediction.over_http>`): its own servers beside our copy, where they are named.
+Exits with 1 where a must falls short.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from benchmarks.command import run
+from benchmarks.prediction import over_http, recorded
+from benchmarks.prediction.rowset import DEFAULT_DATA
+
+Part = Callable[[argparse.Namespace, Console], tuple[dict[str, object], bool]]
+"""From the options and where to print to what goes to JSON, and whether all musts are met."""
+
+PARTS: Final[dict[str, Part]] = {
+    "rows": recorded.main_part,
+    "http": over_http.main_part,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts; 1 where a must falls short."""
+    given = _parse(arguments)
+    console, document, met = Console(), dict[str, object](), True
+    for name in given.only or PARTS:
+        document[name], well = PARTS[name](given, console)
+        met = met and well
+    if given.json is not None:
+        given.json.write_text(json.dumps(document, indent=2) + "\n")
+    return int(not met)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.prediction", description=__doc__)
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument(
+        "--quick", action="store_true", help="the first requests of each set, unjudged"
+    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help="run these parts")
+    parser.add_argument("--sets", nargs="+", metavar="NAME", help="play these recorded sets")
+    parser.add_argument(
+        "--reference-http",
+        nargs=2,
+        metavar=("TRAIN", "PREDICT"),
+        help="addresses of llm-d's training and prediction servers, to play them too",
+    )
+    parser.add_argument("--http-speed", type=float, default=5.0, help="seconds a second there")
+    given = parser.parse_args(arguments)
+    if not (given.data / "latency").is_dir():
+        parser.error(f"{given.data / 'latency'} is not there; name the data folder with --data")
+    return given
+
+
+if __name__ == "__main__":
+    run(main)
