@@ -25,6 +25,8 @@ TTFT_TERMS: Final = (
     "decoding requests [s/request]",
     "context held [s/ktok]",
     "waiting requests [s/request]",
+    "tokens loaded from CPU memory [s/token]",
+    "tokens loaded from shared storage [s/token]",
 )
 TPOT_TERMS: Final = (
     "step [s]",
@@ -43,6 +45,7 @@ HELD_CONTEXT: Final = 2
 _CHUNK_TOKENS: Final = 2048  # vLLM's default max_num_batched_tokens: each chunk pays a step
 _STEP_KTOK: Final = 0.1  # thousand tokens prefilled beside one decode step while a queue lasts
 _BUSY_KTOK_PER_S: Final = 40.0  # of the order of what a GPU prefills: more cannot arrive for long
+_LOAD_S: Final = (6e-6, 6e-5)  # 130 KB a token of an 8B model over PCIe, over a network share
 _NETWORK_S: Final = 0.015  # 6 to 29 ms were measured between client and engine
 
 
@@ -65,17 +68,18 @@ def ttft_day_zero(hardware: str | None) -> DayZero:
     """Start TTFT from the hardware label, or order by queued plus own tokens without one.
 
     >>> ttft_day_zero(None).factor
-    array([1., 1., 1., 0., 0., 0., 0.])
+    array([1., 1., 1., 0., 0., 0., 0., 1., 1.])
     """
     profile = profile_of(hardware)
     if profile is None:  # an H100-like rate; only the order it gives matters
-        unit = np.array([0.03, 5e-5, 5e-5, 2e-3, 5e-5, 1e-4, 1e-3])
-        return DayZero(unit, np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+        unit = np.array([0.03, 5e-5, 5e-5, 2e-3, 5e-5, 1e-4, 1e-3, *_LOAD_S])
+        return DayZero(unit, np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]))
     token = profile.prefill_token_s + profile.step_s / _CHUNK_TOKENS
     constant = _NETWORK_S + 1.5 * profile.step_s  # half a step of waiting, one of its own
     attention, decode = profile.attention_mtok2_s, 1.5 * profile.decode_s
-    unit = np.array([constant, token, token, attention, decode, 1.5 * profile.context_ktok_s, 1e-3])
-    return DayZero(unit, np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0]))
+    context = 1.5 * profile.context_ktok_s
+    unit = np.array([constant, token, token, attention, decode, context, 1e-3, *_LOAD_S])
+    return DayZero(unit, np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0]))
 
 
 def tpot_day_zero(hardware: str | None) -> DayZero:
@@ -132,9 +136,7 @@ def tpot_terms(known: FloatArray) -> FloatArray:
     design = np.empty((len(known), len(TPOT_TERMS)))
     design[:, 0] = 1.0
     design[:, 1] = 1.0 + known[:, COLUMN["decoding_requests"]]
-    design[:, 2] = (
-        known[:, COLUMN["context_ktok"]] + known[:, COLUMN["prompt_tokens"]] / 1e3
-    )
+    design[:, 2] = known[:, COLUMN["context_ktok"]] + known[:, COLUMN["prompt_tokens"]] / 1e3
     rate = known[:, COLUMN["prefill_tokens_per_s"]] / 1e3
     design[:, 3] = rate / (1.0 + rate / _BUSY_KTOK_PER_S)
     lasts_ktok = _STEP_KTOK * np.maximum(known[:, COLUMN["expected_output_tokens"]], 1.0)
@@ -169,5 +171,7 @@ _TTFT_COLUMNS: Final = [
         "decoding_requests",
         "context_ktok",
         "waiting_requests",
+        "loaded_cpu_tokens",
+        "loaded_shared_tokens",
     )
 ]

@@ -115,6 +115,9 @@ def _parsed(path: Path) -> Iterator[_Row]:
             yield row
 
 
+HARDWARE: Final = "h200_sxm/qwen3-32b"
+"""What all loads of that folder ran on, by its own page."""
+
 _READ: Final = (
     "kv_cache_percentage",
     "input_token_length",
@@ -133,7 +136,9 @@ def _label(row: _Row) -> tuple[Target, float, int]:
 
 def _request(row: _Row) -> Request:
     tokens, kv = row["input_token_length"], row["kv_cache_percentage"]
-    running, waiting = row["num_request_running"], row["num_request_waiting"]
+    # Their "running" is the router's own count of what it sent and has not seen end.
+    inflight, waiting = row["num_request_running"], row["num_request_waiting"]
+    running = max(inflight - waiting, 0)
     features = np.full(N_FEATURES, np.nan)
     known = {
         "prompt_tokens": tokens,
@@ -146,7 +151,7 @@ def _request(row: _Row) -> Request:
         "waiting_requests": waiting,
         "kv_cache_usage": kv,
         "scrape_age_s": 0,
-        "inflight_requests": running + waiting,
+        "inflight_requests": max(inflight, waiting),
         "queued_requests": waiting,
         "queued_prefill_tokens": row.get("prefill_tokens_in_flight", math.nan),
         "decoding_requests": running,
@@ -157,7 +162,7 @@ def _request(row: _Row) -> Request:
     for name, value in known.items():
         features[COLUMN[name]] = value
     return Request(
-        endpoint=ENDPOINT, hardware=None, features=features, reference_row=_reference_row(row)
+        endpoint=ENDPOINT, hardware=HARDWARE, features=features, reference_row=_reference_row(row)
     )
 
 

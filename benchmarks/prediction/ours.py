@@ -15,7 +15,7 @@ from benchmarks.prediction.rowset import Label, Request, RowSet
 from predictor import EXPERTS, LatencyPredictor, TrainingRefused, TrainingSettings, train
 from predictor.types import P50, Observation
 
-RETRAIN_S: Final = 10.0
+RETRAIN_S: Final = 3.0
 FRESH_LABELS: Final = 50
 FRESH_SHARE: Final = 0.02
 """Labels since the last training, by number and as a share of all: slow traffic would train
