@@ -5,9 +5,11 @@ models are XGBoost, its default, where that is installed, else its LightGBM vari
 plays twice at once, as published for production (mean objective) and with its own
 quantile objective (alpha 0.9), which stand for its prediction and its p90.
 
-Retrained every 10 s of traffic, served 10 s later, 10 ms for everything until then; TPOT
-rows carry queue and KV usage as last seen before the request ended. Predictions are held
-at 0. It learns from TPOT labels when requests end.
+Retrained every 10 s of traffic, served 5 s later (its prediction servers poll every 10 s),
+10 ms for everything until then. TPOT rows carry queue and KV usage as last seen before the
+request ended. Predictions are held at 0. It learns TPOT when requests
+end. Its own servers, played over HTTP (``over_http``), came within 2 points of it on all
+rows of bimodal and 6 of 90 on those of sharegpt.
 """
 
 from collections import deque
@@ -34,6 +36,8 @@ else:
 """Which of its model types plays."""
 
 ALPHA: Final = 0.9
+SERVED_AFTER_S: Final = SYNC_S / 2
+"""Mean time from a training to the next poll."""
 _MEAN: Final[Fit] = _FIT
 _QUANTILE: Final[Fit] = partial(_FIT, alpha=ALPHA)
 _LEAST_MS: Final = 1e-6  # its predictions may be 0, which has no logarithm
@@ -90,7 +94,7 @@ class Reference:
                     mean=self._fit(self._trained.mean, _MEAN),
                     p90=self._fit(self._trained.p90, _QUANTILE),
                 )
-                self._syncing.append((self._next_s + SYNC_S, self._trained))
+                self._syncing.append((self._next_s + SERVED_AFTER_S, self._trained))
             self._next_s += RETRAIN_S
 
     def _is_due(self) -> bool:

@@ -81,7 +81,7 @@ def test_ours_and_the_reference_learn_a_simple_law() -> None:
 
     assert np.median(ours["ttft"].error[300:]) < 0.03
     assert np.median(theirs["ttft"].error[300:]) < 0.1
-    assert theirs["ttft"].mean_s[:200].tolist() == [0.01] * 200  # trained at 10 s, served at 20
+    assert theirs["ttft"].mean_s[:150].tolist() == [0.01] * 150  # trained at 10 s, served at 15
 
 
 def test_the_reference_states_a_p90_of_its_own() -> None:
