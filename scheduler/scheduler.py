@@ -8,7 +8,6 @@ booked on the chosen endpoint before ``route`` returns.
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 
 from predictor.features import COLUMN
 from predictor.types import (
@@ -23,9 +22,10 @@ from predictor.types import (
 from scheduler.accounting import InflightAccounting
 from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait
 from scheduler.decider import Decider, Infeasible, Mode
+from scheduler.eligibility import eligible, serving
 from scheduler.errors import DuplicateRequest, ModelNotFound, UnknownRequest
 from scheduler.fleet import Fleet, FleetFactory, policies_of
-from scheduler.learning import learn_finished
+from scheduler.learning import Lessons
 from scheduler.live import SHED, LiveRequest, record_unplaced
 from scheduler.prefix_index import PrefixIndex, has_restarted
 from scheduler.settings import SchedulerSettings
@@ -60,6 +60,7 @@ class Scheduler:
         self._fleets: dict[str, Fleet] = {}
         self._live: dict[str, LiveRequest] = {}
         self._queue = WaitingQueue()
+        self._lessons = Lessons()
 
     # What can be asked
 
@@ -146,6 +147,7 @@ class Scheduler:
             self._index.clear(name)
             self._suspects.forget(name)
             self._accounting.forget(name)
+            self._lessons.forget(name)
 
     def route(self, request: RequestFeatures, now: float) -> Action:
         """Place a request that has just come in.
@@ -157,6 +159,7 @@ class Scheduler:
         """
         if request.request_id in self._live:
             raise DuplicateRequest(request.request_id)
+        self._lessons.tell_overdue(self._live, now)
         tier = self._decider.tier(request)
         fleet = self._fleet(request)
         if fleet is None:
@@ -216,9 +219,25 @@ class Scheduler:
         ttft_s = now - live.dispatched_s
         self._accounting.first_token(request_id, live.endpoint, ttft_s=ttft_s)
         self._suspects.succeeded(live.endpoint)
-        seen = live.observation(now)
-        if seen is not None:
-            live.fleet.predictor.learn(replace(seen, upstream_ttft_s=ttft_s))
+        self._lessons.first_token(live, ttft_s=ttft_s, now=now)
+
+    def progress(self, request_id: str, token_events: int, now: float) -> bool:
+        """Note how far a stream has come, ``early_label_s`` after its first token.
+
+        Args:
+            request_id: Which request.
+            token_events: Events with output tokens so far, the first one included.
+            now: When the last of these came.
+
+        Returns:
+            Whether that was enough; if not, tell again after a few more.
+
+        Raises:
+            UnknownRequest: No such request is in flight.
+        """
+        live = self._get(request_id)
+        least_tokens = self._settings.early_label_tokens
+        return self._lessons.progress(live, token_events, now, least_tokens=least_tokens)
 
     def finished(self, request_id: str, measurement: Measurement, now: float) -> RequestRecord:
         """End a request, whatever became of it, and learn from it.
@@ -236,7 +255,7 @@ class Scheduler:
                 self._judge(live.endpoint, measurement, now)
             self._release(live, tpot_s=record.tpot_s)
             if measurement.outcome == "completed":
-                self._learn(live.fleet, record)
+                self._learn(live, record)
         return record
 
     def tick(self, now: float) -> Iterator[Dispatch | Shed]:
@@ -244,6 +263,7 @@ class Scheduler:
 
         Each action is to be carried out as it comes: should a later one fail, none is lost.
         """
+        self._lessons.tell_overdue(self._live, now)
         # In an outage all wait and nobody can go: do not ask every endpoint for each.
         served = {state.model for state in self._states.values() if state.up and not state.draining}
         for waiting in self._queue.ordered():
@@ -291,7 +311,7 @@ class Scheduler:
         states = self._eligible(live, now)
         if states:
             return self._choose(live, states, now)
-        if not self._serving(live):
+        if not serving(self._states.values(), live):
             return self._shed(live, "no_endpoint", now, NO_ENDPOINT_RETRY_S)
         if len(self._queue) >= self._settings.max_waiting_requests:
             return self._shed(live, "queue_full", now, NO_ENDPOINT_RETRY_S)
@@ -309,31 +329,9 @@ class Scheduler:
             return self._shed(live, "retries_exhausted", now, NO_ENDPOINT_RETRY_S)
         return self._place(live, now)
 
-    def _serving(self, live: LiveRequest) -> list[EndpointState]:
-        """List the endpoints that serve the request's model, whatever their state."""
-        model, allowed = live.fleet.model, live.request.allowed_endpoints
-        return [
-            state
-            for name, state in self._states.items()
-            if state.model == model and (allowed is None or name in allowed)
-        ]
-
     def _eligible(self, live: LiveRequest, now: float) -> tuple[EndpointState, ...]:
-        """List where the request may go; doubtful endpoints only where no other is left."""
-        usable = [
-            state
-            for state in self._serving(live)
-            if state.up
-            and not state.draining
-            and state.endpoint not in live.tried
-            and not self._suspects.is_unreachable(state.endpoint, now)
-        ]
-        sound = [state for state in usable if not self._is_doubtful(state, now)]
-        return tuple(sound or usable)
-
-    def _is_doubtful(self, state: EndpointState, now: float) -> bool:
-        stale = state.scraped_s is not None and now - state.scraped_s > self._settings.stale_after_s
-        return stale or self._suspects.is_suspect(state.endpoint, now)
+        states, stale_after_s = self._states.values(), self._settings.stale_after_s
+        return eligible(states, live, self._suspects, now=now, stale_after_s=stale_after_s)
 
     def _judge(self, endpoint: str, measurement: Measurement, now: float) -> None:
         """Trust an endpoint more or less for how a request ended there."""
@@ -352,7 +350,7 @@ class Scheduler:
             return self._shed(live, "objective_infeasible", now, decision.retry_after_s)
         state = states[decision.chosen]
         live.decision, live.endpoint, live.dispatched_s = decision, state.endpoint, now
-        live.hardware = state.hardware
+        live.hardware, live.waited_s, live.early_s = state.hardware, None, None
         live.attempts += 1
         row = decision.features[decision.chosen]
         self._accounting.book(
@@ -365,6 +363,7 @@ class Scheduler:
             now=now,
         )
         self._index.insert(state.endpoint, request.block_hashes)
+        self._lessons.dispatched(live)
         return Dispatch(
             request_id=request.request_id,
             endpoint=state.endpoint,
@@ -386,8 +385,8 @@ class Scheduler:
         del self._live[live.request.request_id]
         return Shed(record=live.record(SHED, now), reason=reason, retry_after_s=retry_after_s)
 
-    def _learn(self, fleet: Fleet, record: RequestRecord) -> None:
-        learn_finished(fleet, record)
+    def _learn(self, live: LiveRequest, record: RequestRecord) -> None:
+        self._lessons.finished(live, record)
         decision, cached = record.decision, record.measurement.cached_tokens
         if decision is not None and cached is not None and decision.endpoint in self._states:
             matched = float(decision.matched_tokens[decision.chosen])
