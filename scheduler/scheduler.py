@@ -47,8 +47,7 @@ class Scheduler:
     def __init__(
         self, *, settings: SchedulerSettings, make_fleet: FleetFactory, rng: random.Random
     ) -> None:
-        self._settings = settings
-        self._make_fleet = make_fleet
+        self._settings, self._make_fleet = settings, make_fleet
         self._accounting = InflightAccounting()
         self._index = PrefixIndex(default_capacity_blocks=settings.prefix_blocks)
         self._decider = Decider(
@@ -59,8 +58,7 @@ class Scheduler:
         self._fleet_of: dict[str, str] = {}
         self._fleets: dict[str, Fleet] = {}
         self._live: dict[str, LiveRequest] = {}
-        self._queue = WaitingQueue()
-        self._lessons = Lessons()
+        self._queue, self._lessons = WaitingQueue(), Lessons()
 
     # What can be asked
 
@@ -111,8 +109,7 @@ class Scheduler:
             ModelNotFound: No fleet serves its model.
             UnknownTier: It names a tier that is not configured.
         """
-        tier = self._decider.tier(request)
-        fleet = self._fleet(request)
+        tier, fleet = self._decider.tier(request), self._fleet(request)
         if fleet is None:
             return None
         states = self._eligible(LiveRequest(request=request, tier=tier, fleet=fleet), now)
@@ -206,23 +203,27 @@ class Scheduler:
             self._suspects.erred(live.endpoint, now)
         return self._again(live, now)
 
-    def first_token(self, request_id: str, now: float) -> None:
+    def first_token(self, request_id: str, now: float) -> float | None:
         """Note that a streamed request's first output token has arrived.
+
+        Returns:
+            After how long to report its :meth:`progress`, ``None`` for never.
 
         Raises:
             UnknownRequest: No such request is in flight.
         """
         live = self._get(request_id)
         if live.endpoint is None or live.dispatched_s is None or live.first_token_s is not None:
-            return
+            return None
         live.first_token_s = now
         ttft_s = now - live.dispatched_s
         self._accounting.first_token(request_id, live.endpoint, ttft_s=ttft_s)
         self._suspects.succeeded(live.endpoint)
         self._lessons.first_token(live, ttft_s=ttft_s, now=now)
+        return self._settings.early_label_s
 
     def progress(self, request_id: str, token_events: int, now: float) -> bool:
-        """Note how far a stream has come, ``early_label_s`` after its first token.
+        """Note how far a stream has come, some seconds after its first token.
 
         Args:
             request_id: Which request.
@@ -236,8 +237,8 @@ class Scheduler:
             UnknownRequest: No such request is in flight.
         """
         live = self._get(request_id)
-        least_tokens = self._settings.early_label_tokens
-        return self._lessons.progress(live, token_events, now, least_tokens=least_tokens)
+        least = self._settings.early_label_tokens
+        return self._lessons.progress(live, token_events, now, least_tokens=least)
 
     def finished(self, request_id: str, measurement: Measurement, now: float) -> RequestRecord:
         """End a request, whatever became of it, and learn from it.
