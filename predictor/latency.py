@@ -19,10 +19,11 @@ from predictor.boosted import KINDS, BoostedModels
 from predictor.calibration import Calibration
 from predictor.correction import Bias, ResidualRegressor, SharedBias
 from predictor.drift import DriftCount
-from predictor.errors import InvalidSnapshot, PredictionFailed
+from predictor.errors import PredictionFailed
 from predictor.labels import label_weight, usable_labels
 from predictor.mixture import Mixture
 from predictor.physics import TARGETS, TPOT, TTFT, PhysicsPrediction, PhysicsPrior
+from predictor.prepared import PreparedModel
 from predictor.settings import PredictorSettings
 from predictor.snapshot import ModelSnapshot
 from predictor.terms import regimes
@@ -195,23 +196,21 @@ class LatencyPredictor:
             )
         return probability
 
-    def swap(self, snapshot: ModelSnapshot, version: str | None = None) -> None:
+    def swap(self, model: ModelSnapshot | PreparedModel, version: str | None = None) -> None:
         """Let a trained model take part from the next prediction on.
 
         A predictor without data of its own takes the snapshot's physics too. Nothing
         changes when the snapshot is refused.
 
         Args:
-            snapshot: The model.
+            model: The model; one prepared elsewhere costs this loop next to nothing.
             version: Name it is known by; its content's name by default.
 
         Raises:
             InvalidSnapshot: Its physics or its trees cannot be used.
         """
-        try:
-            models = BoostedModels(snapshot.physics, snapshot.trees)
-        except ValueError as error:
-            raise InvalidSnapshot(str(error)) from error
+        prepared = PreparedModel.of(model) if isinstance(model, ModelSnapshot) else model
+        snapshot = prepared.snapshot
         if self._physics.empty:
             self._physics = PhysicsPrior(self._settings.physics, snapshot.physics)
         for target, name in enumerate(TARGETS):
@@ -219,7 +218,7 @@ class LatencyPredictor:
                 measured = snapshot.errors.get(f"{name}_{expert}")
                 if measured is not None:
                     self._mixture.seed(target, expert, measured)
-        self._trained = _Trained(models=models, version=version or snapshot.version)
+        self._trained = _Trained(models=prepared.models, version=version or snapshot.version)
 
     def report(self) -> PredictorReport:
         """Tell how it does, over the recent labels."""

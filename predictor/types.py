@@ -36,14 +36,6 @@ whole answer, which says nothing the early label has not taught: quantiles and r
 errors count it, so that every request counts once. ``fully`` is both at once.
 """
 
-Use = Literal["fully", "teaching", "scoring"]
-"""What an observation is for, where a request gives more than one TPOT label.
-
-``teaching`` comes early and moves point predictions only; ``scoring`` follows it with the
-whole answer, which says nothing the early label has not taught: quantiles and reported
-errors count it, so that every request counts once. ``fully`` is both at once.
-"""
-
 Outcome = Literal[
     "completed", "client_gone", "upstream_error", "client_error", "cut", "shed", "shutdown"
 ]
@@ -252,7 +244,6 @@ class Observation:
             at dispatch: alone, the miss counts at once; beside a TTFT label, it has counted.
         output_tokens: Tokens the labels cover: all of the answer, or those generated
             when a TPOT label was taken early. ``None`` where unknown.
-        use: What its labels are for.
         use: What its labels are for.
         predicted_ttft_s: What was predicted for this endpoint at dispatch.
         predicted_tpot_s: Likewise.
