@@ -32,6 +32,7 @@ class Lessons:
     def dispatched(self, live: LiveRequest) -> None:
         """Look out for the first token of a request that has just been dispatched."""
         decision, sent_s = live.decision, live.dispatched_s
+        live.waited_s = live.early_s = None
         if decision is None or decision.predictions is None or sent_s is None:
             return
         if live.request.streamed:  # the others show no first token

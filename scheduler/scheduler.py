@@ -22,7 +22,6 @@ from predictor.types import (
 from scheduler.accounting import InflightAccounting
 from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait
 from scheduler.decider import Decider, Infeasible, Mode
-from scheduler.eligibility import eligible, serving
 from scheduler.errors import DuplicateRequest, ModelNotFound, UnknownRequest
 from scheduler.fleet import Fleet, FleetFactory, policies_of
 from scheduler.learning import Lessons
@@ -47,7 +46,8 @@ class Scheduler:
     def __init__(
         self, *, settings: SchedulerSettings, make_fleet: FleetFactory, rng: random.Random
     ) -> None:
-        self._settings, self._make_fleet = settings, make_fleet
+        self._settings = settings
+        self._make_fleet = make_fleet
         self._accounting = InflightAccounting()
         self._index = PrefixIndex(default_capacity_blocks=settings.prefix_blocks)
         self._decider = Decider(
@@ -109,7 +109,8 @@ class Scheduler:
             ModelNotFound: No fleet serves its model.
             UnknownTier: It names a tier that is not configured.
         """
-        tier, fleet = self._decider.tier(request), self._fleet(request)
+        tier = self._decider.tier(request)
+        fleet = self._fleet(request)
         if fleet is None:
             return None
         states = self._eligible(LiveRequest(request=request, tier=tier, fleet=fleet), now)
@@ -312,7 +313,7 @@ class Scheduler:
         states = self._eligible(live, now)
         if states:
             return self._choose(live, states, now)
-        if not serving(self._states.values(), live):
+        if not self._serving(live):
             return self._shed(live, "no_endpoint", now, NO_ENDPOINT_RETRY_S)
         if len(self._queue) >= self._settings.max_waiting_requests:
             return self._shed(live, "queue_full", now, NO_ENDPOINT_RETRY_S)
@@ -330,9 +331,31 @@ class Scheduler:
             return self._shed(live, "retries_exhausted", now, NO_ENDPOINT_RETRY_S)
         return self._place(live, now)
 
+    def _serving(self, live: LiveRequest) -> list[EndpointState]:
+        """List the endpoints that serve the request's model, whatever their state."""
+        model, allowed = live.fleet.model, live.request.allowed_endpoints
+        return [
+            state
+            for name, state in self._states.items()
+            if state.model == model and (allowed is None or name in allowed)
+        ]
+
     def _eligible(self, live: LiveRequest, now: float) -> tuple[EndpointState, ...]:
-        states, stale_after_s = self._states.values(), self._settings.stale_after_s
-        return eligible(states, live, self._suspects, now=now, stale_after_s=stale_after_s)
+        """List where the request may go; doubtful endpoints only where no other is left."""
+        usable = [
+            state
+            for state in self._serving(live)
+            if state.up
+            and not state.draining
+            and state.endpoint not in live.tried
+            and not self._suspects.is_unreachable(state.endpoint, now)
+        ]
+        sound = [state for state in usable if not self._is_doubtful(state, now)]
+        return tuple(sound or usable)
+
+    def _is_doubtful(self, state: EndpointState, now: float) -> bool:
+        stale = state.scraped_s is not None and now - state.scraped_s > self._settings.stale_after_s
+        return stale or self._suspects.is_suspect(state.endpoint, now)
 
     def _judge(self, endpoint: str, measurement: Measurement, now: float) -> None:
         """Trust an endpoint more or less for how a request ended there."""
@@ -351,7 +374,7 @@ class Scheduler:
             return self._shed(live, "objective_infeasible", now, decision.retry_after_s)
         state = states[decision.chosen]
         live.decision, live.endpoint, live.dispatched_s = decision, state.endpoint, now
-        live.hardware, live.waited_s, live.early_s = state.hardware, None, None
+        live.hardware = state.hardware
         live.attempts += 1
         row = decision.features[decision.chosen]
         self._accounting.book(
