@@ -220,7 +220,7 @@ def _trainer(settings: Settings, store_dir: Path, on_report: Callable[..., None]
         return None
     return Trainer(
         settings=settings.trainer,
-        training=settings.predictor.training,
+        predictor=settings.predictor,
         store_dir=store_dir,
         keep=settings.store.keep,
         on_report=on_report,

@@ -5,16 +5,29 @@ promotion and a rollback from the command line all take effect the same way. A v
 that cannot be used is named in the log, once, and tried again; what is served stays.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from foretoken.trainer_protocol import Report
 from models_store import ModelsStore, ModelsStoreError
-from predictor import LatencyPredictor, ModelSnapshot, PredictorError, PredictorReport
+from predictor import (
+    LatencyPredictor,
+    ModelSnapshot,
+    PredictorError,
+    PredictorReport,
+    PreparedModel,
+)
 from predictor.features import SCHEMA_HASH
 from proxy import ModelMetrics
 
 log = logging.getLogger(__name__)
+
+
+class _Found(NamedTuple):
+    version: str
+    model: PreparedModel
 
 
 class ModelUpdates:
@@ -47,7 +60,7 @@ class ModelUpdates:
     def adopt(self, fleet: str, predictor: LatencyPredictor) -> None:
         """Take care of a fleet's predictor; start it from the version in use."""
         self._predictors[fleet] = predictor
-        self._update(fleet, predictor)
+        self._serve(fleet, predictor, self._find(fleet))
 
     def trained(self, report: Report, now: float) -> None:
         """Take in what a training came to."""
@@ -65,30 +78,41 @@ class ModelUpdates:
                 "rows": report.rows,
                 "cpu_s": report.seconds,
                 "version": report.version,
+                "way": report.way,
+                "labels_refused": sum(report.refused.values()),
                 "detail": report.detail,
             },
         )
 
-    def refresh(self) -> None:
-        """Follow the store and publish how every fleet's predictor does."""
-        for fleet, predictor in self._predictors.items():
-            self._update(fleet, predictor)
+    async def refresh(self) -> None:
+        """Follow the store and publish how every fleet's predictor does.
+
+        Versions are read and parsed in a thread: no token waits for it.
+        """
+        for fleet, predictor in list(self._predictors.items()):
+            self._serve(fleet, predictor, await asyncio.to_thread(self._find, fleet))
             self._publish(fleet, predictor.report())
 
-    def _update(self, fleet: str, predictor: LatencyPredictor) -> None:
+    def _find(self, fleet: str) -> "_Found | str | None":
+        """Load the version to use: ``None`` where it is in use, a text where it is unusable."""
         try:
             version = self._store.latest(fleet)
             if version is None or version == self._seen.get(fleet):
-                return
+                return None
             data, _ = self._store.load(fleet, version, schema_hash=SCHEMA_HASH)
-            predictor.swap(ModelSnapshot.load(data), version)
-            self._seen[fleet] = version
+            return _Found(version, PreparedModel.of(ModelSnapshot.load(data)))
         except (ModelsStoreError, PredictorError) as error:
-            if self._problems.get(fleet) != str(error):  # say it once, not every second
-                self._problems[fleet] = str(error)
-                log.error("model_skipped", extra={"model": fleet, "problem": str(error)})
-            return
-        log.info("model_in_use", extra={"model": fleet, "version": version})
+            return str(error)
+
+    def _serve(self, fleet: str, predictor: LatencyPredictor, found: "_Found | str | None") -> None:
+        if isinstance(found, str):
+            if self._problems.get(fleet) != found:  # say it once, not every second
+                self._problems[fleet] = found
+                log.error("model_skipped", extra={"model": fleet, "problem": found})
+        elif found is not None and found.version != self._seen.get(fleet):
+            predictor.swap(found.model, found.version)
+            self._seen[fleet] = found.version
+            log.info("model_in_use", extra={"model": fleet, "version": found.version})
 
     def _publish(self, fleet: str, report: PredictorReport) -> None:
         metrics = self._metrics

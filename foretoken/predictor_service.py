@@ -6,7 +6,7 @@ its trainer publishes as that of ``serve`` does.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from typing import Final
 
 from foretoken.background import Job, supervised
@@ -44,6 +44,7 @@ class PredictorService:
         self._store = store
         self._metrics = metrics
         self._scratch = scratch
+        self._trained = asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -57,7 +58,7 @@ class PredictorService:
     def on_report(self, report: Report) -> None:
         """Take in a training report, and the version it may have published."""
         self.models.trained(report, self._clock())
-        self.models.refresh()
+        self._trained.set()
 
     def _jobs(self) -> list[Job]:
         jobs: list[Job] = [("learner", self.host.learner.run), ("models", self._refresh)]
@@ -67,7 +68,9 @@ class PredictorService:
 
     async def _refresh(self) -> None:
         while True:
-            await asyncio.sleep(REFRESH_S)
-            self.models.refresh()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._trained.wait(), REFRESH_S)
+            self._trained.clear()
+            await self.models.refresh()
             dropped = 0 if self.trainer is None else self.trainer.dropped
             self.models.dropped(trace_rows=0, trainer_rows=dropped)

@@ -84,6 +84,7 @@ class Service:
         self._scrape_client = scrape_client
         self._metrics = metrics
         self._scratch = scratch
+        self._trained = asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -125,7 +126,7 @@ class Service:
     def on_report(self, report: Report) -> None:
         """Take in a training report, and the version it may have published."""
         self.models.trained(report, self.clock())
-        self.models.refresh()
+        self._trained.set()
 
     def reload(self) -> Sequence[str]:
         """Read the configuration again and apply what changed.
@@ -185,8 +186,10 @@ class Service:
 
     async def _refresh_models(self) -> None:
         while True:
-            await asyncio.sleep(REFRESH_S)
-            self.models.refresh()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._trained.wait(), REFRESH_S)
+            self._trained.clear()
+            await self.models.refresh()
             self.models.dropped(
                 trace_rows=0 if self.recorder is None else self.recorder.counts.missing_rows,
                 trainer_rows=0 if self.trainer is None else self.trainer.dropped,

@@ -16,7 +16,7 @@ import msgspec
 
 from foretoken.settings import TrainerSettings
 from foretoken.trainer_protocol import Report, frame
-from predictor import TrainingSettings
+from predictor import PredictorSettings
 from predictor.types import Observation
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Trainer:
 
     Args:
         settings: Cadence and bounds.
-        training: What it trains by.
+        predictor: What it trains by.
         store_dir: Where it publishes.
         keep: Versions kept per fleet.
         on_report: Called with every report, on the event loop.
@@ -44,7 +44,7 @@ class Trainer:
         self,
         *,
         settings: TrainerSettings,
-        training: TrainingSettings,
+        predictor: PredictorSettings,
         store_dir: Path,
         keep: int,
         on_report: Callable[[Report], None],
@@ -57,7 +57,7 @@ class Trainer:
             str(keep),
             str(settings.interval_s),
             str(settings.cpu_share),
-            training.model_dump_json(),
+            predictor.model_dump_json(),
         )
         self._on_report = on_report
         self._pipe: asyncio.StreamWriter | None = None

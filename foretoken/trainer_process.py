@@ -1,8 +1,9 @@
 """The trainer's own process: collect observations, train now and then, publish.
 
-Run as ``python -m foretoken.trainer_process STORE KEEP INTERVAL_S CPU_SHARE TRAINING`` by
-:mod:`foretoken.trainer`; ends when its input does. A model is published only when it
-was no worse, predicting the newest traffic before learning it, than the served one.
+Run as ``python -m foretoken.trainer_process STORE KEEP INTERVAL_S CPU_SHARE SETTINGS`` by
+:mod:`foretoken.trainer`; ends when its input does. Every round is as long as the interval,
+or longer where all the CPU this process used since the last one would be more than its
+share of one core.
 """
 
 import logging
@@ -11,14 +12,15 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from foretoken.trainer_protocol import Report, observations
-from foretoken.training import train_and_publish
+from foretoken.training import FleetTraining
 from models_store import ModelsStore, ModelsStoreError
-from predictor import TrainingSettings
+from predictor import PredictorSettings
 from predictor.types import Observation
 
 log = logging.getLogger(__name__)
@@ -27,88 +29,118 @@ log = logging.getLogger(__name__)
 NICENESS = 10
 
 
-class Windows:
-    """Keep the newest observations of every fleet; filled by one thread, read by another."""
+class Inbox:
+    """Keep what has come since it was last emptied; filled by one thread, read by another.
 
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
+    Args:
+        most: Observations per fleet; beyond it the oldest go, and are counted.
+
+    Attributes:
+        dropped: Observations that went unread.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._lock = threading.Lock()
-        self._windows: dict[str, deque[Observation]] = {}
-        self._fresh: dict[str, int] = {}
+        self._new: dict[str, deque[Observation]] = {}
+        self.dropped = 0
 
     def add(self, observation: Observation) -> None:
-        """Take in one observation; the oldest of a full window goes."""
+        """Take in one observation."""
         with self._lock:
-            window = self._windows.setdefault(observation.model, deque(maxlen=self._rows))
-            window.append(observation)
-            self._fresh[observation.model] = self._fresh.get(observation.model, 0) + 1
+            new = self._new.setdefault(observation.model, deque(maxlen=self._most))
+            self.dropped += len(new) == self._most
+            new.append(observation)
 
-    def take(self) -> dict[str, list[Observation]]:
-        """Give the windows of fleets that have something new, oldest first."""
+    def take(self) -> dict[str, Sequence[Observation]]:
+        """Give what is new by fleet, oldest first, and forget it."""
         with self._lock:
-            fresh = [fleet for fleet, count in self._fresh.items() if count]
-            self._fresh.clear()
-            return {fleet: list(self._windows[fleet]) for fleet in fresh}
+            new, self._new = self._new, {}
+        return dict(new)
 
 
-def read(windows: Windows) -> None:
-    """Fill the windows from standard input; end the process with it.
+def read(inbox: Inbox) -> None:
+    """Fill the inbox from standard input; end the process with it.
 
     A process that can no longer read is of no use either: its supervisor starts another.
     """
     try:
         for observation in observations(sys.stdin.buffer):
-            windows.add(observation)
+            inbox.add(observation)
     except Exception:
         log.exception("observations_unreadable")
         os._exit(1)
     os._exit(0)  # the parent is gone: a training under way is of no use to anyone
 
 
+def rest_s(*, cpu_s: float, wall_s: float, interval_s: float, cpu_share: float) -> float:
+    """Give how long to rest after a round that took so much.
+
+    >>> rest_s(cpu_s=0.1, wall_s=0.2, interval_s=10.0, cpu_share=0.25)
+    9.8
+    >>> rest_s(cpu_s=4.0, wall_s=5.0, interval_s=10.0, cpu_share=0.25)
+    11.0
+    """
+    return max(interval_s - wall_s, cpu_s / cpu_share - wall_s, 0.0)
+
+
 def main() -> None:
     """Train until standard input ends."""
-    store_dir, keep, interval_s, cpu_share, training_json = sys.argv[1:]
-    training = TrainingSettings.model_validate_json(training_json)
+    store_dir, keep, interval_s, cpu_share, settings_json = sys.argv[1:]
+    settings = PredictorSettings.model_validate_json(settings_json)
     os.nice(NICENESS)
     store = ModelsStore(Path(store_dir))
-    windows = Windows(training.window_rows)
-    threading.Thread(target=read, args=(windows,), daemon=True).start()
+    inbox = Inbox(settings.training.window_rows)
+    fleets: dict[str, FleetTraining] = {}
+    threading.Thread(target=read, args=(inbox,), daemon=True).start()
+    cpu_s, rested_s = time.process_time(), float(interval_s)
     while True:
-        time.sleep(float(interval_s))
-        for fleet, rows in windows.take().items():
-            report = _train(store, fleet, rows, training)
-            _say(report)
+        time.sleep(rested_s)
+        began_s = time.monotonic()
+        for fleet, new in inbox.take().items():
+            training = fleets.setdefault(fleet, FleetTraining(store, fleet, settings))
+            report = train(training, fleet, new)
+            say(report)
             if report.accepted:
-                _prune(store, fleet, int(keep))
-            time.sleep(report.seconds * (1 / float(cpu_share) - 1))
+                prune(store, fleet, int(keep))
+        now_s, used_s = time.monotonic(), time.process_time()
+        rested_s = rest_s(
+            cpu_s=used_s - cpu_s,
+            wall_s=now_s - began_s,
+            interval_s=float(interval_s),
+            cpu_share=float(cpu_share),
+        )
+        cpu_s = used_s
 
 
-def _train(
-    store: ModelsStore, fleet: str, rows: list[Observation], training: TrainingSettings
-) -> Report:
-    """Train and publish; a failure is reported like a refusal, and the window stays."""
+def train(training: FleetTraining, fleet: str, new: Sequence[Observation]) -> Report:
+    """Train on what is new; a failure is reported like a refusal, and the window stays."""
     try:
-        return train_and_publish(store, fleet, rows, training)
+        for observation in new:
+            training.add(observation)
+        return training.train()
     except Exception as error:
         log.exception("training_failed", extra={"model": fleet})
         return Report(
             fleet=fleet,
             seconds=0.0,
-            rows=len(rows),
+            rows=0,
             accepted=False,
             reason="failed",
             detail=f"{type(error).__name__}: {error}",
         )
 
 
-def _prune(store: ModelsStore, fleet: str, keep: int) -> None:
+def prune(store: ModelsStore, fleet: str, keep: int) -> None:
+    """Delete what is too old; what cannot be deleted stays."""
     try:
         store.prune(fleet, keep)
     except ModelsStoreError:
         log.exception("old_versions_kept", extra={"model": fleet})
 
 
-def _say(report: Report) -> None:
+def say(report: Report) -> None:
+    """Send a report up the pipe."""
     sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
     sys.stdout.buffer.flush()
 

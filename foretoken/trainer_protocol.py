@@ -30,6 +30,7 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
     output_tokens: int | None
     predicted_ttft_s: float | None
     predicted_tpot_s: float | None
+    total_s: float | None
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,9 +41,13 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
         seconds: CPU seconds it took.
         rows: Observations it was given.
         accepted: Whether a version was published.
-        reason: Why not, from a small closed set.
+        reason: Why not: ``too_few_rows``; ``too_few_new`` to judge the last one by;
+            ``on_trial`` beside a version from before this process; ``worse`` than what it
+            was to replace, or replaced; ``store`` or training ``failed``.
         detail: The same for people.
-        version: The published version.
+        version: The published version, or the one put back in use.
+        way: ``full``, or ``continued`` from the last one; ``None`` where none was trained.
+        refused: Labels the window has refused so far, by reason.
     """
 
     fleet: str
@@ -52,6 +57,8 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
     detail: str | None = None
     version: str | None = None
+    way: str | None = None
+    refused: dict[str, int] = {}
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -71,6 +78,7 @@ def frame(observation: Observation) -> bytes:
         observation.output_tokens,
         observation.predicted_ttft_s,
         observation.predicted_tpot_s,
+        observation.total_s,
     )
     body = _encoder.encode(row)
     return _LENGTH.pack(len(body)) + body
@@ -103,4 +111,5 @@ def observations(pipe: BinaryIO) -> Iterator[Observation]:
             output_tokens=row.output_tokens,
             predicted_ttft_s=row.predicted_ttft_s,
             predicted_tpot_s=row.predicted_tpot_s,
+            total_s=row.total_s,
         )

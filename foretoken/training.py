@@ -1,10 +1,10 @@
-"""Train a fleet's model and publish it, if it is no worse than the one in use.
+"""Train a fleet's model on live observations and publish it, if its kind was no worse.
 
-Shared by the trainer process (live observations) and ``foretoken train`` (traces).
+:class:`FleetTraining` is what the trainer process does for each fleet; publishing and
+loading are shared with ``foretoken train``.
 """
 
 import time
-from collections.abc import Sequence
 
 from foretoken.trainer_protocol import Report
 from models_store import ModelsStore, ModelsStoreError
@@ -12,10 +12,11 @@ from predictor import (
     Evaluation,
     ModelSnapshot,
     PredictorError,
+    PredictorSettings,
+    Retraining,
+    Round,
     TrainedModel,
     TrainingRefused,
-    TrainingSettings,
-    train,
 )
 from predictor.features import SCHEMA_HASH
 from predictor.types import Observation
@@ -23,31 +24,65 @@ from predictor.types import Observation
 MODEL_FORMAT = "foretoken-snapshot"
 
 
-def train_and_publish(
-    store: ModelsStore,
-    fleet: str,
-    rows: Sequence[Observation],
-    settings: TrainingSettings,
-) -> Report:
-    """Train on ``rows``, compare with the version in use, publish if no worse."""
-    started_s = time.process_time()
-    try:
-        model = train(rows, settings, parent=in_use(store, fleet))
-        refusal = None if model.evaluation.no_worse() else ("worse", _compare(model.evaluation))
-        version = publish(store, fleet, model) if refusal is None else None
-    except TrainingRefused as error:
-        version, refusal = None, (error.reason, error.detail)
-    except ModelsStoreError as error:
-        version, refusal = None, ("store", str(error))
-    return Report(
-        fleet=fleet,
-        seconds=time.process_time() - started_s,
-        rows=len(rows),
-        accepted=version is not None,
-        reason=None if refusal is None else refusal[0],
-        detail=None if refusal is None else refusal[1],
-        version=version,
-    )
+class FleetTraining:
+    """Train one fleet's models, and keep the store at the one to be served.
+
+    Args:
+        store: Where versions are published.
+        fleet: Whose.
+        settings: Window, models, and the physics under them.
+    """
+
+    def __init__(self, store: ModelsStore, fleet: str, settings: PredictorSettings) -> None:
+        self._store = store
+        self._fleet = fleet
+        self._retraining = Retraining(settings)
+        self._names: dict[str, str] = {}  # of published versions, by their content's
+
+    def add(self, observation: Observation) -> None:
+        """Take in an observation."""
+        self._retraining.add(observation)
+
+    def train(self) -> Report:
+        """Train on the window; publish, refuse, or take back what turned out worse."""
+        started_s = time.process_time()
+        version, way, rows = None, None, len(self._retraining.window)
+        reason: str | None = None
+        detail: str | None = None
+        try:
+            done = self._retraining.train(in_use(self._store, self._fleet))
+            way, rows, reason = done.way, done.rows, done.refusal
+            detail = None if reason is None else compared(done.model.evaluation)
+            version = self._publish(done)
+        except TrainingRefused as error:
+            reason, detail = error.reason, error.detail
+        except ModelsStoreError as error:
+            reason, detail = "store", str(error)
+        return Report(
+            fleet=self._fleet,
+            seconds=time.process_time() - started_s,
+            rows=rows,
+            accepted=version is not None and reason is None,
+            reason=reason,
+            detail=detail,
+            version=version,
+            way=way,
+            refused=dict(self._retraining.window.refused),
+        )
+
+    def _publish(self, done: Round) -> str | None:
+        """Publish a model, or promote the one to be restored; give its name."""
+        if done.restore is not None:
+            name = self._names.get(done.restore.version)
+            if name is None:  # it was published by another process
+                return None
+            self._store.promote(self._fleet, name)
+            return name
+        if done.refusal is not None:
+            return None
+        name = publish(self._store, self._fleet, done.model)
+        self._names[done.model.snapshot.version] = name
+        return name
 
 
 def in_use(store: ModelsStore, fleet: str) -> ModelSnapshot | None:
@@ -90,10 +125,11 @@ def metrics(evaluation: Evaluation) -> dict[str, float]:
     }
 
 
-def _compare(evaluation: Evaluation) -> str:
+def compared(evaluation: Evaluation) -> str:
+    """Say how two models did on the newest labels, for people."""
     return ", ".join(
         f"{target} error {score.mean_log_error:.3f}"
-        + (f" against {served.mean_log_error:.3f} in use" if served else "")
+        + (f" against {served.mean_log_error:.3f} of the one before" if served else "")
         for target, score in evaluation.candidate.items()
         for served in (evaluation.served.get(target),)
     )

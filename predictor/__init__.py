@@ -7,11 +7,14 @@ from predictor.errors import (
     SchemaMismatch,
     TrainingRefused,
 )
+from predictor.evaluation import Evaluation, Score
 from predictor.latency import EXPERTS, LatencyPredictor, PredictorReport
 from predictor.output_length import OutputLengths
+from predictor.prepared import PreparedModel
+from predictor.retraining import Retraining, Round
 from predictor.settings import PredictorSettings, TrainingSettings
 from predictor.snapshot import ModelSnapshot
-from predictor.training import Evaluation, Score, TrainedModel, train
+from predictor.training import TrainedModel, train
 
 __all__ = [
     "EXPERTS",
@@ -24,6 +27,9 @@ __all__ = [
     "PredictorError",
     "PredictorReport",
     "PredictorSettings",
+    "PreparedModel",
+    "Retraining",
+    "Round",
     "SchemaMismatch",
     "Score",
     "TrainedModel",

@@ -38,9 +38,22 @@ def train_trees(
     *,
     kind: str,
     settings: TrainingSettings,
+    start: str | None = None,
 ) -> str:
-    """Train one model and give it as LightGBM's text; the same input gives the same text."""
+    """Train one model and give it as LightGBM's text; the same input gives the same text.
+
+    Args:
+        inputs: ``(m, n_inputs)``.
+        log_target: ``(m,)``.
+        weight: ``(m,)``.
+        kind: One of :data:`KINDS`.
+        settings: Number and size of the trees.
+        start: Text of a model to put ``continuation_share`` as many trees on top of.
+    """
     ratio = kind == "ratio"
+    trees = settings.ratio_trees if ratio else settings.direct_trees
+    if start is not None:
+        trees = max(1, round(trees * settings.continuation_share))
     booster = lightgbm.train(
         {
             "objective": "l1",
@@ -56,7 +69,8 @@ def train_trees(
             "verbose": -1,
         },
         lightgbm.Dataset(inputs, log_target, weight=weight, free_raw_data=True),
-        settings.ratio_trees if ratio else settings.direct_trees,
+        trees,
+        init_model=None if start is None else lightgbm.Booster(model_str=start),
     )
     return str(booster.model_to_string())
 

@@ -20,10 +20,11 @@ from predictor.boosted import KINDS, BoostedModels
 from predictor.calibration import Calibration
 from predictor.correction import Bias, ResidualRegressor, SharedBias
 from predictor.drift import DriftCount
-from predictor.errors import InvalidSnapshot, PredictionFailed
+from predictor.errors import PredictionFailed
 from predictor.labels import label_weight, usable_labels
 from predictor.mixture import Mixture
 from predictor.physics import TARGETS, TPOT, TTFT, PhysicsPrediction, PhysicsPrior
+from predictor.prepared import PreparedModel
 from predictor.settings import PredictorSettings
 from predictor.snapshot import ModelSnapshot
 from predictor.terms import regimes
@@ -174,18 +175,20 @@ class LatencyPredictor:
             return
         for target, actual_s in labels.items():
             counted = target == TTFT and observation.waited_s is not None
-            self._score(
-                target, regime, np.log(actual_s), experts[target], stated[target], counted=counted
+            log_actual = np.log(actual_s)
+            if observation.use != "teaching":
+                self._score(target, regime, log_actual, stated[target], counted=counted)
+            if observation.use != "scoring":
+                self._correct(target, regime, log_actual, experts[target], observation)
+        if observation.use != "scoring":
+            self._physics.learn(
+                observation.features,
+                observation.endpoint,
+                observation.hardware,
+                observed_s=observation.observed_s,
+                targets_s=labels,
+                weights=(label_weight(observation, TTFT), label_weight(observation, TPOT)),
             )
-            self._correct(target, regime, np.log(actual_s), experts[target], observation)
-        self._physics.learn(
-            observation.features,
-            observation.endpoint,
-            observation.hardware,
-            observed_s=observation.observed_s,
-            targets_s=labels,
-            weight=label_weight(observation),
-        )
 
     def probability(self, predictions: Predictions, objective: Objective) -> FloatArray:
         """Give the probability, ``(n,)``, that each endpoint meets the whole objective.
@@ -207,23 +210,21 @@ class LatencyPredictor:
             )
         return probability
 
-    def swap(self, snapshot: ModelSnapshot, version: str | None = None) -> None:
+    def swap(self, model: ModelSnapshot | PreparedModel, version: str | None = None) -> None:
         """Let a trained model take part from the next prediction on.
 
         A predictor without data of its own takes the snapshot's physics too. Nothing
         changes when the snapshot is refused.
 
         Args:
-            snapshot: The model.
+            model: The model; one prepared elsewhere costs this loop next to nothing.
             version: Name it is known by; its content's name by default.
 
         Raises:
             InvalidSnapshot: Its physics or its trees cannot be used.
         """
-        try:
-            models = BoostedModels(snapshot.physics, snapshot.trees)
-        except ValueError as error:
-            raise InvalidSnapshot(str(error)) from error
+        prepared = PreparedModel.of(model) if isinstance(model, ModelSnapshot) else model
+        snapshot = prepared.snapshot
         if self._physics.empty:
             self._physics = PhysicsPrior(self._settings.physics, snapshot.physics)
         for target, name in enumerate(TARGETS):
@@ -231,7 +232,7 @@ class LatencyPredictor:
                 measured = snapshot.errors.get(f"{name}_{expert}")
                 if measured is not None:
                     self._mixture.seed(target, expert, measured)
-        self._trained = _Trained(models=models, version=version or snapshot.version)
+        self._trained = _Trained(models=prepared.models, version=version or snapshot.version)
 
     def report(self) -> PredictorReport:
         """Tell how it does, over the recent labels."""
@@ -296,16 +297,14 @@ class LatencyPredictor:
         target: int,
         regime: int,
         log_actual: float,
-        experts: FloatArray,
         stated: tuple[float, float],
         *,
         counted: bool,
     ) -> None:
+        """Count a label in the quantiles and in what is reported."""
         residual = log_actual - float(np.log(stated[0]))
         covered = log_actual <= float(np.log(stated[1]))
-        self._labels[target] += 1
         self._recent[target].append((abs(float(np.expm1(-residual))), covered))
-        self._mixture.learn(target, regime, np.abs(experts - log_actual))
         self._calibration[target].learn(regime, residual, covered=covered, counted=counted)
         self._drift[target].learn(abs(residual))
 
@@ -317,6 +316,9 @@ class LatencyPredictor:
         experts: FloatArray,
         observation: Observation,
     ) -> None:
+        """Move the point predictions: whom they follow, and each expert's corrections."""
+        self._labels[target] += 1
+        self._mixture.learn(target, regime, np.abs(experts - log_actual))
         residuals = log_actual - experts
         self._bias.learn(observation.endpoint, regime, target, residuals[_RAW])
         if np.isfinite(residuals[_SMOOTH]):

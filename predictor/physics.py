@@ -146,7 +146,7 @@ class PhysicsPrior:
         *,
         observed_s: float,
         targets_s: Mapping[int, float],
-        weight: float = 1.0,
+        weights: Sequence[float] = (1.0, 1.0),
     ) -> None:
         """Take in the measured targets, by index (``TTFT``, ``TPOT``), of one row.
 
@@ -156,7 +156,7 @@ class PhysicsPrior:
             hardware: The endpoint's label.
             observed_s: When the measurement was complete.
             targets_s: Seconds by target index.
-            weight: Of the TPOT label, 0 to 1.
+            weights: Of the labels by target index, 0 to 1.
         """
         self.remember(
             features,
@@ -164,7 +164,7 @@ class PhysicsPrior:
             hardware,
             observed_s=observed_s,
             targets_s=targets_s,
-            weight=weight,
+            weights=weights,
         )
         for index in targets_s:
             self._targets[index].refit_due(endpoint)
@@ -177,7 +177,7 @@ class PhysicsPrior:
         *,
         observed_s: float,
         targets_s: Mapping[int, float],
-        weight: float = 1.0,
+        weights: Sequence[float] = (1.0, 1.0),
     ) -> None:
         """Take in a row of a batch like :meth:`learn`; :meth:`refit` ends the batch."""
         known = known_rows(features[None])
@@ -188,7 +188,7 @@ class PhysicsPrior:
                 (ttft_terms, tpot_terms)[index](known)[0],
                 target_s=target_s,
                 observed_s=observed_s,
-                weight=weight if index == TPOT else 1.0,
+                weight=weights[index],
             )
 
     def refit(self) -> None:

@@ -101,6 +101,10 @@ class TrainingSettings(_Section):
     minimum_rows: int = Field(default=100, ge=20)
     """Labels of a target below which its trees would only add noise to the prior."""
     window_rows: int = Field(default=20_000, ge=100)
+    expire_s: float = Field(default=3600.0, gt=0)
+    """Rows this much older than the newest are dropped: the fleet they tell of is gone."""
+    believable_log: float = Field(default=4.0, gt=0)
+    """Labels further than this from today's physics, in log seconds (x55), do not train."""
     ratio_trees: int = Field(default=60, ge=1)
     ratio_learning_rate: float = Field(default=0.05, gt=0, le=1)
     ratio_half_life_rows: float = Field(default=500.0, gt=0)
@@ -111,8 +115,18 @@ class TrainingSettings(_Section):
     lambda_l2: float = Field(default=5.0, ge=0)
     evaluation_fraction: float = Field(default=0.2, gt=0, lt=0.9)
     """Newest share of the window the evaluation predicts before learning it."""
-    evaluation_blocks: int = Field(default=2, ge=1)
-    """Each block costs one training: two shows whether errors grow with the model's age."""
+    evaluation_blocks: int = Field(default=1, ge=1)
+    """Each block costs one training: two show whether errors grow with the model's age."""
+    judged_rows: int = Field(default=30, ge=5)
+    """Rows new to two models before they are compared: fewer tell them apart by chance."""
+    continuations: int = Field(default=3, ge=0)
+    """Rounds in a row that may continue a model instead of refitting it; 0 always refits."""
+    continuation_rows: int = Field(default=300, ge=20)
+    """Newest rows that a continued model learns from; more cost CPU and gained nothing."""
+    continuation_share: float = Field(default=0.5, gt=0, le=1)
+    """Trees it gets, as a share of those of a full model."""
+    trial_rounds: int = Field(default=8, ge=2)
+    """Every so many rounds a model is made both ways, to compare them on what comes next."""
     num_threads: int = Field(default=1, ge=1)
     seed: int = 0
 

@@ -28,6 +28,14 @@ P50, P90, P99 = range(len(LEVELS))
 Layer = Literal["cold", "prior", "mixture"]
 """What the served numbers rest on: nothing yet, the physics prior, or all experts."""
 
+Use = Literal["fully", "teaching", "scoring"]
+"""What an observation is for, where a request gives more than one TPOT label.
+
+``teaching`` comes early and moves point predictions only; ``scoring`` follows it with the
+whole answer, which says nothing the early label has not taught: quantiles and reported
+errors count it, so that every request counts once. ``fully`` is both at once.
+"""
+
 Outcome = Literal[
     "completed", "client_gone", "upstream_error", "client_error", "cut", "shed", "shutdown"
 ]
@@ -245,10 +253,11 @@ class Observation:
         tpot_s: Mean gap between output tokens; ``None`` for one token or if not measured.
         total_s: Last dispatch to last token, where only that is known: a label of
             ``ttft + tpot x (output_tokens - 1)`` for requests that were not streamed.
-        waited_s: Time it has waited for its first token, where that is past the p90
-            stated at dispatch: the miss counts at once, the TTFT label follows.
+        waited_s: Time it had waited for its first token when it was past the p90 stated
+            at dispatch: alone, the miss counts at once; beside a TTFT label, it has counted.
         output_tokens: Tokens the labels cover: all of the answer, or those generated
             when a TPOT label was taken early. ``None`` where unknown.
+        use: What its labels are for.
         predicted_ttft_s: What was predicted for this endpoint at dispatch.
         predicted_tpot_s: Likewise.
         predicted_ttft_p90_s: Likewise.
@@ -266,6 +275,7 @@ class Observation:
     total_s: float | None = None
     waited_s: float | None = None
     output_tokens: int | None = None
+    use: Use = "fully"
     predicted_ttft_s: float | None = None
     predicted_tpot_s: float | None = None
     predicted_ttft_p90_s: float | None = None
@@ -282,6 +292,7 @@ class Measurement:
         prompt_tokens: From ``usage``, ``None`` where the endpoint did not say.
         cached_tokens: Prompt tokens found in the prefix cache, from ``usage``.
         output_tokens: From ``usage``, else the number of token events seen.
+        token_events: Events of a stream that carried tokens, ``None`` where none was seen.
         endpoint_ttft_s: Dispatch to first token by the endpoint's own per-request
             metrics: a TTFT label for requests that were not streamed.
         endpoint_tpot_s: Mean inter-token latency by the endpoint's own metrics.
@@ -292,6 +303,7 @@ class Measurement:
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     output_tokens: int | None = None
+    token_events: int | None = None
     endpoint_ttft_s: float | None = None
     endpoint_tpot_s: float | None = None
     status: int | None = None

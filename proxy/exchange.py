@@ -68,12 +68,14 @@ class Exchange:
         "_observer",
         "_on_wait",
         "_outcome",
+        "_progress_due",
         "_receive",
         "_response",
         "_scheduler",
         "_seen_first_token",
         "_send",
         "_streamed",
+        "_timer",
         "_upstream",
         "_waiter",
     )
@@ -101,6 +103,8 @@ class Exchange:
         self._response: UpstreamResponse | None = None
         self._observer: ResponseObserver = BodyObserver()
         self._seen_first_token = False
+        self._progress_due = False
+        self._timer: asyncio.TimerHandle | None = None
         self._streamed: bool | None = None  # until the client has been sent a head
         self._outcome: Outcome = "upstream_error"
         self._ended_s: float | None = None
@@ -125,6 +129,8 @@ class Exchange:
             self._outcome = "shutdown" if shutdown else "client_gone"
         finally:
             watcher.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             if self._response is not None:
                 self._response.abort()
             reason = self._action.reason if isinstance(self._action, Shed) else None
@@ -253,10 +259,24 @@ class Exchange:
 
     def _observe(self, chunk: bytes) -> bytes:
         shown = self._observer.feed(chunk)
-        if self._observer.first_token and not self._seen_first_token:
+        if self._progress_due:
+            self._tell_progress()
+        elif self._observer.first_token and not self._seen_first_token:
             self._seen_first_token = True
-            self._scheduler.first_token(self._incoming.features.request_id, self._clock())
+            self._tell_first_token()
         return shown
+
+    def _tell_first_token(self) -> None:
+        after_s = self._scheduler.first_token(self._incoming.features.request_id, self._clock())
+        if after_s is not None:
+            self._timer = asyncio.get_running_loop().call_later(after_s, self._want_progress)
+
+    def _want_progress(self) -> None:
+        self._progress_due = True  # told with the next token, whose time is then known
+
+    def _tell_progress(self) -> None:
+        request_id, events = self._incoming.features.request_id, self._observer.token_events
+        self._progress_due = not self._scheduler.progress(request_id, events, self._clock())
 
     def _response_headers(
         self, response: UpstreamResponse, decision: Decision, *, streamed: bool
@@ -293,6 +313,7 @@ class Exchange:
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=usage.cached_tokens,
             output_tokens=(self._observer.token_events or None) if counted is None else counted,
+            token_events=self._observer.token_events or None,
             endpoint_ttft_s=usage.ttft_s,
             endpoint_tpot_s=usage.itl_s,
             status=None if self._response is None else self._response.status,

@@ -1,47 +1,139 @@
-"""Turn how a request went into what the models learn.
+"""Turn how a request goes into what the models learn, as early as it is known.
 
-A streamed request teaches its TTFT at the first token and its TPOT at the end. One
-that was not streamed has the endpoint's own metrics as labels where they are on;
-else its total time scales both predictions alike. Called by the scheduler only.
+A streamed request teaches its TTFT at the first token, its TPOT some seconds later, and
+what that could not tell at the end; one that is past its 90 % quantile counts as a miss
+before its first token. One that was not streamed has the endpoint's own metrics as labels
+where they are on; else its total time is one. Called by the scheduler only.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from heapq import heappop, heappush
+from typing import Final
 
-from predictor.types import Observation, RequestRecord
-from scheduler.fleet import Fleet
+from predictor.types import RequestRecord, Use
+from scheduler.live import LiveRequest
 
-
-def learn_finished(fleet: Fleet, record: RequestRecord) -> None:
-    """Teach the fleet what a completed request has shown."""
-    measured, request = record.measurement, record.request
-    if measured.prompt_tokens is not None and request.prompt_tokens is None:
-        fleet.token_ratio.learn(
-            prompt_bytes=request.prompt_bytes, prompt_tokens=measured.prompt_tokens
-        )
-    if measured.output_tokens is not None:
-        fleet.output_lengths.learn(request.tenant, measured.output_tokens)
-    if record.observation is None:
-        return
-    if record.ttft_s is not None:  # its TTFT was learned at the first token
-        fleet.predictor.learn(replace(record.observation, upstream_ttft_s=None))
-    elif record.upstream_ttft_s is not None:
-        fleet.predictor.learn(record.observation)
-    else:
-        fleet.predictor.learn(_split_total(record, record.observation))
+_LONGER: Final = 2.0  # times its early span: the rest of an answer then has as much to tell
+_FEW_EVENTS: Final = 8
+_MOST_PER_EVENT: Final = 64.0
+_KEEP: Final = 0.8  # of an endpoint's tokens per event at each request: it hardly changes
 
 
-def _split_total(record: RequestRecord, seen: Observation) -> Observation:
-    """Scale both predictions by actual over predicted total time.
+class Lessons:
+    """Teach each fleet's predictor what its requests show, every label once."""
 
-    All that is known of such a request is ``ttft + tpot x (output tokens - 1)``.
+    def __init__(self) -> None:
+        self._tokens_per_event = TokensPerEvent()
+        # (when the 90 % quantile is reached, request, its dispatch); those whose first
+        # token has come since are skipped.
+        self._due: list[tuple[float, str, float]] = []
+
+    def dispatched(self, live: LiveRequest) -> None:
+        """Look out for the first token of a request that has just been dispatched."""
+        decision, sent_s = live.decision, live.dispatched_s
+        live.waited_s = live.early_s = None
+        if decision is None or decision.predictions is None or sent_s is None:
+            return
+        if live.request.streamed:  # the others show no first token
+            p90_s = float(decision.predictions.ttft_p90_s[decision.chosen])
+            heappush(self._due, (sent_s + p90_s, live.request.request_id, sent_s))
+
+    def tell_overdue(self, requests: Mapping[str, LiveRequest], now: float) -> None:
+        """Teach the miss of every request that is past its 90 % quantile, once."""
+        while self._due and self._due[0][0] <= now:
+            _, request_id, sent_s = heappop(self._due)
+            live = requests.get(request_id)
+            if live is None or live.endpoint is None or live.dispatched_s != sent_s:
+                continue  # it has ended, or went elsewhere
+            seen = live.observation(now) if live.first_token_s is None else None
+            if seen is not None:
+                live.waited_s = now - sent_s
+                live.fleet.predictor.learn(replace(seen, waited_s=live.waited_s))
+
+    def first_token(self, live: LiveRequest, *, ttft_s: float, now: float) -> None:
+        """Teach a TTFT; the miss of one that was overdue has counted already."""
+        seen = live.observation(now)
+        if seen is not None:
+            seen = replace(seen, upstream_ttft_s=ttft_s, waited_s=live.waited_s)
+            live.fleet.predictor.learn(seen)
+
+    def progress(
+        self, live: LiveRequest, token_events: int, now: float, *, least_tokens: int
+    ) -> bool:
+        """Teach the TPOT of the first part of an answer; false where it is too short yet."""
+        if live.endpoint is None or live.first_token_s is None or live.early_s is not None:
+            return True
+        tokens = self._tokens_per_event.tokens(live.endpoint, token_events)
+        if tokens < least_tokens or now <= live.first_token_s:
+            return False
+        live.early_s = now - live.first_token_s
+        tpot_s = live.early_s / (tokens - 1.0)
+        seen = live.observation(now)
+        if seen is not None:
+            seen = replace(seen, tpot_s=tpot_s, output_tokens=round(tokens), use="teaching")
+            live.fleet.predictor.learn(seen)
+        return True
+
+    def finished(self, live: LiveRequest, record: RequestRecord) -> None:
+        """Teach what a completed request has shown."""
+        fleet, measured, request = live.fleet, record.measurement, record.request
+        if measured.prompt_tokens is not None and request.prompt_tokens is None:
+            fleet.token_ratio.learn(
+                prompt_bytes=request.prompt_bytes, prompt_tokens=measured.prompt_tokens
+            )
+        if measured.output_tokens is not None:
+            fleet.output_lengths.learn(request.tenant, measured.output_tokens)
+            if measured.token_events is not None and record.endpoint is not None:
+                self._tokens_per_event.learn(
+                    record.endpoint, events=measured.token_events, tokens=measured.output_tokens
+                )
+        seen = record.observation
+        if seen is None:
+            return
+        if record.ttft_s is not None:  # its TTFT was learned at the first token
+            seen = replace(seen, upstream_ttft_s=None, use=_use(live, record))
+        fleet.predictor.learn(seen)
+
+    def forget(self, endpoint: str) -> None:
+        """Forget an endpoint that has left."""
+        self._tokens_per_event.forget(endpoint)
+
+
+class TokensPerEvent:
+    """Learn how many tokens each endpoint puts into one event of a stream.
+
+    One by default; more where it speculates or streams every few tokens.
+
+    >>> ratio = TokensPerEvent()
+    >>> ratio.learn("a:1", events=50, tokens=100)
+    >>> ratio.tokens("a:1", 10), ratio.tokens("b:1", 10)
+    (20.0, 10.0)
     """
-    tokens, sent = record.measurement.output_tokens, record.dispatched_s
-    ttft_s, tpot_s = seen.predicted_ttft_s, seen.predicted_tpot_s
-    if tokens is None or sent is None or ttft_s is None or tpot_s is None:
-        return seen
-    scale = (record.finished_s - sent) / max(ttft_s + tpot_s * max(tokens - 1, 0), 1e-9)
-    return replace(
-        seen,
-        upstream_ttft_s=ttft_s * scale,
-        tpot_s=tpot_s * scale if tokens > 1 else None,
-    )
+
+    def __init__(self) -> None:
+        self._ratio: dict[str, float] = {}
+
+    def tokens(self, endpoint: str, events: int) -> float:
+        """Estimate the tokens of so many events."""
+        return events * self._ratio.get(endpoint, 1.0)
+
+    def learn(self, endpoint: str, *, events: int, tokens: int) -> None:
+        """Take in a finished stream; an endpoint's first one settles it."""
+        if events < _FEW_EVENTS:
+            return
+        ratio = min(max(tokens / events, 1.0), _MOST_PER_EVENT)
+        before = self._ratio.get(endpoint, ratio)
+        self._ratio[endpoint] = _KEEP * before + (1.0 - _KEEP) * ratio
+
+    def forget(self, endpoint: str) -> None:
+        """Forget an endpoint that has left."""
+        self._ratio.pop(endpoint, None)
+
+
+def _use(live: LiveRequest, record: RequestRecord) -> Use:
+    """Say what the TPOT of a whole answer is for, after its first part has taught."""
+    sent_s, ttft_s, early_s = record.dispatched_s, record.upstream_ttft_s, live.early_s
+    if sent_s is None or ttft_s is None or early_s is None:
+        return "fully"
+    return "fully" if record.finished_s - sent_s - ttft_s > _LONGER * early_s else "scoring"

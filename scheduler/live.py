@@ -31,6 +31,11 @@ class Timing:
     upstream_ttft_s: float | None
     tpot_s: float | None
 
+    @property
+    def unknown(self) -> bool:
+        """Tell whether there is neither."""
+        return self.upstream_ttft_s is None and self.tpot_s is None
+
     @classmethod
     def of(
         cls,
@@ -70,6 +75,8 @@ class LiveRequest:
         attempts: Dispatches so far.
         dispatched_s: When the last one was.
         first_token_s: When its first token came.
+        waited_s: Time it had waited for that when its miss was counted.
+        early_s: Time its early TPOT label covers, ``None`` before there is one.
         tried: Endpoints that failed it.
     """
 
@@ -82,6 +89,8 @@ class LiveRequest:
     attempts: int = 0
     dispatched_s: float | None = None
     first_token_s: float | None = None
+    waited_s: float | None = None
+    early_s: float | None = None
     tried: set[str] = field(default_factory=set)
 
     def observation(self, now: float) -> Observation | None:
@@ -100,6 +109,7 @@ class LiveRequest:
                 seen,
                 upstream_ttft_s=timing.upstream_ttft_s,
                 tpot_s=timing.tpot_s,
+                total_s=now - sent if sent is not None and timing.unknown else None,
                 output_tokens=measurement.output_tokens,
             )
         return RequestRecord(

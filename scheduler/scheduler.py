@@ -8,7 +8,6 @@ booked on the chosen endpoint before ``route`` returns.
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 
 from predictor.features import COLUMN
 from predictor.types import (
@@ -27,7 +26,7 @@ from scheduler.eligibility import Eligibility
 from scheduler.endpoint_table import EndpointTable, Members
 from scheduler.errors import DuplicateRequest, ModelNotFound, UnknownRequest
 from scheduler.fleet import Fleet, FleetFactory, policies_of
-from scheduler.learning import learn_finished
+from scheduler.learning import Lessons
 from scheduler.live import SHED, LiveRequest, record_unplaced
 from scheduler.prefix_index import PrefixIndex, has_restarted
 from scheduler.settings import SchedulerSettings
@@ -63,7 +62,7 @@ class Scheduler:
         self._fleet_of: dict[str, str] = {}
         self._fleets: dict[str, Fleet] = {}
         self._live: dict[str, LiveRequest] = {}
-        self._queue = WaitingQueue()
+        self._queue, self._lessons = WaitingQueue(), Lessons()
 
     # What can be asked
 
@@ -153,6 +152,7 @@ class Scheduler:
             self._index.clear(name)
             self._suspects.forget(name)
             self._accounting.forget(name)
+            self._lessons.forget(name)
 
     def route(self, request: RequestFeatures, now: float) -> Action:
         """Place a request that has just come in.
@@ -164,6 +164,7 @@ class Scheduler:
         """
         if request.request_id in self._live:
             raise DuplicateRequest(request.request_id)
+        self._lessons.tell_overdue(self._live, now)
         tier = self._decider.tier(request)
         fleet = self._fleet(request)
         if fleet is None:
@@ -210,22 +211,42 @@ class Scheduler:
             self._suspects.erred(live.endpoint, now)
         return self._again(live, now)
 
-    def first_token(self, request_id: str, now: float) -> None:
+    def first_token(self, request_id: str, now: float) -> float | None:
         """Note that a streamed request's first output token has arrived.
+
+        Returns:
+            After how long to report its :meth:`progress`, ``None`` for never.
 
         Raises:
             UnknownRequest: No such request is in flight.
         """
         live = self._get(request_id)
         if live.endpoint is None or live.dispatched_s is None or live.first_token_s is not None:
-            return
+            return None
         live.first_token_s = now
         ttft_s = now - live.dispatched_s
         self._accounting.first_token(request_id, live.endpoint, ttft_s=ttft_s)
         self._suspects.succeeded(live.endpoint)
-        seen = live.observation(now)
-        if seen is not None:
-            live.fleet.predictor.learn(replace(seen, upstream_ttft_s=ttft_s))
+        self._lessons.first_token(live, ttft_s=ttft_s, now=now)
+        return self._settings.early_label_s
+
+    def progress(self, request_id: str, token_events: int, now: float) -> bool:
+        """Note how far a stream has come, some seconds after its first token.
+
+        Args:
+            request_id: Which request.
+            token_events: Events with output tokens so far, the first one included.
+            now: When the last of these came.
+
+        Returns:
+            Whether that was enough; if not, tell again after a few more.
+
+        Raises:
+            UnknownRequest: No such request is in flight.
+        """
+        live = self._get(request_id)
+        least = self._settings.early_label_tokens
+        return self._lessons.progress(live, token_events, now, least_tokens=least)
 
     def finished(self, request_id: str, measurement: Measurement, now: float) -> RequestRecord:
         """End a request, whatever became of it, and learn from it.
@@ -243,7 +264,7 @@ class Scheduler:
                 self._judge(live.endpoint, measurement, now)
             self._release(live, tpot_s=record.tpot_s)
             if measurement.outcome == "completed":
-                self._learn(live.fleet, record)
+                self._learn(live, record)
         return record
 
     def tick(self, now: float) -> Iterator[Dispatch | Shed]:
@@ -251,6 +272,7 @@ class Scheduler:
 
         Each action is to be carried out as it comes: should a later one fail, none is lost.
         """
+        self._lessons.tell_overdue(self._live, now)
         for waiting in self._queue.ordered():
             request_id = waiting.request.request_id
             live = self._live[request_id]
@@ -342,6 +364,7 @@ class Scheduler:
             now=now,
         )
         self._index.insert(state.endpoint, request.block_hashes)
+        self._lessons.dispatched(live)
         return Dispatch(
             request_id=request.request_id,
             endpoint=state.endpoint,
@@ -363,8 +386,8 @@ class Scheduler:
         del self._live[live.request.request_id]
         return Shed(record=live.record(SHED, now), reason=reason, retry_after_s=retry_after_s)
 
-    def _learn(self, fleet: Fleet, record: RequestRecord) -> None:
-        learn_finished(fleet, record)
+    def _learn(self, live: LiveRequest, record: RequestRecord) -> None:
+        self._lessons.finished(live, record)
         decision, cached = record.decision, record.measurement.cached_tokens
         if decision is not None and cached is not None and decision.endpoint in self._states:
             matched = float(decision.matched_tokens[decision.chosen])

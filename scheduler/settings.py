@@ -193,6 +193,11 @@ class SchedulerSettings(_Section):
     # Prefix blocks remembered per endpoint where it does not tell its KV capacity
     # (llm-d's default: 31,250).
     prefix_blocks: int = Field(default=31_250, ge=16, le=10_000_000)
+    # A stream's TPOT is learned this long after its first token, not only at its end: short
+    # enough for a cold start, long enough for tens of tokens.
+    early_label_s: float = Field(default=3.0, gt=0, le=3600)
+    # Fewer tokens than this make a mean too noisy: it is then learned when there are so many.
+    early_label_tokens: int = Field(default=8, ge=2)
     models: dict[str, FleetSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")

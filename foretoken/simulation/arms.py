@@ -5,7 +5,6 @@ policies are arms as they stand; beside them are the references, which know what
 router can know, and the published predictor this project is compared with.
 """
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,8 +19,8 @@ from predictor import (
     ModelSnapshot,
     PredictorError,
     PredictorSettings,
+    Retraining,
     TrainingRefused,
-    train,
 )
 from predictor.types import FloatArray, Observation, Predictions, Predictor
 from scheduler import POLICIES, Policy, build_policy
@@ -92,28 +91,23 @@ class VirtualTrainer:
 
     def __init__(self, predictor: LatencyPredictor, settings: PredictorSettings) -> None:
         self._predictor = predictor
-        self._settings = settings.training
-        self._rows: deque[Observation] = deque(maxlen=settings.training.window_rows)
-        self._fresh = False
+        self._retraining = Retraining(settings)
         self._served: ModelSnapshot | None = None
 
     def observe(self, observation: Observation) -> None:
         """Keep a finished request for the next training."""
-        self._rows.append(observation)
-        self._fresh = True
+        self._retraining.add(observation)
 
     def train(self, now: float) -> None:
-        """Train on the window and serve the outcome if it is no worse."""
-        if not self._fresh:
-            return
-        self._fresh = False
+        """Train on the window and serve the outcome, or what it showed to be better."""
         try:
-            model = train(list(self._rows), self._settings, parent=self._served)
+            done = self._retraining.train(self._served)
         except TrainingRefused:
             return
-        if model.evaluation.no_worse():
-            self._served = model.snapshot
-            self._predictor.swap(model.snapshot, f"{now:g}")
+        wanted = done.model.snapshot if done.refusal is None else done.restore
+        if wanted is not None:
+            self._served = wanted
+            self._predictor.swap(wanted, f"{now:g}")
 
 
 def _predicted_latency(_: World) -> Brain:

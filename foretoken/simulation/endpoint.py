@@ -99,6 +99,18 @@ class VirtualEndpoint:
         )
         return self._rates.apply(seen)
 
+    def progress(self, request_id: str, now: float) -> tuple[int, float] | None:
+        """Count the tokens a stream has by ``now``, and tell when the last of them came.
+
+        ``None`` while it does not decode.
+        """
+        engine = self.engine.snapshot(now)
+        for one in engine.decoding:
+            if one.request.request_id == request_id:
+                tokens = one.generated + engine.decoded_steps - one.joined
+                return tokens, now if engine.step_s is None else engine.step_s[0]
+        return None
+
     def fault(self, fault: Fault, now: float) -> list[str]:
         """Let a fault begin; give the requests it loses."""
         lost: list[str] = []

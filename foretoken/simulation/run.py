@@ -42,6 +42,9 @@ BYTES_PER_TOKEN: Final = 4
 TICK_S: Final = 0.02
 """How often the router looks at waiting requests again: the proxy's default."""
 
+PROGRESS_RETRY_S: Final = 0.5
+"""When a stream too short for an early label is looked at again."""
+
 LEAST_RETRY_S: Final = 1.0
 """How long a client that was refused leaves off at least, whatever it would do next."""
 
@@ -278,7 +281,10 @@ class _Simulation:
         request_id = token.request_id
         if token.index == 0:
             self._ttft_s[request_id] = now - self._outcomes[request_id].arrived_s
-            self._scheduler.first_token(request_id, now)
+            after_s = self._scheduler.first_token(request_id, now)
+            if after_s is not None and token.completion is None:
+                ask = partial(self._ask_progress, request_id, self._sent_to[request_id])
+                self._at(now + after_s, ask)
         completion = token.completion
         if completion is None:
             return
@@ -295,6 +301,14 @@ class _Simulation:
             self._brain.observe(record.observation)
         decision = record.decision
         self._end(record, "" if decision is None else decision.reason, now)
+
+    def _ask_progress(self, request_id: str, endpoint: str, now: float) -> None:
+        """Tell the router how far a stream has come, as its observer would."""
+        if self._sent_to.get(request_id) != endpoint:
+            return  # it has ended, or was lost and goes on elsewhere
+        seen = self.endpoints[endpoint].progress(request_id, now - self._way_s)
+        if seen is None or not self._scheduler.progress(request_id, seen[0], seen[1] + self._way_s):
+            self._at(now + PROGRESS_RETRY_S, partial(self._ask_progress, request_id, endpoint))
 
     def _end(
         self, record: RequestRecord, reason: str, now: float, *, next_s: float | None = None

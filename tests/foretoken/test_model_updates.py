@@ -8,11 +8,13 @@ from prometheus_client import CollectorRegistry
 
 from foretoken.model_updates import ModelUpdates
 from foretoken.trainer_protocol import Report
-from foretoken.training import train_and_publish
+from foretoken.training import publish as publish_model
 from models_store import ModelsStore
-from predictor import LatencyPredictor, TrainingSettings
+from predictor import LatencyPredictor, ModelSnapshot, PreparedModel, train
 from proxy import ModelMetrics
 from tests.foretoken.observed import observe
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
@@ -21,9 +23,12 @@ def store(tmp_path: Path) -> ModelsStore:
 
 
 def publish(store: ModelsStore, seed: int = 0) -> str:
-    report = train_and_publish(store, "m", observe(200, seed=seed), TrainingSettings())
-    assert report.version is not None
-    return report.version
+    return publish_model(store, "m", train(observe(200, seed=seed)))
+
+
+def model_file(root: Path, version: str) -> Path:
+    (model,) = root.glob(f"*/versions/{version}/model.json")
+    return model
 
 
 def make_updates(store: ModelsStore) -> tuple[ModelUpdates, CollectorRegistry]:
@@ -31,20 +36,20 @@ def make_updates(store: ModelsStore) -> tuple[ModelUpdates, CollectorRegistry]:
     return ModelUpdates(store, ModelMetrics(registry)), registry
 
 
-def test_a_predictor_starts_from_the_version_in_use(store: ModelsStore) -> None:
+async def test_a_predictor_starts_from_the_version_in_use(store: ModelsStore) -> None:
     version = publish(store)
     updates, registry = make_updates(store)
     predictor = LatencyPredictor()
 
     updates.adopt("m", predictor)
-    updates.refresh()
+    await updates.refresh()
 
     assert predictor.report().version == version
     labels = {"model_name": "m", "version": version, "layer": predictor.report().layer}
     assert registry.get_sample_value("foretoken_model_info", labels) == 1
 
 
-def test_a_promotion_takes_effect_at_the_next_refresh(store: ModelsStore) -> None:
+async def test_a_promotion_takes_effect_at_the_next_refresh(store: ModelsStore) -> None:
     first, second = publish(store), publish(store, seed=1)
     updates, _ = make_updates(store)
     predictor = LatencyPredictor()
@@ -52,12 +57,12 @@ def test_a_promotion_takes_effect_at_the_next_refresh(store: ModelsStore) -> Non
     before = predictor.report().version
 
     store.promote("m", first)
-    updates.refresh()
+    await updates.refresh()
 
     assert (before, predictor.report().version) == (second, first)
 
 
-def test_a_broken_version_is_named_once_and_the_served_one_stays(
+async def test_a_broken_version_is_named_once_and_the_served_one_stays(
     store: ModelsStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = publish(store)
@@ -65,21 +70,23 @@ def test_a_broken_version_is_named_once_and_the_served_one_stays(
     predictor = LatencyPredictor()
     updates.adopt("m", predictor)
     bad = publish(store, seed=1)
-    (model,) = tmp_path.glob(f"*/versions/{bad}/model.json")
+    model = model_file(tmp_path, bad)
     model.write_bytes(model.read_bytes()[:-100])
 
     with caplog.at_level(logging.ERROR):
-        updates.refresh()
-        updates.refresh()
+        await updates.refresh()
+        await updates.refresh()
 
     assert predictor.report().version == good
     (line,) = [record for record in caplog.records if record.message == "model_skipped"]
     assert "model.json" in line.__dict__["problem"]
 
 
-def test_a_broken_version_is_used_once_it_is_repaired(store: ModelsStore, tmp_path: Path) -> None:
+async def test_a_broken_version_is_used_once_it_is_repaired(
+    store: ModelsStore, tmp_path: Path
+) -> None:
     version = publish(store)
-    (model,) = tmp_path.glob(f"*/versions/{version}/model.json")
+    model = model_file(tmp_path, version)
     whole = model.read_bytes()
     model.write_bytes(whole[:-100])
     updates, _ = make_updates(store)
@@ -87,7 +94,7 @@ def test_a_broken_version_is_used_once_it_is_repaired(store: ModelsStore, tmp_pa
     updates.adopt("m", predictor)
 
     model.write_bytes(whole)
-    updates.refresh()
+    await updates.refresh()
 
     assert predictor.report().version == version
 
@@ -112,3 +119,27 @@ def test_totals_are_published_as_they_grow(store: ModelsStore) -> None:
 
     assert registry.get_sample_value("foretoken_trace_dropped_total") == 5
     assert registry.get_sample_value("foretoken_trainer_dropped_total") == 2
+
+
+async def test_a_version_is_parsed_off_the_event_loop(store: ModelsStore) -> None:
+    updates, _ = make_updates(store)
+    predictor = Watched()
+    updates.adopt("m", predictor)
+    version = publish(store)
+
+    await updates.refresh()
+
+    assert predictor.report().version == version
+    assert predictor.swapped == [PreparedModel]
+
+
+class Watched(LatencyPredictor):
+    """Remember what it was given to swap in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.swapped: list[type] = []
+
+    def swap(self, model: ModelSnapshot | PreparedModel, version: str | None = None) -> None:
+        self.swapped.append(type(model))
+        super().swap(model, version)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ import uvloop
 
 from foretoken.settings import TrainerSettings
 from foretoken.trainer import Trainer
+from foretoken.trainer_process import Inbox, rest_s
 from foretoken.trainer_protocol import Report, frame, observations
-from foretoken.training import in_use, train_and_publish
+from foretoken.training import in_use
 from models_store import ModelsStore
-from predictor import TrainingSettings
+from predictor import PredictorSettings
 from tests.foretoken.observed import observe
 
 FAST = TrainerSettings(interval_s=0.5, restart_s=0.05)
@@ -39,7 +41,7 @@ class Reports:
 def make_trainer(store: Path, reports: Reports, settings: TrainerSettings = FAST) -> Trainer:
     return Trainer(
         settings=settings,
-        training=TrainingSettings(),
+        predictor=PredictorSettings(),
         store_dir=store,
         keep=3,
         on_report=reports.add,
@@ -53,12 +55,14 @@ async def until_alive(trainer: Trainer) -> None:
 
 
 def test_frames_carry_observations_unchanged() -> None:
-    sent = observe(3)
+    first, *rest = observe(3)
+    sent = [replace(first, total_s=4.0), *rest]
 
     received = list(observations(io.BytesIO(b"".join(frame(each) for each in sent))))
 
     assert [each.endpoint for each in received] == [each.endpoint for each in sent]
     assert [each.tpot_s for each in received] == [each.tpot_s for each in sent]
+    assert [each.total_s for each in received] == [4.0, None, None]
     for one, other in zip(received, sent, strict=True):
         np.testing.assert_array_equal(one.features, other.features)
 
@@ -80,7 +84,7 @@ def test_a_pipe_that_ends_in_the_middle_of_a_frame_ends() -> None:
 def test_the_process_ends_when_there_is_nothing_more_to_read(
     tmp_path: Path, sent: bytes, status: int
 ) -> None:
-    arguments = [str(tmp_path), "3", "60", "0.25", TrainingSettings().model_dump_json()]
+    arguments = [str(tmp_path), "3", "60", "0.25", PredictorSettings().model_dump_json()]
 
     ended = subprocess.run(
         [sys.executable, "-m", "foretoken.trainer_process", *arguments],
@@ -178,21 +182,30 @@ def test_an_interrupt_from_the_terminal_is_not_the_trainers(tmp_path: Path) -> N
     assert asyncio.run(scenario()) != os.getpgid(0)
 
 
-def test_too_few_rows_are_refused_with_a_reason(tmp_path: Path) -> None:
-    report = train_and_publish(ModelsStore(tmp_path), "m", observe(10), TrainingSettings())
+def test_an_inbox_that_nobody_empties_drops_the_oldest_and_counts() -> None:
+    inbox = Inbox(most=3)
+    sent = observe(5)
 
-    assert not report.accepted
-    assert report.reason == "too_few_rows"
-    assert ModelsStore(tmp_path).latest("m") is None
+    for each in sent:
+        inbox.add(each)
+
+    assert [each.observed_s for each in inbox.take()["m"]] == [2.0, 3.0, 4.0]
+    assert inbox.dropped == 2
+    assert inbox.take() == {}
 
 
-def test_a_model_that_predicts_worse_than_the_one_in_use_is_not_published(tmp_path: Path) -> None:
-    store = ModelsStore(tmp_path)
-    good = train_and_publish(store, "m", observe(1500), TrainingSettings())
-    lobotomy = TrainingSettings(ratio_trees=1, direct_trees=1, ratio_half_life_rows=1)
+@pytest.mark.parametrize("cpu_s", [0.05, 0.4, 2.0, 30.0])
+@pytest.mark.parametrize("waiting_s", [0.0, 3.0])
+def test_rounds_keep_to_the_interval_and_to_the_share_of_a_core(
+    cpu_s: float, waiting_s: float
+) -> None:
+    share, interval_s, clock_s, used_s = 0.25, 2.0, 0.0, 0.0
 
-    worse = train_and_publish(store, "m", observe(300, seed=1, start_s=1500.0), lobotomy)
+    for _ in range(20):
+        wall_s = cpu_s + waiting_s  # a training that is kept from the processor
+        used_s += cpu_s
+        rested_s = rest_s(cpu_s=cpu_s, wall_s=wall_s, interval_s=interval_s, cpu_share=share)
+        clock_s += wall_s + rested_s
+        assert wall_s + rested_s >= interval_s - 1e-9
 
-    assert good.accepted
-    assert (worse.accepted, worse.reason) == (False, "worse")
-    assert store.latest("m") == good.version
+    assert used_s / clock_s <= share + 1e-9

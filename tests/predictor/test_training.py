@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from predictor import TrainingRefused, train
-from predictor.training import Evaluation, Score
+from predictor import Evaluation, Score, TrainingRefused, train
 from tests.predictor.fleet import SMALL, fleet_observations
 
 
@@ -76,41 +75,6 @@ def test_evaluation_measures_what_the_experts_are_worth() -> None:
     assert set(evaluation.experts) == {
         f"{target}_{model}" for target in ("ttft", "tpot") for model in ("prior", "ratio", "direct")
     }
-
-
-def test_the_served_model_is_scored_on_labels_it_has_not_seen() -> None:
-    observations = fleet_observations(400)
-    parent = train(observations[:280], SMALL).snapshot
-
-    trained = train(observations, SMALL, parent)
-
-    assert trained.snapshot.parent == parent.version
-    assert trained.evaluation.served["ttft"].rows == trained.evaluation.candidate["ttft"].rows
-    assert trained.evaluation.no_worse()
-
-
-def test_a_parent_that_has_seen_the_labels_is_not_compared() -> None:
-    observations = fleet_observations(300)
-    parent = train(observations[:290], SMALL).snapshot
-
-    trained = train(observations, SMALL, parent)
-
-    assert trained.evaluation.served == {}
-    assert trained.evaluation.no_worse()
-
-
-def test_a_candidate_of_poisoned_labels_is_worse_than_the_model_served() -> None:
-    observations = fleet_observations(500)
-    rng = np.random.default_rng(0)
-    poisoned = [
-        dataclasses.replace(row, upstream_ttft_s=float(rng.uniform(0.01, 30)))
-        for row in observations[:400]
-    ]
-    parent = dataclasses.replace(train(observations, SMALL).snapshot, trained_until_s=-1.0)
-
-    trained = train([*poisoned, *observations[400:]], SMALL, parent)
-
-    assert not trained.evaluation.no_worse()
 
 
 @pytest.mark.parametrize(

@@ -92,32 +92,6 @@ def test_features_learned_are_the_features_decided_on() -> None:
         np.testing.assert_array_equal(seen.features, row)
 
 
-def test_a_request_that_was_not_streamed_teaches_both_targets_by_its_total() -> None:
-    physics = KnownPhysics()
-    scheduler = make_scheduler(physics, [endpoint("a:1")])
-    action = scheduler.route(request(), now=0.0)
-    assert isinstance(action, Dispatch)
-    assert action.decision.predictions is not None
-    ttft_s, tpot_s = action.decision.predictions.ttft_s[0], action.decision.predictions.tpot_s[0]
-
-    scheduler.finished("r", DONE, now=2 * (ttft_s + 10 * tpot_s))
-
-    (seen,) = physics.learned
-    assert seen.upstream_ttft_s == pytest.approx(2 * ttft_s)
-    assert seen.tpot_s == pytest.approx(2 * tpot_s)
-
-
-def test_an_answer_without_output_tokens_teaches_its_total_as_ttft() -> None:
-    physics = KnownPhysics()
-    scheduler = make_scheduler(physics, [endpoint("a:1")])
-    scheduler.route(request(), now=0.0)
-
-    scheduler.finished("r", Measurement(outcome="completed", output_tokens=0), now=0.7)
-
-    (seen,) = physics.learned
-    assert (seen.upstream_ttft_s, seen.tpot_s) == (pytest.approx(0.7), None)
-
-
 def test_the_endpoints_own_metrics_teach_where_the_request_was_not_streamed() -> None:
     physics = KnownPhysics()
     scheduler = make_scheduler(physics, [endpoint("a:1")])
