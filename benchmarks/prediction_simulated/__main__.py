@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for cell in CELLS:
         if given.cells not in cell.name:
             continue
-        recording = record_cell(cell, given.data)
+        recording = record_cell(cell, given.data, settled=2000, sampled=200)
         path = given.record / f"{cell.name}.npz"
         write_recording(path, recording)
         console.print(f"{path}: {len(recording)} dispatches", highlight=False, soft_wrap=True)

@@ -1,43 +1,69 @@
 """Play a cell and give what passed, as a recording."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.prediction_simulated.cells import SEED, Cell, play, rate_of
+from benchmarks.prediction_simulated.floors import FloorMeter
 from benchmarks.prediction_simulated.recorder import Recorder
-from benchmarks.prediction_simulated.recording import Floors, Recording
+from benchmarks.prediction_simulated.recording import Recording
+from foretoken.simulation.witness import Witness
 from foretoken.simulation.world import World
-
-NO_FLOORS = Floors(
-    dispatch=np.zeros(0, dtype=np.int64),
-    noise_s=np.zeros((0, 2, 0)),
-    future_s=np.zeros((0, 2, 0)),
-)
+from predictor.types import RequestRecord
+from scheduler import Dispatch
 
 
-def record_cell(cell: Cell, data: Path) -> Recording:
+class Witnesses:
+    """Let several look on."""
+
+    def __init__(self, witnesses: Sequence[Witness]) -> None:
+        self._witnesses = witnesses
+
+    def dispatched(self, action: Dispatch, now: float) -> None:
+        """Tell each."""
+        for witness in self._witnesses:
+            witness.dispatched(action, now)
+
+    def first_token(self, request_id: str, now: float) -> None:
+        """Tell each."""
+        for witness in self._witnesses:
+            witness.first_token(request_id, now)
+
+    def ended(self, record: RequestRecord, now: float) -> None:
+        """Tell each."""
+        for witness in self._witnesses:
+            witness.ended(record, now)
+
+
+def record_cell(cell: Cell, data: Path, *, settled: int, sampled: int) -> Recording:
     """Play a cell under our own predictor and record it.
+
+    Args:
+        cell: What to play.
+        data: Folder of recorded traces.
+        settled: Dispatches before the first that is sampled for floors.
+        sampled: About how many are.
 
     Raises:
         SimulationRefused: It cannot be played.
     """
-    recorders: list[Recorder] = []
-    models: list[str] = []
+    seen: list[tuple[World, Recorder, FloorMeter]] = []
 
-    def look(world: World) -> Recorder:
-        models.append(world.fleet.model)
-        recorders.append(Recorder(world))
-        return recorders[-1]
+    def look(world: World) -> Witness:
+        every = max((cell.requests - settled) // max(sampled, 1), 1)
+        meter = FloorMeter(world, first=settled, every=every, seed=SEED)
+        seen.append((world, Recorder(world), meter))
+        return Witnesses(seen[0][1:])
 
     rate = rate_of(cell, data)
     play(cell, data, look, rate=rate)
+    world, recorder, meter = seen[0]
     about: dict[str, float | str] = {
         "workload": cell.workload,
         "fleet": cell.fleet,
-        "model": models[0],
+        "model": world.fleet.model,
         "load": cell.load,
         "rate": rate,
         "seed": SEED,
     }
-    return recorders[0].recording(cell.name, about, NO_FLOORS)
+    return recorder.recording(cell.name, about, meter.floors())
