@@ -4,7 +4,7 @@ Factors are drawn ahead and consumed one per step, so that a stretch of steps ca
 looked at before it is taken and comes out the same however it is cut.
 """
 
-from copy import copy, deepcopy
+from copy import deepcopy
 from random import Random
 from typing import Final
 
@@ -58,6 +58,12 @@ class StepNoise:
 
     def __deepcopy__(self, memo: dict[int, object]) -> "StepNoise":
         """Give one that draws the same from here on."""
-        memo[id(self)] = copied = copy(self)
-        copied._rng, copied._factors = deepcopy(self._rng), list(self._factors)
-        return copied
+        memo[id(self)] = copy = StepNoise(
+            sigma=self._sigma,
+            stall_share=self._stall_share,
+            stall_factor=self._stall_factor,
+            rng=Random(0),
+        )
+        copy._rng, copy._taken = deepcopy(self._rng), self._taken
+        copy._factors = list(self._factors)
+        return copy

@@ -4,12 +4,12 @@ Decides which of them answers: with enough rows of both kinds there is a model f
 endpoints with an empty queue and one for the rest. Everything is fitted from scratch on
 raw milliseconds and squared error.
 
-LightGBM with the parameters the published predictor has for it: one of its three
-``LATENCY_MODEL_TYPE`` and not the default, XGBoost. On 5,000 synthetic rows with 5 %
-noise the two have 5.3 and 5.0 % mean error, where 4 % is the floor: a further dependency
-of 19 MB would make no better opponent. Their ``subsample`` is left out: LightGBM ignores
-it without a bagging frequency, and none is set. One thread and a fixed seed make a run
-repeatable.
+In the simulator: LightGBM with the parameters the published predictor has for it, one of
+its three ``LATENCY_MODEL_TYPE`` and not the default, XGBoost. On 5,000 synthetic rows with
+5 % noise the two have 5.3 and 5.0 % mean error, where 4 % is the floor: a further
+dependency would make no better opponent there. ``benchmarks.prediction`` passes XGBoost as
+its :data:`Fit`. Their ``subsample`` is left out: LightGBM ignores it without a bagging
+frequency, and none is set. One thread and a fixed seed make a run repeatable.
 
 Source: llm-d-latency-predictor b5d19f1, ``training/training_server.py``.
 """
@@ -51,6 +51,10 @@ _PARAMETERS: Final = {
 
 Model = Callable[[FloatArray], FloatArray]
 """From ``(n, n_columns)`` to ``(n,)`` milliseconds, which may be negative."""
+
+
+Fit = Callable[[FloatArray, FloatArray, int | None], Model]
+"""From rows, ``(n,)`` labels in ms and the column whose values have no order to a model."""
 
 
 def constant(rows: FloatArray) -> FloatArray:
@@ -96,7 +100,28 @@ class Models:
     version: int = 0
 
 
-def train(ttft: Buckets, tpot: Buckets, *, before: Models, least_rows: int) -> Models:
+def fit(
+    rows: FloatArray, labels_ms: FloatArray, categorical: int | None, *, alpha: float | None = None
+) -> Model:
+    """Fit one model; the same input gives the same model.
+
+    Args:
+        rows: ``(n, n_columns)``.
+        labels_ms: ``(n,)``.
+        categorical: Column whose values have no order, ``None`` for none.
+        alpha: Quantile to predict, ``None`` for the mean.
+    """
+    data = lightgbm.Dataset(
+        rows, labels_ms, categorical_feature=[] if categorical is None else [categorical]
+    )
+    goal = {} if alpha is None else {"objective": "quantile", "alpha": alpha}
+    booster = lightgbm.train(_PARAMETERS | goal, data, _TREES)
+    return Trees(booster.model_to_string(), n_inputs=rows.shape[1]).predict
+
+
+def train(
+    ttft: Buckets, tpot: Buckets, *, before: Models, least_rows: int, fit: Fit = fit
+) -> Models:
     """Fit everything there are rows for; a target with too few keeps its model.
 
     The published trainer fits the single models even where the gated ones are served;
@@ -110,12 +135,18 @@ def train(ttft: Buckets, tpot: Buckets, *, before: Models, least_rows: int) -> M
     models = [before.ttft, before.tpot]
     for index, (part, categorical) in enumerate(zip(parts, (PREFIX_BUCKET, None), strict=True)):
         if part is not None:
-            models[index] = _fit_gated(*part, categorical) if gated else fit(*part[:2], categorical)
+            models[index] = (
+                _fit_gated(*part, categorical, fit) if gated else fit(*part[:2], categorical)
+            )
     return Models(ttft=models[0], tpot=models[1], version=before.version + 1)
 
 
 def _fit_gated(
-    rows: FloatArray, labels_ms: FloatArray, waits: NDArray[np.bool_], categorical: int | None
+    rows: FloatArray,
+    labels_ms: FloatArray,
+    waits: NDArray[np.bool_],
+    categorical: int | None,
+    fit: Fit,
 ) -> Model:
     """Fit one model where nobody waits and one where somebody does."""
     shifted = None if categorical is None else categorical - len(_QUEUE_COLUMNS)
@@ -128,18 +159,3 @@ def _fit_gated(
 def without_queue(rows: FloatArray) -> FloatArray:
     """Drop the queue's two columns, which are constant where nobody waits."""
     return np.ascontiguousarray(np.delete(rows, _QUEUE_COLUMNS, axis=1))
-
-
-def fit(rows: FloatArray, labels_ms: FloatArray, categorical: int | None) -> Model:
-    """Fit one model; the same input gives the same model.
-
-    Args:
-        rows: ``(n, n_columns)``.
-        labels_ms: ``(n,)``.
-        categorical: Column whose values have no order, ``None`` for none.
-    """
-    data = lightgbm.Dataset(
-        rows, labels_ms, categorical_feature=[] if categorical is None else [categorical]
-    )
-    booster = lightgbm.train(_PARAMETERS, data, _TREES)
-    return Trees(booster.model_to_string(), n_inputs=rows.shape[1]).predict
