@@ -49,6 +49,13 @@ class Floors:
     future_s: FloatArray
 
 
+NO_FLOORS: Final = Floors(
+    dispatch=np.zeros(0, dtype=np.int64),
+    noise_s=np.zeros((0, 2, 0)),
+    future_s=np.zeros((0, 2, 0)),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
     """Hold one run of ``n`` dispatches at ``e`` endpoints and its ``m`` events.
