@@ -45,7 +45,7 @@ class Cell:
         >>> Cell(workload="post-c", fleet="mixed-8b", load=0.95, requests=5000).name
         'post-c@mixed-8b@0.95'
         """
-        return f"{Path(self.workload).stem}@{self.fleet}@{self.load:g}"
+        return f"{Path(self.workload).stem}@{Path(self.fleet).stem}@{self.load:g}"
 
 
 CELLS: Final = (

@@ -35,7 +35,9 @@ class Witnesses:
             witness.ended(record, now)
 
 
-def record_cell(cell: Cell, data: Path, *, settled: int, sampled: int) -> Recording:
+def record_cell(
+    cell: Cell, data: Path, *, settled: int, sampled: int, rate: float | None = None
+) -> Recording:
     """Play a cell under our own predictor and record it.
 
     Args:
@@ -43,6 +45,7 @@ def record_cell(cell: Cell, data: Path, *, settled: int, sampled: int) -> Record
         data: Folder of recorded traces.
         settled: Dispatches before the first that is sampled for floors.
         sampled: About how many are.
+        rate: Requests per second, ``None`` for the cell's share of the capacity.
 
     Raises:
         SimulationRefused: It cannot be played.
@@ -55,7 +58,7 @@ def record_cell(cell: Cell, data: Path, *, settled: int, sampled: int) -> Record
         seen.append((world, Recorder(world), meter))
         return Witnesses(seen[0][1:])
 
-    rate = rate_of(cell, data)
+    rate = rate_of(cell, data) if rate is None else rate
     play(cell, data, look, rate=rate)
     world, recorder, meter = seen[0]
     about: dict[str, float | str] = {
