@@ -15,14 +15,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
 from benchmarks.command import run as run_command
 from benchmarks.prediction import DEFAULT_DATA
+from benchmarks.prediction_simulated.part import play
 from benchmarks.prediction_simulated.plan import FULL, PARTS, QUICK, Plan, record
-from benchmarks.prediction_simulated.rows import Row, falls_short, table
+from benchmarks.prediction_simulated.rows import falls_short
 from foretoken.output_file import why_not_writable, write_whole
 
 
@@ -33,26 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = replace(plan, cells=tuple(cell for cell in plan.cells if given.cells in cell.name))
     if given.record is not None:
         return _record(plan, given.data, given.record)
-    if given.recordings is not None:
-        rows = play(plan, given.only, given.data, given.recordings)
-    else:
-        with TemporaryDirectory() as folder:  # accuracy and coverage share recordings
-            rows = play(plan, given.only, given.data, Path(folder))
+    rows = play(plan, given.only, given.data, given.recordings, Console())
     if given.json is not None:
         write_whole(given.json, (json.dumps([row.as_json() for row in rows]) + "\n").encode())
     return int(falls_short(rows))
-
-
-def play(plan: Plan, parts: Sequence[str], data: Path, kept: Path) -> list[Row]:
-    """Play parts one after the other, and print each as it ends."""
-    console, output = Console(stderr=True), Console()
-    found: list[Row] = []
-    for name in parts:
-        with console.status(name) as status:
-            rows = list(PARTS[name](plan, data, kept, status.update))
-        output.print(table(f"Prediction in the simulator: {name}", rows))
-        found += rows
-    return found
 
 
 def _record(plan: Plan, data: Path, folder: Path) -> int:
