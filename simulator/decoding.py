@@ -7,6 +7,7 @@ there are, and a stretch of steps between two events is known in advance. Called
 engine only.
 """
 
+from copy import deepcopy
 from heapq import heappop, heappush
 
 from simulator.sequence import Sequence
@@ -37,6 +38,17 @@ class DecodeBatch:
     def __len__(self) -> int:
         return len(self._members)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "DecodeBatch":
+        """Give a batch of copies, whose ends follow from what is asked of each."""
+        memo[id(self)] = copy = DecodeBatch(self._block_size)
+        copy.steps = self.steps
+        copy.context_tokens = self.context_tokens
+        copy._begins_block = list(self._begins_block)
+        copy._members = deepcopy(self._members, memo)
+        for member in copy._members.values():
+            copy._note_end(member)
+        return copy
+
     def members(self) -> tuple[Sequence, ...]:
         """List the members in the order they joined."""
         return tuple(self._members.values())
@@ -51,8 +63,7 @@ class DecodeBatch:
         self._members[sequence.request.request_id] = sequence
         self.context_tokens += sequence.tokens
         self._begins_block[self._phase(sequence)] += 1
-        last = self.steps + sequence.request.output_tokens - sequence.generated
-        heappush(self._ends, (last, sequence.rank[1], sequence))
+        self._note_end(sequence)
 
     def leave(self, sequence: Sequence) -> None:
         """Let a member go, its counts brought up to date."""
@@ -116,6 +127,10 @@ class DecodeBatch:
                 self.leave(sequence)
                 ended.append(sequence)
         return ended
+
+    def _note_end(self, sequence: Sequence) -> None:
+        last = sequence.joined + sequence.request.output_tokens - sequence.generated
+        heappush(self._ends, (last, sequence.rank[1], sequence))
 
     def _phase(self, sequence: Sequence) -> int:
         # In its step a member's last token gets its KV; it needs a block of its own when

@@ -62,7 +62,7 @@ class Engine:
         self.counters = Counters()
         self._budget = settings.max_num_batched_tokens or profile.max_num_batched_tokens
         self._most_running = min(settings.max_num_seqs, self._budget)
-        self._times = StepTimes(profile, settings, rng)
+        self.times = StepTimes(profile, settings, rng)
         self._kv = Allocation(settings, blocks=self.kv_blocks, shared_tier=shared_tier)
         self._submitted = 0
         self._queue = RequestQueue(settings.request_overhead_s)
@@ -101,11 +101,11 @@ class Engine:
     @property
     def speed(self) -> float:
         """Give what step times are divided by; a change counts from the next step on."""
-        return self._times.speed
+        return self.times.speed
 
     @speed.setter
     def speed(self, speed: float) -> None:
-        self._times.speed = speed
+        self.times.speed = speed
 
     @property
     def ends_s(self) -> float | None:
@@ -225,7 +225,7 @@ class Engine:
         self.counters.steps += 1
         self.counters.generation_tokens += len(self._decoding)
         self._decoding.advance(1)
-        self._times.take(1)
+        self.times.take(1)
         tokens = [self._last_token(done, now - began_s, now) for done in self._decoding.ended()]
         return tokens + self._end_prefills(now)
 
@@ -332,12 +332,12 @@ class Engine:
         decoding, context = len(self._decoding), self._decoding.context_tokens
         if self._prefilling:
             chunks = ((new, one.computed) for one, new in self._prefilling.items())
-            return self._times.prefill(now, chunks, decoding, context)
+            return self.times.prefill(now, chunks, decoding, context)
         most = min(most, self._decoding.steps_to_end())
         steps = self._decoding.steps_within(self._kv.cache.free, most=most)
         wake_s = self.wake_s()
         until_s = math.inf if wake_s is None else wake_s
-        return self._times.decode(now, decoding, context, steps=steps, until_s=until_s)
+        return self.times.decode(now, decoding, context, steps=steps, until_s=until_s)
 
     # How it is carried out
 
@@ -347,7 +347,7 @@ class Engine:
             return
         self.counters.steps += steps
         self.counters.generation_tokens += steps * len(self._decoding)
-        self._times.take(steps)
+        self.times.take(steps)
         self._kv.cache.take(self._decoding.blocks_begun(steps))
         self._decoding.advance(steps)
         self._taken += steps

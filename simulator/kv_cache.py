@@ -31,6 +31,12 @@ class Holding:
         """Count all blocks held."""
         return len(self.known) + self.private
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "Holding":
+        """Give a copy; hashes are numbers, which the usual way would look at one by one."""
+        memo[id(self)] = copy = Holding(list(self.known), self.private)
+        copy.published = self.published
+        return copy
+
 
 class KvCache:
     """Count, share and evict blocks; its state changes only through its methods."""
@@ -106,6 +112,23 @@ class KvCache:
             del pins[evict(last=False)[0]]
         self._empty = max(self._empty - blocks, 0)
 
+    def warm(self, hashes: Sequence[int]) -> None:
+        """Make blocks findable as if a request that has left had computed them last.
+
+        Nothing changes where those that are missing do not fit.
+
+        >>> cache = KvCache(2)
+        >>> cache.warm((11, 12)), cache.match((11, 12), limit=2), cache.free
+        (None, 2, 2)
+        """
+        missing = [block for block in hashes if block not in self._pins]
+        if len(missing) > self.free:
+            return
+        self.take(len(missing))
+        for block in reversed(missing):
+            self._pins[block] = 0
+            self._released[block] = None
+
     def flush(self) -> None:
         """Forget every block nobody holds."""
         for block in self._released:
@@ -132,3 +155,11 @@ class KvCache:
                 released[block] = None
         holding.known = []
         holding.private = 0
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "KvCache":
+        """Give a copy; hashes are numbers, which the usual way would look at one by one."""
+        memo[id(self)] = copy = KvCache(self.capacity)
+        copy._empty = self._empty
+        copy._pins = self._pins.copy()
+        copy._released = self._released.copy()
+        return copy

@@ -4,6 +4,7 @@ Factors are drawn ahead and consumed one per step, so that a stretch of steps ca
 looked at before it is taken and comes out the same however it is cut.
 """
 
+from copy import deepcopy
 from random import Random
 from typing import Final
 
@@ -34,6 +35,11 @@ class StepNoise:
         self._factors: list[float] = []
         self._taken = 0
 
+    def renew(self, rng: Random) -> None:
+        """Draw all factors to come anew."""
+        self._rng = np.random.default_rng(rng.getrandbits(64))
+        self._factors, self._taken = [], 0
+
     def coming(self, steps: int) -> list[float]:
         """Look at the factors of the coming steps without taking them."""
         while len(self._factors) - self._taken < steps:
@@ -49,3 +55,15 @@ class StepNoise:
         factors[self._rng.random(DRAWN_AT_ONCE) < self._stall_share] *= self._stall_factor
         self._factors = self._factors[self._taken :] + factors.tolist()
         self._taken = 0
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "StepNoise":
+        """Give one that draws the same from here on."""
+        memo[id(self)] = copy = StepNoise(
+            sigma=self._sigma,
+            stall_share=self._stall_share,
+            stall_factor=self._stall_factor,
+            rng=Random(0),
+        )
+        copy._rng, copy._taken = deepcopy(self._rng), self._taken
+        copy._factors = list(self._factors)
+        return copy

@@ -43,9 +43,39 @@ def play(engine: Engine, arrivals: Iterable[tuple[float, SimRequest]]) -> dict[s
     return done
 
 
-def _run(engine: Engine, until_s: float | None, done: dict[str, Completion]) -> None:
-    """Run up to and including what ends at ``until_s``; to the end without."""
-    while True:
+def play_one(
+    engine: Engine, arrivals: Iterable[tuple[float, SimRequest]], request_id: str
+) -> Completion | None:
+    """Go on with an engine, which may be busy, until one request has ended.
+
+    Args:
+        engine: Driven by nobody else.
+        arrivals: ``(seconds, request)`` in order of time, none before the engine's present.
+        request_id: Of a request that is there or arrives.
+
+    Returns:
+        Its completion, ``None`` if it is neither there nor arrives.
+
+    Raises:
+        RequestTooLong: A request could never run on this engine.
+    """
+    done: dict[str, Completion] = {}
+    for at_s, request in arrivals:
+        _run(engine, at_s, done, last=request_id)
+        if request_id in done:
+            return done[request_id]
+        engine.submit(request, at_s)
+        if engine.ends_s is None:
+            engine.begin_stretch(at_s)
+    _run(engine, None, done, last=request_id)
+    return done.get(request_id)
+
+
+def _run(
+    engine: Engine, until_s: float | None, done: dict[str, Completion], last: str | None = None
+) -> None:
+    """Run up to and including what ends at ``until_s``, or the end of the ``last`` request."""
+    while last is None or last not in done:
         ends_s = engine.ends_s
         due_s = engine.wake_s() if ends_s is None else ends_s
         if due_s is None or (until_s is not None and due_s > until_s):

@@ -19,11 +19,12 @@ class StepTimes:
         speed: Step times are divided by it; a change counts from the next step on.
     """
 
-    __slots__ = ("_ahead", "_noise", "_overhead_s", "_profile", "speed")
+    __slots__ = ("_ahead", "_noise", "_overhead_s", "_planned", "_profile", "speed")
 
     def __init__(self, profile: Profile, settings: EngineSettings, rng: Random) -> None:
         self.speed = settings.speed
         self._profile = profile
+        self._planned: Step | None = None
         self._ahead = settings.async_scheduling
         self._overhead_s = settings.step_overhead_s
         self._noise = StepNoise(
@@ -37,6 +38,21 @@ class StepTimes:
         """Note that as many steps have been taken; each has its own noise."""
         self._noise.take(steps)
 
+    def renew(self, rng: Random, now: float) -> None:
+        """Draw the noise of all steps to come anew, and that of the last one planned.
+
+        Args:
+            rng: Seeds it.
+            now: If that step is under way, it ends no earlier.
+        """
+        step, drawn = self._planned, self._noise.coming(1)[0]
+        self._noise.renew(rng)
+        if step is None or step.ends_s[-1] <= now:
+            return
+        began_s, ends_s = step.span_s(len(step.ends_s) - 1)
+        lasts_s = (ends_s - began_s) / drawn * self._noise.coming(1)[0]
+        step.ends_s[-1] = max(began_s + lasts_s, now)
+
     def prefill(
         self, now: float, chunks: Iterable[tuple[int, int]], decoding: int, context_tokens: int
     ) -> Step:
@@ -44,13 +60,14 @@ class StepTimes:
         chunks = tuple(chunks)
         duration_s = self._profile.step_s(chunks, decoding, context_tokens) + self._overhead_s
         duration_s = duration_s / self.speed * self._noise.coming(1)[0]
-        return Step(
+        self._planned = Step(
             began_s=now,
             ends_s=[now + duration_s],
             prefill_tokens=sum(new for new, _ in chunks),
             decoding=decoding,
             context_tokens=context_tokens,
         )
+        return self._planned
 
     def decode(
         self, now: float, decoding: int, context_tokens: int, *, steps: int, until_s: float
@@ -76,10 +93,11 @@ class StepTimes:
             if (begun_s if self._ahead else end_s) >= until_s:
                 break
             held += decoding
-        return Step(
+        self._planned = Step(
             began_s=now,
             ends_s=ends_s,
             prefill_tokens=0,
             decoding=decoding,
             context_tokens=context_tokens,
         )
+        return self._planned

@@ -28,6 +28,10 @@ class SimRequest:
     priority: int = 0
     finish_reason: str = "stop"
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "SimRequest":
+        """Give itself: nothing of it ever changes."""
+        return self
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:

@@ -13,6 +13,7 @@ from foretoken.settings import TrainerSettings
 from foretoken.simulation.ideal import IdealPhysics
 from foretoken.simulation.llmd_predictor import RETRAIN_S, LlmdLatencyPolicy, LlmdPredictor
 from foretoken.simulation.oracles import ORACLES
+from foretoken.simulation.witness import Witness
 from foretoken.simulation.world import World
 from predictor import (
     LatencyPredictor,
@@ -59,6 +60,7 @@ class Brain:
         predictor: Predicts for it; none does where the policy reads no predictions.
         observe: Takes in every finished request, ``None`` where nothing trains.
         train: Trains at a given time, every ``train_every_s``.
+        witness: Is told what happens, ``None`` where nobody looks on.
     """
 
     policy: Policy
@@ -66,6 +68,7 @@ class Brain:
     observe: Callable[[Observation], None] | None = None
     train: Callable[[float], None] | None = None
     train_every_s: float = TrainerSettings().interval_s
+    witness: Witness | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from foretoken.simulation.llmd_models import Models, train
+from foretoken.simulation.llmd_models import Fit, Models, fit, train
 from foretoken.simulation.llmd_rows import (
     IS_QUEUED,
     KV_CACHE,
@@ -74,6 +74,7 @@ class LlmdPredictor:
         sync_s: From a training to its model being served.
         least_rows: Rows a target needs to be trained.
         match_tokens: Tokens of a prompt that the prefix index looks at.
+        fit: Fits one model; theirs of means unless another objective is given.
 
     >>> from predictor.features import N_FEATURES
     >>> said = LlmdPredictor().predict(np.zeros((2, N_FEATURES)), ["a:1", "b:1"], [None] * 2)
@@ -87,8 +88,10 @@ class LlmdPredictor:
         sync_s: float = SYNC_S,
         least_rows: int = LEAST_ROWS,
         match_tokens: int = MATCH_TOKENS,
+        fit: Fit = fit,
     ) -> None:
         self._match_tokens = match_tokens
+        self._fit = fit
         self._sync_s = sync_s
         self._least_rows = least_rows
         self._ttft, self._tpot = Buckets(), Buckets()
@@ -148,7 +151,11 @@ class LlmdPredictor:
         if max(len(self._ttft), len(self._tpot)) < self._least_rows:
             return
         self._trained = train(
-            self._ttft, self._tpot, before=self._trained, least_rows=self._least_rows
+            self._ttft,
+            self._tpot,
+            before=self._trained,
+            least_rows=self._least_rows,
+            fit=self._fit,
         )
         self._syncing.append((now + self._sync_s, self._trained))
 

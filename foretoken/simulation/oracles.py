@@ -77,11 +77,13 @@ class Futures:
 
     def note(self, candidates: Candidates, terms: Terms) -> None:
         """Remember where the scheduler sends the request, until it arrives."""
-        if not self.way_s:
-            return
         chosen = int(np.lexsort((candidates.draw, total(terms)))[0])
-        coming = (self.request(candidates), self.now_s + self.way_s)
-        self._under_way[candidates.names[chosen]].append(coming)
+        self.sent(candidates.names[chosen], self.request(candidates))
+
+    def sent(self, endpoint: str, request: SimRequest) -> None:
+        """Remember that a request has just been sent to an endpoint."""
+        if self.way_s:
+            self._under_way[endpoint].append((request, self.now_s + self.way_s))
 
     def _under_way_to(self, endpoint: str) -> list[Coming]:
         left = [coming for coming in self._under_way[endpoint] if coming[1] > self.now_s]

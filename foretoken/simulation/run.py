@@ -243,6 +243,8 @@ class _Simulation:
         match action:
             case Dispatch():
                 self._sent_to[action.request_id] = action.endpoint
+                if self._brain.witness is not None:
+                    self._brain.witness.dispatched(action, now)
                 self._after(now, partial(self._deliver, action))
             case Shed():
                 retry_s = max(action.retry_after_s or 0.0, LEAST_RETRY_S)
@@ -285,6 +287,8 @@ class _Simulation:
             if after_s is not None and token.completion is None:
                 ask = partial(self._ask_progress, request_id, self._sent_to[request_id])
                 self._at(now + after_s, ask)
+            if self._brain.witness is not None:
+                self._brain.witness.first_token(request_id, now)
         completion = token.completion
         if completion is None:
             return
@@ -315,6 +319,8 @@ class _Simulation:
     ) -> None:
         """Close a request; its client's next may come from ``next_s`` on, or at once."""
         request_id = record.request.request_id
+        if self._brain.witness is not None:
+            self._brain.witness.ended(record, now)
         completion = self._completions.pop(request_id, None)
         del self.world.requests[request_id]
         self._sent_to.pop(request_id, None)

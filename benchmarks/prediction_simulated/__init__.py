@@ -1,0 +1,1 @@
+"""Prediction in the simulator: accuracy, cold start, an odd endpoint, coverage."""

@@ -1,0 +1,119 @@
+"""Ask a predictor what it would have said in a recorded run: predict, then learn, in order.
+
+Every prediction is made at its dispatch from what had been learned by then; every label
+teaches when it came, with what was said at dispatch. Called by the parts of this
+benchmark for predictors that did not decide in the run.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from benchmarks.prediction_simulated.recording import KINDS, Recording
+from predictor.types import LEVELS, FloatArray, Observation, Predictor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Hold a predictor, and what trains it how often.
+
+    Attributes:
+        predictor: Says and learns.
+        train: Trains it at a given time, ``None`` where nothing does.
+        observe: Is shown every finished request, ``None`` where nobody asks.
+        train_every_s: Time between two trainings.
+        early: Whether it learns TPOT early instead of at the end, where a request lasts
+            that long.
+    """
+
+    predictor: Predictor
+    train: Callable[[float], None] | None = None
+    observe: Callable[[Observation], None] | None = None
+    train_every_s: float = 10.0
+    early: bool = False
+
+
+def replay(recording: Recording, asked: Asked) -> FloatArray:
+    """Give what is said at each dispatch of the chosen endpoint.
+
+    Returns:
+        ``(n, 2, 1 + n_levels)`` seconds by target: mean, then quantiles.
+    """
+    return _Replay(recording, asked).run()
+
+
+class _Replay:
+    def __init__(self, recording: Recording, asked: Asked) -> None:
+        self._recording = recording
+        self._asked = asked
+        self._said = np.full((len(recording), 2, 1 + len(LEVELS)), np.nan)
+        self._open: dict[int, Observation] = {}
+
+    def run(self) -> FloatArray:
+        recording, asked = self._recording, self._asked
+        due_s = asked.train_every_s
+        for at_s, kind, dispatch, value_s, tokens in zip(
+            recording.event_s.tolist(),
+            recording.event_kind.tolist(),
+            recording.event_dispatch.tolist(),
+            recording.event_value_s.tolist(),
+            recording.event_tokens.tolist(),
+            strict=True,
+        ):
+            while asked.train is not None and due_s <= at_s:
+                asked.train(due_s)
+                due_s += asked.train_every_s
+            match KINDS[kind]:
+                case "dispatch":
+                    self._predict(dispatch, at_s)
+                case "ttft":
+                    self._first_token(dispatch, at_s, value_s)
+                case "tpot_early" if asked.early:
+                    early = replace(
+                        self._open[dispatch], observed_s=at_s, tpot_s=value_s, output_tokens=tokens
+                    )
+                    self._open[dispatch] = early
+                    asked.predictor.learn(replace(early, upstream_ttft_s=None))
+                case "tpot":
+                    self._end(dispatch, at_s, value_s, tokens)
+                case "lost":
+                    self._open.pop(dispatch, None)
+        return self._said
+
+    def _predict(self, dispatch: int, at_s: float) -> None:
+        recording, predictor = self._recording, self._asked.predictor
+        among = np.flatnonzero(recording.candidate[dispatch])
+        rows = recording.features[dispatch, among]
+        names = [recording.endpoints[index] for index in among]
+        hardware = [recording.hardware[index] for index in among]
+        chosen = int(np.flatnonzero(among == recording.chosen[dispatch])[0])
+        said = predictor.predict(rows, names, hardware)
+        self._said[dispatch, :, 0] = said.ttft_s[chosen], said.tpot_s[chosen]
+        self._said[dispatch, :, 1:] = said.quantiles_s[:, :, chosen]
+        self._open[dispatch] = Observation(
+            endpoint=names[chosen],
+            model=str(recording.about["model"]),
+            hardware=hardware[chosen],
+            observed_s=at_s,
+            features=rows[chosen],
+            predicted_ttft_s=float(said.ttft_s[chosen]),
+            predicted_tpot_s=float(said.tpot_s[chosen]),
+            predicted_ttft_p90_s=float(said.ttft_p90_s[chosen]),
+            predicted_tpot_p90_s=float(said.tpot_p90_s[chosen]),
+            experts=said.experts[:, :, chosen],
+        )
+
+    def _first_token(self, dispatch: int, at_s: float, ttft_s: float) -> None:
+        seen = replace(self._open[dispatch], observed_s=at_s, upstream_ttft_s=ttft_s)
+        self._open[dispatch] = seen
+        self._asked.predictor.learn(seen)
+
+    def _end(self, dispatch: int, at_s: float, tpot_s: float, tokens: int) -> None:
+        before = self._open.pop(dispatch)
+        known = None if np.isnan(tpot_s) else tpot_s
+        seen = replace(before, observed_s=at_s, tpot_s=known, output_tokens=tokens)
+        if before.tpot_s is None and known is not None:
+            self._asked.predictor.learn(replace(seen, upstream_ttft_s=None))
+        if self._asked.observe is not None:
+            self._asked.observe(seen)

@@ -1,0 +1,149 @@
+"""Record a simulated run while it is played: rows at dispatch, labels as they come.
+
+Looks on through the driver's witness and decides nothing. The early TPOT label is taken
+at the first event that reaches the router once ``EARLY_S`` have passed since the first
+token, by the engine's own count of tokens.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from benchmarks.prediction_simulated.recording import KINDS, Floors, Kind, Recording
+from foretoken.simulation.world import World
+from predictor.features import N_FEATURES
+from predictor.types import LEVELS, Decision, FloatArray, RequestRecord
+from scheduler import Dispatch
+
+EARLY_S: Final = 3.0
+"""After the first token, when the early TPOT label is taken."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Events:
+    at_s: list[float] = field(default_factory=list)
+    kind: list[int] = field(default_factory=list)
+    dispatch: list[int] = field(default_factory=list)
+    value_s: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+
+    def add(
+        self, kind: Kind, at_s: float, dispatch: int, value_s: float = np.nan, tokens: int = 0
+    ) -> None:
+        self.at_s.append(at_s)
+        self.kind.append(KINDS.index(kind))
+        self.dispatch.append(dispatch)
+        self.value_s.append(value_s)
+        self.tokens.append(tokens)
+
+
+class Recorder:
+    """Keep what passes in one run.
+
+    Args:
+        world: The run's truth, which tells how many tokens a request has.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._names = tuple(spec.name for spec in world.fleet.endpoints)
+        self._place = {name: index for index, name in enumerate(self._names)}
+        self._features: list[FloatArray] = []
+        self._chosen: list[int] = []
+        self._said: list[FloatArray] = []
+        self._events = _Events()
+        self._dispatch_of: dict[str, int] = {}
+        self._sent_s: dict[str, float] = {}
+        self._first: deque[tuple[float, str]] = deque()
+
+    def dispatched(self, action: Dispatch, now: float) -> None:
+        """Keep the rows of all candidates and what was said of the chosen one."""
+        self._take_early(now)
+        decision = action.decision
+        rows = np.full((len(self._names), N_FEATURES), np.nan)
+        rows[[self._place[name] for name in decision.endpoints]] = decision.features
+        self._features.append(rows)
+        self._chosen.append(self._place[action.endpoint])
+        self._said.append(_said(decision))
+        number = len(self._chosen) - 1
+        if action.request_id in self._dispatch_of:  # sent again
+            self._events.add("lost", now, self._dispatch_of[action.request_id])
+        self._dispatch_of[action.request_id] = number
+        self._sent_s[action.request_id] = now
+        self._events.add("dispatch", now, number)
+
+    def first_token(self, request_id: str, now: float) -> None:
+        """Keep the TTFT label."""
+        self._take_early(now)
+        ttft_s = now - self._sent_s[request_id]
+        self._events.add("ttft", now, self._dispatch_of[request_id], ttft_s)
+        self._first.append((now, request_id))
+
+    def ended(self, record: RequestRecord, now: float) -> None:
+        """Keep the TPOT label of a request that has completed; one token has none."""
+        self._take_early(now)
+        dispatch = self._dispatch_of.pop(record.request.request_id, None)
+        self._sent_s.pop(record.request.request_id, None)
+        if dispatch is None:  # refused before it was sent
+            return
+        if record.measurement.outcome != "completed":
+            self._events.add("lost", now, dispatch)
+        else:
+            tpot_s = np.nan if record.tpot_s is None else record.tpot_s
+            self._events.add("tpot", now, dispatch, tpot_s, record.measurement.output_tokens or 0)
+
+    def recording(self, name: str, about: dict[str, float | str], floors: Floors) -> Recording:
+        """Give all that was kept."""
+        events, shape = self._events, (len(self._chosen), len(self._names), N_FEATURES)
+        features = np.array(self._features).reshape(shape)
+        return Recording(
+            name=name,
+            about=about,
+            endpoints=self._names,
+            hardware=(None,) * len(self._names),
+            features=features,
+            candidate=np.isfinite(features[:, :, 0]),
+            chosen=np.array(self._chosen, dtype=np.int64),
+            said_s=np.array(self._said).reshape(shape[0], 2, 1 + len(LEVELS)),
+            event_s=np.array(events.at_s),
+            event_kind=np.array(events.kind, dtype=np.int64),
+            event_dispatch=np.array(events.dispatch, dtype=np.int64),
+            event_value_s=np.array(events.value_s),
+            event_tokens=np.array(events.tokens, dtype=np.int64),
+            floors=floors,
+        )
+
+    def _take_early(self, now: float) -> None:
+        while self._first and now - self._first[0][0] >= EARLY_S:
+            first_s, request_id = self._first.popleft()
+            dispatch = self._dispatch_of.get(request_id)
+            if dispatch is None:
+                continue  # it has ended
+            seen = self._tokens(self._names[self._chosen[dispatch]], request_id, now)
+            if seen is None or seen[0] < 2:
+                continue
+            tokens, at_s = seen
+            way_s = self._world.fleet.network_delay_s
+            tpot_s = (at_s + way_s - first_s) / (tokens - 1)
+            self._events.add("tpot_early", now, dispatch, tpot_s, tokens)
+
+    def _tokens(self, endpoint: str, request_id: str, now: float) -> tuple[int, float] | None:
+        """Count the tokens a decoding request has, and tell when the last one came."""
+        way_s = self._world.fleet.network_delay_s
+        state = self._world.engines[endpoint].snapshot(now - way_s)
+        for one in state.decoding:
+            if one.request.request_id == request_id:
+                tokens = one.generated + state.decoded_steps - one.joined
+                return tokens, state.now_s if state.step_s is None else state.step_s[0]
+        return None  # thrown out of the batch for now
+
+
+def _said(decision: Decision) -> FloatArray:
+    said = decision.predictions
+    if said is None:
+        return np.full((2, 1 + len(LEVELS)), np.nan)
+    means = np.stack((said.ttft_s, said.tpot_s))[:, None]
+    both: FloatArray = np.concatenate((means, said.quantiles_s), axis=1)[:, :, decision.chosen]
+    return both
