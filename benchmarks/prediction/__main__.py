@@ -4,7 +4,8 @@
         [--only PART ...] [--sets NAME ...] [--reference-http TRAIN PREDICT]
 
 Parts: ``rows`` (:mod:`recorded <benchmarks.prediction.recorded>`): every recorded set in
-the data folder, beside llm-d's predictor. ``http`` (:mod:`over_http
+the data folder, beside llm-d's predictor. ``simulated`` (:mod:`simulated
+<benchmarks.prediction.simulated>`): a mixed fleet in virtual time. ``http`` (:mod:`over_http
 <benchmarks.prediction.over_http>`): its own servers beside our copy, where they are named.
 Exits with 1 where a must falls short.
 """
@@ -20,12 +21,14 @@ from rich.console import Console
 from benchmarks.command import run
 from benchmarks.prediction import over_http, recorded
 from benchmarks.prediction.rowset import DEFAULT_DATA
+from benchmarks.prediction.simulated import part as simulated
 
 Part = Callable[[argparse.Namespace, Console], tuple[dict[str, object], bool]]
 """From the options and where to print to what goes to JSON, and whether all musts are met."""
 
 PARTS: Final[dict[str, Part]] = {
     "rows": recorded.main_part,
+    "simulated": simulated.main_part,
     "http": over_http.main_part,
 }
 

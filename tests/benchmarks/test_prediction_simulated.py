@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.prediction_simulated import accuracy, cold, coverage, odd
-from benchmarks.prediction_simulated.__main__ import main
-from benchmarks.prediction_simulated.cells import ARM, Cell, play
-from benchmarks.prediction_simulated.player import Asked, replay
-from benchmarks.prediction_simulated.record import record_cell
-from benchmarks.prediction_simulated.recorder import Recorder
-from benchmarks.prediction_simulated.recording import (
+from benchmarks.prediction.simulated import accuracy, cold, coverage, odd
+from benchmarks.prediction.simulated.__main__ import main
+from benchmarks.prediction.simulated.cells import ARM, Cell, play
+from benchmarks.prediction.simulated.player import Asked, replay
+from benchmarks.prediction.simulated.record import record_cell
+from benchmarks.prediction.simulated.recorder import Recorder
+from benchmarks.prediction.simulated.recording import (
     KINDS,
     NO_FLOORS,
     Recording,
@@ -19,8 +19,8 @@ from benchmarks.prediction_simulated.recording import (
     read_recording,
     write_recording,
 )
-from benchmarks.prediction_simulated.rows import Row, falls_short, table
-from benchmarks.prediction_simulated.scores import error, pinball, spread
+from benchmarks.prediction.simulated.rows import Row, falls_short, table
+from benchmarks.prediction.simulated.scores import error, pinball, spread
 from foretoken.simulation.arms import VirtualTrainer
 from foretoken.simulation.world import World
 from predictor import LatencyPredictor, PredictorSettings

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks.prediction_simulated.recording import KINDS, Recording
+from benchmarks.prediction.simulated.recording import KINDS, Recording
 from predictor.types import LEVELS, FloatArray, Observation, Predictor
 
 

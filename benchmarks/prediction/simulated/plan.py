@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks.prediction_simulated import accuracy, cold, coverage, odd
-from benchmarks.prediction_simulated.cells import ARM, CELLS, Cell, rate_of
-from benchmarks.prediction_simulated.record import record_cell
-from benchmarks.prediction_simulated.recording import Recording, read_recording, write_recording
-from benchmarks.prediction_simulated.rows import Row
+from benchmarks.prediction.simulated import accuracy, cold, coverage, odd
+from benchmarks.prediction.simulated.cells import ARM, CELLS, Cell, rate_of
+from benchmarks.prediction.simulated.record import record_cell
+from benchmarks.prediction.simulated.recording import Recording, read_recording, write_recording
+from benchmarks.prediction.simulated.rows import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Prediction in the simulator: the production scheduler and predictor in virtual time.
 
-    python -m benchmarks.prediction_simulated [--only PART ...] [--quick] [--json PATH]
+    python -m benchmarks.prediction.simulated [--only PART ...] [--quick] [--json PATH]
         [--recordings DIR] [--record DIR] [--cells TEXT] [--data DIR]
 
 Parts: ``accuracy`` (errors beside the reference's on the same traffic, and beside what
@@ -20,9 +20,9 @@ from rich.console import Console
 
 from benchmarks.command import run as run_command
 from benchmarks.prediction import DEFAULT_DATA
-from benchmarks.prediction_simulated.part import play
-from benchmarks.prediction_simulated.plan import FULL, PARTS, QUICK, Plan, record
-from benchmarks.prediction_simulated.rows import falls_short
+from benchmarks.prediction.simulated.part import play
+from benchmarks.prediction.simulated.plan import FULL, PARTS, QUICK, Plan, record
+from benchmarks.prediction.simulated.rows import falls_short
 from foretoken.output_file import why_not_writable, write_whole
 
 
@@ -49,7 +49,7 @@ def _record(plan: Plan, data: Path, folder: Path) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.prediction_simulated",
+        prog="python -m benchmarks.prediction.simulated",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,7 +1,7 @@
 """Errors beside the reference's on the same traffic, and beside the noise floors.
 
 Our predictor decides in the run; the reference is asked afterwards, on the very rows and
-labels (:mod:`~benchmarks.prediction_simulated.player`). It must not be better in any
+labels (:mod:`~benchmarks.prediction.simulated.player`). It must not be better in any
 span, by the median; the mean, which few requests decide, is shown. After 2,000 requests
 the errors of sampled requests are compared with what nobody can know of them.
 """
@@ -10,10 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.prediction_simulated.player import Asked, replay
-from benchmarks.prediction_simulated.recording import Recording
-from benchmarks.prediction_simulated.rows import Row
-from benchmarks.prediction_simulated.scores import MEAN, SPANS, TARGETS, error, spread
+from benchmarks.prediction.simulated.player import Asked, replay
+from benchmarks.prediction.simulated.recording import Recording
+from benchmarks.prediction.simulated.rows import Row
+from benchmarks.prediction.simulated.scores import MEAN, SPANS, TARGETS, error, spread
 from foretoken.simulation.llmd_predictor import RETRAIN_S, LlmdPredictor
 from predictor.types import FloatArray
 

@@ -25,7 +25,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.prediction_simulated.recording import Floors
+from benchmarks.prediction.simulated.recording import Floors
 from foretoken.simulation.world import World
 from predictor.features import COLUMN
 from predictor.types import RequestRecord

@@ -4,7 +4,7 @@ Short chats on the mixed fleet, a hundred thousand of them, in windows of 1,000 
 that follow one another in the order of dispatch and do not overlap. A perfect p90 would
 have 97 of 100 such windows within 88 to 92 %. Then drift: one class becomes slower half-way
 and later recovers. What the intervals cost in width is compared with the reference on
-the recordings of :mod:`~benchmarks.prediction_simulated.accuracy`: its models fitted to
+the recordings of :mod:`~benchmarks.prediction.simulated.accuracy`: its models fitted to
 the 90 % quantile, on the same rows and labels.
 """
 
@@ -16,11 +16,11 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.prediction_simulated.cells import Cell, play
-from benchmarks.prediction_simulated.player import Asked, replay
-from benchmarks.prediction_simulated.recording import Recording
-from benchmarks.prediction_simulated.rows import Row
-from benchmarks.prediction_simulated.scores import (
+from benchmarks.prediction.simulated.cells import Cell, play
+from benchmarks.prediction.simulated.player import Asked, replay
+from benchmarks.prediction.simulated.recording import Recording
+from benchmarks.prediction.simulated.rows import Row
+from benchmarks.prediction.simulated.scores import (
     MEAN,
     P50,
     P90,

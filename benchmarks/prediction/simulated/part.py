@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from benchmarks.prediction_simulated.plan import FULL, PARTS, QUICK, Plan
-from benchmarks.prediction_simulated.rows import Row, falls_short, table
+from benchmarks.prediction.simulated.plan import FULL, PARTS, QUICK, Plan
+from benchmarks.prediction.simulated.rows import Row, falls_short, table
 
 
 def play(

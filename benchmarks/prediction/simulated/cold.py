@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 
 from benchmarks.policies.ratios import PREDICTING
-from benchmarks.prediction_simulated.cells import ARM, Cell, play
-from benchmarks.prediction_simulated.rows import Row
+from benchmarks.prediction.simulated.cells import ARM, Cell, play
+from benchmarks.prediction.simulated.rows import Row
 from foretoken.simulation.arms import ARMS
 from foretoken.simulation.oracles import Futures
 from foretoken.simulation.world import World

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.prediction_simulated.recording import KINDS, Floors, Kind, Recording
+from benchmarks.prediction.simulated.recording import KINDS, Floors, Kind, Recording
 from foretoken.simulation.world import World
 from predictor.features import N_FEATURES
 from predictor.types import LEVELS, Decision, FloatArray, RequestRecord

@@ -3,7 +3,7 @@
 A recording holds, for each dispatch, the feature rows of all candidates and which was
 chosen, and each label with the time it came. So any predictor can be asked afterwards
 what it would have said, on the very rows and labels of the run, by predicting and
-learning in the order of the events (:mod:`benchmarks.prediction_simulated.player`).
+learning in the order of the events (:mod:`benchmarks.prediction.simulated.player`).
 Kept as compressed NumPy arrays; nothing in a file is executed when it is read.
 """
 

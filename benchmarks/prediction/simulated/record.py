@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.prediction_simulated.cells import SEED, Cell, play, rate_of
-from benchmarks.prediction_simulated.floors import FloorMeter
-from benchmarks.prediction_simulated.recorder import Recorder
-from benchmarks.prediction_simulated.recording import Recording
+from benchmarks.prediction.simulated.cells import SEED, Cell, play, rate_of
+from benchmarks.prediction.simulated.floors import FloorMeter
+from benchmarks.prediction.simulated.recorder import Recorder
+from benchmarks.prediction.simulated.recording import Recording
 from foretoken.simulation.witness import Witness
 from foretoken.simulation.world import World
 from predictor.types import RequestRecord

@@ -14,11 +14,11 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.prediction_simulated.cells import Cell, play, rate_of
-from benchmarks.prediction_simulated.recorder import Recorder
-from benchmarks.prediction_simulated.recording import KINDS, NO_FLOORS, IntArray, Recording
-from benchmarks.prediction_simulated.rows import Row
-from benchmarks.prediction_simulated.scores import MEAN, TARGETS, error
+from benchmarks.prediction.simulated.cells import Cell, play, rate_of
+from benchmarks.prediction.simulated.recorder import Recorder
+from benchmarks.prediction.simulated.recording import KINDS, NO_FLOORS, IntArray, Recording
+from benchmarks.prediction.simulated.rows import Row
+from benchmarks.prediction.simulated.scores import MEAN, TARGETS, error
 from foretoken.simulation.world import World
 from predictor.types import FloatArray
 from simulator.fleets import Crash, EndpointSpec, FleetSpec, SlowDown
