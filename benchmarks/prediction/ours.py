@@ -1,8 +1,7 @@
-"""The production predictor as a contender, trained on a fixed cadence of traffic.
+"""The production predictor as a contender, trained on the trainer's cadence.
 
-Serving and training are the production code; only the trainer's process is missing: a
-model trains in no time, every ``RETRAIN_S`` of traffic, on the latest window, where enough
-of it has come since the last.
+Serving, window and training are the production code; only the trainer's process is missing:
+a model trains in no time, every ``RETRAIN_S`` of traffic.
 """
 
 from dataclasses import replace
@@ -12,8 +11,8 @@ import numpy as np
 
 from benchmarks.prediction.play import Said
 from benchmarks.prediction.rowset import Label, Request, RowSet
-from predictor import EXPERTS, LatencyPredictor, TrainingRefused, TrainingSettings, train
-from predictor.types import P50, Observation
+from predictor import EXPERTS, LatencyPredictor, ModelSnapshot, Retraining, TrainingRefused
+from predictor.types import P50
 
 RETRAIN_S: Final = 3.0
 FRESH_LABELS: Final = 50
@@ -29,8 +28,8 @@ class Ours:
 
     def __init__(self) -> None:
         self._predictor = LatencyPredictor()
-        self._seen: list[Observation] = []
-        self._settings = TrainingSettings(evaluation_blocks=1)
+        self._retraining = Retraining()
+        self._served: ModelSnapshot | None = None
         self._trained_s = 0.0
         self._trained_rows = 0
 
@@ -57,17 +56,20 @@ class Ours:
             predicted_tpot_p90_s=float(said.p90_s[1]),
         )
         self._predictor.learn(observation)
-        self._seen.append(observation)
+        self._retraining.add(observation)
 
     def train(self, now: float) -> None:
         """Train where it is time and enough is there."""
-        fresh = len(self._seen) - self._trained_rows
-        enough = max(FRESH_LABELS, FRESH_SHARE * len(self._seen))
-        if now - self._trained_s < RETRAIN_S or fresh < enough:
+        taken = self._retraining.window.taken
+        enough = max(FRESH_LABELS, FRESH_SHARE * taken)
+        if now - self._trained_s < RETRAIN_S or taken - self._trained_rows < enough:
             return
-        self._trained_s, self._trained_rows = now, len(self._seen)
+        self._trained_s, self._trained_rows = now, taken
         try:
-            trained = train(self._seen, self._settings)
+            end = self._retraining.train(self._served)
         except TrainingRefused:
             return
-        self._predictor.swap(trained.snapshot)
+        model = end.restore or (end.model.snapshot if end.refusal is None else None)
+        if model is not None:
+            self._served = model
+            self._predictor.swap(model)
