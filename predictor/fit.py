@@ -12,6 +12,7 @@ from predictor.types import FloatArray
 _ROUNDS = 3
 _HUBER = 2.0  # in robust standard deviations of the log residual
 _MIN_SIGMA = 0.02
+_LEAST_PULL = 0.05  # (log noise 0.4 / 2)^2: a term hardly seen is within a few times its prior
 _OLDEST_HALF_LIVES = 20.0  # a millionth: less would only cost precision
 _CORRELATED_ROWS = 4.0  # neighbouring labels share a queue: so many count as one
 
@@ -45,7 +46,10 @@ def fit_nonnegative(
     residual near the solution, with Huber weights from the round before (from ``prior`` in
     the first), plus ``ridge_rows`` rows' worth of pull toward ``prior``. The pull on each
     coefficient is measured by the share of the target its term makes up in the rows that
-    have it: it depends neither on units nor on how rare such rows are. Source: C. L. Lawson
+    have it: it depends not on how rare such rows are. Where all of them have next to
+    nothing of a term, ``prior`` holds: a wild coefficient would fit them as well, and be
+    far off where there is more of it. So a term comes in units of its usual size, of which
+    coefficients are a few. Source: C. L. Lawson
     and R. J. Hanson, Solving Least Squares Problems, chapter 23 (the solver behind it).
 
     Args:
@@ -58,14 +62,14 @@ def fit_nonnegative(
     Returns:
         ``(k,)`` finite non-negative coefficients; ``prior`` where the solver fails.
 
-    >>> x = np.column_stack([np.ones(50), np.arange(50.0)])
+    >>> x = np.column_stack([np.full(500, 10.0), np.arange(500.0) / 10.0])
     >>> y = x @ np.array([2.0, 0.5])
-    >>> fit_nonnegative(x, y, np.ones(50), prior=np.zeros(2), ridge_rows=1e-6).round(3)
+    >>> fit_nonnegative(x, y, np.ones(500), prior=np.zeros(2), ridge_rows=1e-6).round(2)
     array([2. , 0.5])
     """
     present = np.maximum(weight @ (design > 0), 1e-12)
     share = weight @ np.square(design / target[:, None]) / present
-    ridge = ridge_rows * share + 1e-12
+    ridge = np.maximum(ridge_rows * share, _LEAST_PULL / np.square(_sizes(prior)))
     solution = prior
     rows = (
         _reweighted(design @ prior, target, weight) if prior.any() else weight / np.square(target)
@@ -80,6 +84,14 @@ def fit_nonnegative(
         solution = found
         rows = _reweighted(design @ solution, target, weight)
     return solution
+
+
+def _sizes(prior: FloatArray) -> FloatArray:
+    """Give the size to expect of each coefficient: its prior, or those of the others."""
+    known = prior > 0
+    if not known.any():
+        return np.ones(len(prior))
+    return np.where(known, prior, np.median(prior[known]))
 
 
 def _reweighted(predicted: FloatArray, target: FloatArray, weight: FloatArray) -> FloatArray:

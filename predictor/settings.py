@@ -62,7 +62,7 @@ class MixtureSettings(_Section):
 class CalibrationSettings(_Section):
     """Configure the conformal quantiles."""
 
-    window_rows: int = Field(default=200, ge=20)
+    window_rows: int = Field(default=92, ge=20)
     step: float = Field(default=0.02, ge=0, le=0.5)
     """Adaptive step of the level, per observation."""
     stated_step: float = Field(default=0.005, ge=0, le=0.5)

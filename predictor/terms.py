@@ -72,13 +72,13 @@ def ttft_day_zero(hardware: str | None) -> DayZero:
     """
     profile = profile_of(hardware)
     if profile is None:  # an H100-like rate; only the order it gives matters
-        unit = np.array([0.03, 5e-5, 5e-5, 2e-3, 5e-5, 1e-4, 1e-3, *_LOAD_S])
+        unit = np.array([0.03, 5e-5, 5e-5, 2e-3, 5e-4, 1e-3, 0.5, *_LOAD_S])
         return DayZero(unit, np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]))
     token = profile.prefill_token_s + profile.step_s / _CHUNK_TOKENS
     constant = _NETWORK_S + 1.5 * profile.step_s  # half a step of waiting, one of its own
     attention, decode = profile.attention_mtok2_s, 1.5 * profile.decode_s
     context = 1.5 * profile.context_ktok_s
-    unit = np.array([constant, token, token, attention, decode, context, 1e-3, *_LOAD_S])
+    unit = np.array([constant, token, token, attention, decode, context, 0.5, *_LOAD_S])
     return DayZero(unit, np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0]))
 
 
