@@ -5,14 +5,22 @@ model trains in no time, every ``RETRAIN_S`` of traffic, on the latest window, w
 of it has come since the last.
 """
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 import numpy as np
 
 from benchmarks.prediction.play import Said
 from benchmarks.prediction.rowset import Label, Request, RowSet
-from predictor import EXPERTS, LatencyPredictor, TrainingRefused, TrainingSettings, train
+from predictor import (
+    EXPERTS,
+    LatencyPredictor,
+    ModelSnapshot,
+    TrainingRefused,
+    TrainingSettings,
+    train,
+)
 from predictor.types import P50, Observation
 
 RETRAIN_S: Final = 3.0
@@ -22,12 +30,33 @@ FRESH_SHARE: Final = 0.02
 again and again on much the same rows."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swap:
+    """Note that a trained model took part from some moment on.
+
+    Attributes:
+        events: Dispatches and labels there had been until then.
+        errors: Mean absolute log error of its experts, as its snapshot states them.
+    """
+
+    events: int
+    errors: Mapping[str, float]
+
+
 class Ours:
-    """Predict with :class:`LatencyPredictor` and train it from what it learned."""
+    """Predict with :class:`LatencyPredictor` and train it from what it learned.
+
+    Attributes:
+        swaps: One for each model that took part.
+        model: The last of them, ``None`` before any.
+    """
 
     expert_names: ClassVar[tuple[str, ...]] = EXPERTS
 
     def __init__(self) -> None:
+        self.swaps: list[Swap] = []
+        self.model: ModelSnapshot | None = None
+        self._asked = 0
         self._predictor = LatencyPredictor()
         self._seen: list[Observation] = []
         self._settings = TrainingSettings(evaluation_blocks=1)
@@ -36,6 +65,7 @@ class Ours:
 
     def predict(self, request: Request, now: float) -> Said:  # noqa: ARG002  # not timed
         """Predict a request that is sent."""
+        self._asked += 1
         said = self._predictor.predict(
             request.features[None], [request.endpoint], [request.hardware]
         )
@@ -71,3 +101,6 @@ class Ours:
         except TrainingRefused:
             return
         self._predictor.swap(trained.snapshot)
+        self.model = trained.snapshot
+        events = self._asked + len(self._seen)
+        self.swaps.append(Swap(events=events, errors=trained.snapshot.errors))
