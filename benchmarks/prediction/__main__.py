@@ -6,7 +6,8 @@
 
 Parts: ``rows`` (:mod:`recorded <benchmarks.prediction.recorded>`): every recorded set in
 the data folder, beside llm-d's predictor. ``ablation`` (:mod:`ablation
-<benchmarks.prediction.ablation>`): the same sets with each expert off. ``simulated``
+<benchmarks.prediction.ablation>`): the same sets with each expert off. ``cost``
+(:mod:`cost <benchmarks.prediction.cost>`): CPU time beside llm-d's. ``simulated``
 (:mod:`simulated <benchmarks.prediction.simulated>`): a mixed fleet in virtual time. ``http``
 (:mod:`over_http <benchmarks.prediction.over_http>`): its own servers beside our copy,
 where they are named.
@@ -23,7 +24,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.command import run
-from benchmarks.prediction import ablation, over_http, recorded
+from benchmarks.prediction import ablation, cost, over_http, recorded
 from benchmarks.prediction.pages import Pages
 from benchmarks.prediction.plays import Plays
 from benchmarks.prediction.rowset import DEFAULT_DATA
@@ -38,6 +39,7 @@ def parts(plays: Plays, pages: Pages) -> dict[str, Part]:
     return {
         "rows": partial(recorded.main_part, plays=plays, pages=pages),
         "ablation": partial(ablation.main_part, plays=plays, pages=pages),
+        "cost": partial(cost.main_part, plays=plays, pages=pages),
         "simulated": simulated.main_part,
         "http": over_http.main_part,
     }
