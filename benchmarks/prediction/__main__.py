@@ -2,7 +2,7 @@
 
     python -m benchmarks.prediction [--data DIR] [--json PATH] [--quick]
         [--only PART ...] [--sets NAME ...] [--reference-http TRAIN PREDICT]
-        [--page PATH]
+        [--page PATH] [--plots DIR]
 
 Parts: ``rows`` (:mod:`recorded <benchmarks.prediction.recorded>`): every recorded set in
 the data folder, beside llm-d's predictor. ``ablation`` (:mod:`ablation
@@ -11,7 +11,8 @@ the data folder, beside llm-d's predictor. ``ablation`` (:mod:`ablation
 (:mod:`simulated <benchmarks.prediction.simulated>`): a mixed fleet in virtual time. ``http``
 (:mod:`over_http <benchmarks.prediction.over_http>`): its own servers beside our copy,
 where they are named.
-Tables go to the terminal and, by ``--page``, into the marked places of a Markdown page.
+Tables go to the terminal and, by ``--page``, into the marked places of a Markdown page;
+``--plots`` draws what was played (and plays it where no part did).
 Exits with 1 where a must falls short.
 """
 
@@ -26,7 +27,9 @@ from rich.console import Console
 from benchmarks.command import run
 from benchmarks.prediction import ablation, cost, over_http, recorded
 from benchmarks.prediction.pages import Pages
+from benchmarks.prediction.panels import require_matplotlib
 from benchmarks.prediction.plays import Plays
+from benchmarks.prediction.plots import draw
 from benchmarks.prediction.rowset import DEFAULT_DATA
 from benchmarks.prediction.simulated import part as simulated
 
@@ -48,6 +51,8 @@ def parts(plays: Plays, pages: Pages) -> dict[str, Part]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts; 1 where a must falls short."""
     given = _parse(arguments)
+    if given.plots is not None:
+        require_matplotlib()
     console, document, met = Console(), dict[str, object](), True
     first = recorded.QUICK_REQUESTS if given.quick else None
     plays, pages = Plays(given.data, given.sets, first=first), Pages()
@@ -59,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.json.write_text(json.dumps(document, indent=2) + "\n")
     if given.page is not None:
         pages.fill(given.page)
+    if given.plots is not None:
+        draw(plays, given.plots)
     return int(not met)
 
 
@@ -73,6 +80,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, metavar="PART", help="run these parts")
     parser.add_argument("--sets", nargs="+", metavar="NAME", help="play these recorded sets")
     parser.add_argument("--page", type=Path, help="Markdown whose marked tables to replace")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw PNG files there")
     parser.add_argument(
         "--reference-http",
         nargs=2,
