@@ -91,6 +91,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if not (given.data / "latency").is_dir():
         parser.error(f"{given.data / 'latency'} is not there; name the data folder with --data")
+    if given.page is not None and not given.page.is_file():
+        parser.error(f"{given.page} is not there; --page names a page with places for tables")
     return given
 
 

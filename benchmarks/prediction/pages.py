@@ -37,6 +37,11 @@ class Pages:
     def __init__(self) -> None:
         self._tables: dict[str, Table] = {}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name the tables there are."""
+        return tuple(self._tables)
+
     def show(self, console: Console, tables: Mapping[str, Table]) -> None:
         """Print tables and remember them."""
         for name, table in tables.items():

@@ -1,6 +1,7 @@
 import argparse
 import io
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks.prediction import ablation
+from benchmarks.prediction import ablation, recorded
+from benchmarks.prediction.cost_table import cost_table
+from benchmarks.prediction.musts import Verdict
 from benchmarks.prediction.pages import NoPlaces, Pages
 from benchmarks.prediction.plays import OURS, Kept, Orders, Plays
 from benchmarks.prediction.replay import calibrate, mix, weights
@@ -24,6 +27,8 @@ from benchmarks.prediction.rowset import (
 )
 from predictor import EXPERTS
 from predictor.features import COLUMN, N_FEATURES
+
+LATE = Verdict(what="it", ours=None, reference=None, must="-", passes=False)
 
 
 def make_set(*, late_s: float) -> RowSet:
@@ -138,6 +143,19 @@ def test_the_part_prints_every_variant_and_goes_to_json() -> None:
         for name in ("made", "made, labels x1.7")
         for target in TARGETS
     }
+
+
+def test_every_place_of_the_page_is_for_a_table_that_some_part_makes() -> None:
+    pages, console = Pages(), Console(quiet=True)
+    ablation.main_part(argparse.Namespace(), console, plays=plays(), pages=pages)
+    pages.show(console, recorded.tables(recorded.Results(), [LATE]))
+    pages.show(console, {"cost": cost_table([])})
+    page = (Path(__file__).parents[2] / "docs" / "prediction.md").read_text()
+
+    places = re.findall(r"<!-- ([a-z0-9-]+) -->\n(?:.*?)<!-- /\1 -->", page, re.DOTALL)
+
+    assert len(places) == page.count("<!-- /")
+    assert set(places) <= set(pages.names)
 
 
 def test_a_page_without_places_is_refused_by_name(tmp_path: Path) -> None:
