@@ -4,7 +4,8 @@ Serving, window and training are the production code; only the trainer's process
 a model trains in no time, every ``RETRAIN_S`` of traffic.
 """
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 import numpy as np
@@ -21,20 +22,42 @@ FRESH_SHARE: Final = 0.02
 again and again on much the same rows."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swap:
+    """Note that a trained model took part from some moment on.
+
+    Attributes:
+        events: Dispatches and labels there had been until then.
+        errors: Mean absolute log error of its experts, as its snapshot states them.
+    """
+
+    events: int
+    errors: Mapping[str, float]
+
+
 class Ours:
-    """Predict with :class:`LatencyPredictor` and train it from what it learned."""
+    """Predict with :class:`LatencyPredictor` and train it from what it learned.
+
+    Attributes:
+        swaps: One for each model that took part.
+        model: The last of them, ``None`` before any.
+    """
 
     expert_names: ClassVar[tuple[str, ...]] = EXPERTS
 
     def __init__(self) -> None:
+        self.swaps: list[Swap] = []
+        self.model: ModelSnapshot | None = None
+        self._asked = 0
         self._predictor = LatencyPredictor()
         self._retraining = Retraining()
-        self._served: ModelSnapshot | None = None
+        self._learned = 0
         self._trained_s = 0.0
         self._trained_rows = 0
 
     def predict(self, request: Request, now: float) -> Said:  # noqa: ARG002  # not timed
         """Predict a request that is sent."""
+        self._asked += 1
         said = self._predictor.predict(
             request.features[None], [request.endpoint], [request.hardware]
         )
@@ -56,6 +79,7 @@ class Ours:
             predicted_tpot_p90_s=float(said.p90_s[1]),
         )
         self._predictor.learn(observation)
+        self._learned += 1
         self._retraining.add(observation)
 
     def train(self, now: float) -> None:
@@ -66,10 +90,11 @@ class Ours:
             return
         self._trained_s, self._trained_rows = now, taken
         try:
-            end = self._retraining.train(self._served)
+            end = self._retraining.train(self.model)
         except TrainingRefused:
             return
         model = end.restore or (end.model.snapshot if end.refusal is None else None)
         if model is not None:
-            self._served = model
+            self.model = model
             self._predictor.swap(model)
+            self.swaps.append(Swap(events=self._asked + self._learned, errors=model.errors))

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from benchmarks.prediction.musts import Key
 from benchmarks.prediction.play import Said, play
-from benchmarks.prediction.recorded import REFERENCE, read_sets
+from benchmarks.prediction.plays import REFERENCE, read_sets
 from benchmarks.prediction.reference import Reference
 from benchmarks.prediction.rowset import ROW_BY_ROW, Label, Request, RowSet
 from benchmarks.prediction.scores import Figures, figures

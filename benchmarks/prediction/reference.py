@@ -38,7 +38,8 @@ else:
 ALPHA: Final = 0.9
 SERVED_AFTER_S: Final = SYNC_S / 2
 """Mean time from a training to the next poll."""
-_MEAN: Final[Fit] = _FIT
+FIT: Final[Fit] = _FIT
+"""Fits one of its models of means."""
 _QUANTILE: Final[Fit] = partial(_FIT, alpha=ALPHA)
 _LEAST_MS: Final = 1e-6  # its predictions may be 0, which has no logarithm
 
@@ -91,7 +92,7 @@ class Reference:
         while self._next_s <= now:
             if self._is_due():
                 self._trained = _Pair(
-                    mean=self._fit(self._trained.mean, _MEAN),
+                    mean=self._fit(self._trained.mean, FIT),
                     p90=self._fit(self._trained.p90, _QUANTILE),
                 )
                 self._syncing.append((self._next_s + SERVED_AFTER_S, self._trained))

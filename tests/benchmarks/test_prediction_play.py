@@ -1,6 +1,7 @@
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +11,9 @@ from rich.console import Console
 from benchmarks.prediction import musts, recorded, scores
 from benchmarks.prediction.ours import Ours
 from benchmarks.prediction.over_http import as_json
+from benchmarks.prediction.pages import Pages
 from benchmarks.prediction.play import Played, Said, play
+from benchmarks.prediction.plays import Plays
 from benchmarks.prediction.reference import Reference
 from benchmarks.prediction.rowset import DELAYED, ROW_BY_ROW, Dispatch, Label, Request, RowSet
 from foretoken.simulation.llmd_rows import TTFT_COLUMNS, ttft_rows
@@ -144,11 +147,11 @@ def test_musts_judge_known_sets_and_leave_others_alone() -> None:
 
 
 def test_every_set_is_printed_and_goes_to_json_by_name() -> None:
-    rows, results = make_set(40), recorded.Results()
+    rows, results = make_set(40).first_requests(30), recorded.Results()
     console = Console(width=200, file=io.StringIO(), record=True)
 
-    recorded.play_set((rows, rows, rows), results, first=30)
-    recorded.show(results, [], console)
+    recorded.play_set((rows, rows, rows), results, Plays(Path("unread")))
+    Pages().show(console, recorded.tables(results, []))
 
     found = json.loads(json.dumps(recorded.document(results, [])))
     assert "made, row by row, TTFT" in console.export_text()
@@ -167,8 +170,9 @@ def test_drift_is_judged_against_the_same_rows_without_it() -> None:
         ],
     )
 
-    recorded.play_set((rows, rows, rows), results)
-    recorded.play_drift(changed, results)
+    plays = Plays(Path("unread"))
+    recorded.play_set((rows, rows, rows), results, plays)
+    recorded.play_drift(changed, results, plays)
 
     ttft = results.drift[0]
     assert ttft.ours is not None
