@@ -13,13 +13,13 @@ from typing import NamedTuple
 from foretoken.trainer_protocol import Report
 from models_store import ModelsStore, ModelsStoreError
 from predictor import (
+    MODEL_SCHEMA,
     LatencyPredictor,
     ModelSnapshot,
     PredictorError,
     PredictorReport,
     PreparedModel,
 )
-from predictor.features import SCHEMA_HASH
 from proxy import ModelMetrics
 
 log = logging.getLogger(__name__)
@@ -99,10 +99,13 @@ class ModelUpdates:
             version = self._store.latest(fleet)
             if version is None or version == self._seen.get(fleet):
                 return None
-            data, _ = self._store.load(fleet, version, schema_hash=SCHEMA_HASH)
-            return _Found(version, PreparedModel.of(ModelSnapshot.load(data)))
-        except (ModelsStoreError, PredictorError) as error:
+            data, _ = self._store.load(fleet, version, schema_hash=MODEL_SCHEMA)
+        except ModelsStoreError as error:
             return str(error)
+        try:
+            return _Found(version, PreparedModel.of(ModelSnapshot.load(data)))
+        except PredictorError as error:
+            return f"version {version}: {error}"
 
     def _serve(self, fleet: str, predictor: LatencyPredictor, found: "_Found | str | None") -> None:
         if isinstance(found, str):
