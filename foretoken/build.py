@@ -22,7 +22,6 @@ from foretoken.settings import ConfigFile, Settings
 from foretoken.trainer import Trainer
 from models_store import ModelsStore
 from predictor import LatencyPredictor, OutputLengths
-from predictor.types import Observation
 from proxy import (
     FleetCollector,
     History,
@@ -199,14 +198,15 @@ def _host(
         models=models,
         clock=clock,
         feed=_drop if trainer is None else trainer.feed,
+        forget=_drop if trainer is None else trainer.forget,
         trainer_alive=lambda: trainer is not None and trainer.alive,
         registry=metrics.registry,
         refused=lambda reason: metrics.models.refused_observations.labels(reason).inc(),
     )
 
 
-def _drop(_: Observation) -> None:
-    """Take an observation that no trainer wants."""
+def _drop(_: object) -> None:
+    """Take what no trainer is there to take."""
 
 
 def unix_clock() -> Callable[[], float]:

@@ -48,16 +48,10 @@ def promote(version: str, store: Store, fleet: Fleet) -> None:
 
     Example: foretoken models promote VERSION --store data/models --fleet llama-3.1-8b
     """
-    from predictor.features import SCHEMA_HASH
+    from predictor import MODEL_SCHEMA
 
-    opened = _open(store)
     try:
-        trained_on = opened.manifest(fleet, version).schema_hash
-        if trained_on != SCHEMA_HASH:
-            raise ForetokenError(
-                f"{version} was trained on feature schema {trained_on}, this code has {SCHEMA_HASH}"
-            )
-        opened.promote(fleet, version)
+        _open(store).promote(fleet, version, schema_hash=MODEL_SCHEMA)
     except ModelsStoreError as error:
         raise ForetokenError(str(error)) from error
     typer.echo(f"{fleet}: {version} is in use")
@@ -69,8 +63,10 @@ def rollback(store: Store, fleet: Fleet) -> None:
 
     Example: foretoken models rollback --store data/models --fleet llama-3.1-8b
     """
+    from predictor import MODEL_SCHEMA
+
     try:
-        version = _open(store).rollback(fleet)
+        version = _open(store).rollback(fleet, schema_hash=MODEL_SCHEMA)
     except ModelsStoreError as error:
         raise ForetokenError(str(error)) from error
     typer.echo(f"{fleet}: {version} is in use")

@@ -32,6 +32,7 @@ def fleet_view(
         labels=report.observations,
         refused=report.refused,
         training=_training(fleet, models, alive=trainer_alive),
+        problem=models.problems.get(fleet),
     )
 
 
@@ -46,4 +47,6 @@ def _training(fleet: str, models: ModelUpdates, *, alive: bool) -> TrainingView:
         seconds=last.seconds,
         rows=last.rows,
         message=last.detail,
+        way=last.way,
+        refused=last.refused,
     )

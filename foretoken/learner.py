@@ -75,7 +75,8 @@ class Learner:
         predictor = self._predictor_of(seen[0].model)
         for observation in _as_predicted(predictor, seen):
             predictor.learn(observation)
-            self._feed(observation)
+            if _trains(observation):
+                self._feed(observation)
 
     def _next(self) -> list[Observation]:
         waiting, taken = self._waiting, list[Observation]()
@@ -84,6 +85,12 @@ class Learner:
                 break
             taken.append(waiting.popleft())
         return taken
+
+
+def _trains(observation: Observation) -> bool:
+    """Tell whether a model can be trained on it: on its labels, and on none of them twice."""
+    labels = (observation.upstream_ttft_s, observation.tpot_s, observation.total_s)
+    return observation.use != "scoring" and any(label is not None for label in labels)
 
 
 def _as_predicted(predictor: Predictor, seen: list[Observation]) -> list[Observation]:

@@ -13,13 +13,13 @@ from typing import NamedTuple
 from foretoken.trainer_protocol import Report
 from models_store import ModelsStore, ModelsStoreError
 from predictor import (
+    MODEL_SCHEMA,
     LatencyPredictor,
     ModelSnapshot,
     PredictorError,
     PredictorReport,
     PreparedModel,
 )
-from predictor.features import SCHEMA_HASH
 from proxy import ModelMetrics
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class ModelUpdates:
     Attributes:
         reports: The last training report of each fleet.
         reported_s: When each came, by the caller's clock.
+        problems: By fleet, why its version in use cannot be served.
     """
 
     def __init__(self, store: ModelsStore, metrics: ModelMetrics) -> None:
@@ -47,10 +48,10 @@ class ModelUpdates:
         self._metrics = metrics
         self._predictors: dict[str, LatencyPredictor] = {}
         self._seen: dict[str, str] = {}
-        self._problems: dict[str, str] = {}
         self._published: dict[tuple[str, ...], float] = {}
         self.reports: dict[str, Report] = {}
         self.reported_s: dict[str, float] = {}
+        self.problems: dict[str, str] = {}
 
     @property
     def predictors(self) -> Mapping[str, LatencyPredictor]:
@@ -60,6 +61,7 @@ class ModelUpdates:
     def adopt(self, fleet: str, predictor: LatencyPredictor) -> None:
         """Take care of a fleet's predictor; start it from the version in use."""
         self._predictors[fleet] = predictor
+        self._seen.pop(fleet, None)
         self._serve(fleet, predictor, self._find(fleet))
 
     def trained(self, report: Report, now: float) -> None:
@@ -70,6 +72,9 @@ class ModelUpdates:
         self._metrics.training_runs.labels(result).inc()
         self._metrics.training_seconds.observe(report.seconds)
         self._metrics.training_rows.labels(report.fleet).set(report.rows)
+        for reason, count in report.refused.items():
+            grown = self._grown(count, "window", report.fleet, reason)
+            self._metrics.training_refused.labels(reason).inc(grown)
         log.info(
             "training_ended",
             extra={
@@ -79,7 +84,7 @@ class ModelUpdates:
                 "cpu_s": report.seconds,
                 "version": report.version,
                 "way": report.way,
-                "labels_refused": sum(report.refused.values()),
+                "labels_refused": report.refused,
                 "detail": report.detail,
             },
         )
@@ -99,17 +104,22 @@ class ModelUpdates:
             version = self._store.latest(fleet)
             if version is None or version == self._seen.get(fleet):
                 return None
-            data, _ = self._store.load(fleet, version, schema_hash=SCHEMA_HASH)
-            return _Found(version, PreparedModel.of(ModelSnapshot.load(data)))
-        except (ModelsStoreError, PredictorError) as error:
+            data, _ = self._store.load(fleet, version, schema_hash=MODEL_SCHEMA)
+        except ModelsStoreError as error:
             return str(error)
+        try:
+            return _Found(version, PreparedModel.of(ModelSnapshot.load(data)))
+        except PredictorError as error:
+            return f"version {version}: {error}"
 
     def _serve(self, fleet: str, predictor: LatencyPredictor, found: "_Found | str | None") -> None:
         if isinstance(found, str):
-            if self._problems.get(fleet) != found:  # say it once, not every second
-                self._problems[fleet] = found
+            if self.problems.get(fleet) != found:  # say it once, not every second
+                self.problems[fleet] = found
                 log.error("model_skipped", extra={"model": fleet, "problem": found})
-        elif found is not None and found.version != self._seen.get(fleet):
+            return
+        self.problems.pop(fleet, None)
+        if found is not None and found.version != self._seen.get(fleet):
             predictor.swap(found.model, found.version)
             self._seen[fleet] = found.version
             log.info("model_in_use", extra={"model": fleet, "version": found.version})

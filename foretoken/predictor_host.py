@@ -28,6 +28,7 @@ class PredictorHost:
         models: Keeps every predictor at the version in use.
         clock: Reads Unix time.
         feed: Gets every learned observation, for the trainer.
+        forget: Lets the trainer forget a model's observations.
         trainer_alive: Tells whether a trainer runs.
         registry: What the metrics page shows.
         refused: Counts an observation that was not taken, by reason.
@@ -44,6 +45,7 @@ class PredictorHost:
         models: ModelUpdates,
         clock: Callable[[], float],
         feed: Callable[[Observation], None],
+        forget: Callable[[str], None],
         trainer_alive: Callable[[], bool],
         registry: CollectorRegistry,
         refused: Callable[[str], None],
@@ -52,6 +54,7 @@ class PredictorHost:
         self._predictor_settings = predictor
         self._models = models
         self._clock = clock
+        self._forget = forget
         self._trainer_alive = trainer_alive
         self._registry = registry
         self._refused = refused
@@ -81,7 +84,7 @@ class PredictorHost:
         for observation in observations:
             labels, reasons = usable_labels(observation)
             refused.update(reasons)
-            if not labels and observation.total_s is None:
+            if not (labels or _teaches_later(observation, reasons)):
                 self._count(observation)
                 if not reasons:
                     refused["nothing_measured"] += 1
@@ -95,11 +98,12 @@ class PredictorHost:
         return Taken(accepted, refused)
 
     def forget(self, model: str) -> tuple[int, int]:
-        """Start a predictor of the API's own anew; the service's stay as they are."""
+        """Start a predictor of the API's own anew, and its training; the service's stay."""
         if model not in self._own:
             return 0, 0
         labels = self.predictor(model).report().observations
         self.learner.forget(model)
+        self._forget(model)
         self._endpoints.pop(model, None)
         self._add(model)
         return labels["ttft"], labels["tpot"]
@@ -148,3 +152,10 @@ class PredictorHost:
                 return "too_many_endpoints"
             known.add(observation.endpoint)
         return None if self.learner.put(observation) else "too_many_waiting"
+
+
+def _teaches_later(observation: Observation, reasons: Sequence[str]) -> bool:
+    """Tell whether it teaches without a label yet: a total to be split, or a miss."""
+    if observation.total_s is not None:
+        return True
+    return observation.waited_s is not None and not reasons

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from foretoken.settings import TrainerSettings
-from foretoken.trainer_protocol import Report, frame
+from foretoken.trainer_protocol import Forget, Report, frame
 from predictor import PredictorSettings
 from predictor.types import Observation
 
@@ -77,6 +77,12 @@ class Trainer:
             self.dropped += 1
         else:
             pipe.write(frame(observation))
+
+    def forget(self, fleet: str) -> None:
+        """Let the process forget a fleet's observations, those still on their way too."""
+        pipe = self._pipe
+        if pipe is not None and not pipe.transport.is_closing():
+            pipe.write(frame(Forget(fleet)))
 
     async def run(self) -> None:
         """Keep a trainer process running until cancelled."""

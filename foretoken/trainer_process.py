@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from foretoken.trainer_protocol import Report, observations
+from foretoken.trainer_protocol import Forget, Report, words
 from foretoken.training import FleetTraining
 from models_store import ModelsStore, ModelsStoreError
 from predictor import PredictorSettings
@@ -34,15 +34,18 @@ class Inbox:
 
     Args:
         most: Observations per fleet; beyond it the oldest go, and are counted.
+        least: Observations of a fleet that make a round: fewer wait for more to come.
 
     Attributes:
         dropped: Observations that went unread.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, least: int = 1) -> None:
         self._most = most
+        self._least = least
         self._lock = threading.Lock()
         self._new: dict[str, deque[Observation]] = {}
+        self._forgotten: set[str] = set()
         self.dropped = 0
 
     def add(self, observation: Observation) -> None:
@@ -52,11 +55,18 @@ class Inbox:
             self.dropped += len(new) == self._most
             new.append(observation)
 
-    def take(self) -> dict[str, Sequence[Observation]]:
-        """Give what is new by fleet, oldest first, and forget it."""
+    def forget(self, fleet: str) -> None:
+        """Drop what is new of a fleet, and ask for what was taken before to be forgotten."""
         with self._lock:
-            new, self._new = self._new, {}
-        return dict(new)
+            self._new.pop(fleet, None)
+            self._forgotten.add(fleet)
+
+    def take(self) -> tuple[set[str], dict[str, Sequence[Observation]]]:
+        """Give the fleets to forget first, and what is new by fleet, oldest first."""
+        with self._lock:
+            forgotten, self._forgotten = self._forgotten, set()
+            ready = [fleet for fleet, new in self._new.items() if len(new) >= self._least]
+            return forgotten, {fleet: self._new.pop(fleet) for fleet in ready}
 
 
 def read(inbox: Inbox) -> None:
@@ -65,8 +75,11 @@ def read(inbox: Inbox) -> None:
     A process that can no longer read is of no use either: its supervisor starts another.
     """
     try:
-        for observation in observations(sys.stdin.buffer):
-            inbox.add(observation)
+        for word in words(sys.stdin.buffer):
+            if isinstance(word, Forget):
+                inbox.forget(word.fleet)
+            else:
+                inbox.add(word)
     except Exception:
         log.exception("observations_unreadable")
         os._exit(1)
@@ -90,14 +103,17 @@ def main() -> None:
     settings = PredictorSettings.model_validate_json(settings_json)
     os.nice(NICENESS)
     store = ModelsStore(Path(store_dir))
-    inbox = Inbox(settings.training.window_rows)
+    inbox = Inbox(settings.training.window_rows, least=settings.training.judged_rows)
     fleets: dict[str, FleetTraining] = {}
     threading.Thread(target=read, args=(inbox,), daemon=True).start()
     cpu_s, rested_s = time.process_time(), float(interval_s)
     while True:
         time.sleep(rested_s)
         began_s = time.monotonic()
-        for fleet, new in inbox.take().items():
+        forgotten, taken = inbox.take()
+        for fleet in forgotten:
+            fleets.pop(fleet, None)
+        for fleet, new in taken.items():
             training = fleets.setdefault(fleet, FleetTraining(store, fleet, settings))
             report = train(training, fleet, new)
             say(report)

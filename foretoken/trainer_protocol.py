@@ -1,7 +1,7 @@
 """What the server and its trainer say to each other over a pipe.
 
-Down: length-prefixed MessagePack frames, one observation each. Up: JSON lines, one
-report per training. Both typed; no pickle.
+Down: length-prefixed MessagePack frames, each an observation or the word to forget a
+fleet. Up: JSON lines, one report per training. Both typed; no pickle.
 """
 
 import struct
@@ -17,7 +17,13 @@ _LENGTH: Final = struct.Struct(">I")
 _MAX_FRAME_BYTES: Final = 1 << 20
 
 
-class Row(msgspec.Struct, array_like=True, frozen=True):
+class Forget(msgspec.Struct, array_like=True, tag="forget", frozen=True):
+    """Ask to forget all observations of a fleet; what comes after counts."""
+
+    fleet: str
+
+
+class Row(msgspec.Struct, array_like=True, tag="row", frozen=True):
     """Carry one observation; features are float64 bytes in table order."""
 
     endpoint: str
@@ -62,30 +68,17 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_decoder: Final = msgspec.msgpack.Decoder(Row)
+_decoder: Final = msgspec.msgpack.Decoder(Row | Forget)
 
 
-def frame(observation: Observation) -> bytes:
-    """Encode one observation for the pipe."""
-    row = Row(
-        observation.endpoint,
-        observation.model,
-        observation.hardware,
-        observation.observed_s,
-        observation.features.tobytes(),
-        observation.upstream_ttft_s,
-        observation.tpot_s,
-        observation.output_tokens,
-        observation.predicted_ttft_s,
-        observation.predicted_tpot_s,
-        observation.total_s,
-    )
-    body = _encoder.encode(row)
+def frame(word: Observation | Forget) -> bytes:
+    """Encode what goes down the pipe."""
+    body = _encoder.encode(word if isinstance(word, Forget) else _row(word))
     return _LENGTH.pack(len(body)) + body
 
 
-def observations(pipe: BinaryIO) -> Iterator[Observation]:
-    """Decode observations until the pipe ends, be it in the middle of one.
+def words(pipe: BinaryIO) -> Iterator[Observation | Forget]:
+    """Decode what comes down the pipe until it ends, be it in the middle of a frame.
 
     Raises:
         ValueError: A frame is longer than any of ours.
@@ -99,17 +92,37 @@ def observations(pipe: BinaryIO) -> Iterator[Observation]:
         body = pipe.read(length)
         if len(body) < length:
             return
-        row = _decoder.decode(body)
-        yield Observation(
-            endpoint=row.endpoint,
-            model=row.model,
-            hardware=row.hardware,
-            observed_s=row.observed_s,
-            features=np.frombuffer(row.features),
-            upstream_ttft_s=row.upstream_ttft_s,
-            tpot_s=row.tpot_s,
-            output_tokens=row.output_tokens,
-            predicted_ttft_s=row.predicted_ttft_s,
-            predicted_tpot_s=row.predicted_tpot_s,
-            total_s=row.total_s,
-        )
+        word = _decoder.decode(body)
+        yield word if isinstance(word, Forget) else _observation(word)
+
+
+def _row(observation: Observation) -> Row:
+    return Row(
+        observation.endpoint,
+        observation.model,
+        observation.hardware,
+        observation.observed_s,
+        observation.features.tobytes(),
+        observation.upstream_ttft_s,
+        observation.tpot_s,
+        observation.output_tokens,
+        observation.predicted_ttft_s,
+        observation.predicted_tpot_s,
+        observation.total_s,
+    )
+
+
+def _observation(row: Row) -> Observation:
+    return Observation(
+        endpoint=row.endpoint,
+        model=row.model,
+        hardware=row.hardware,
+        observed_s=row.observed_s,
+        features=np.frombuffer(row.features),
+        upstream_ttft_s=row.upstream_ttft_s,
+        tpot_s=row.tpot_s,
+        output_tokens=row.output_tokens,
+        predicted_ttft_s=row.predicted_ttft_s,
+        predicted_tpot_s=row.predicted_tpot_s,
+        total_s=row.total_s,
+    )

@@ -9,6 +9,7 @@ import time
 from foretoken.trainer_protocol import Report
 from models_store import ModelsStore, ModelsStoreError
 from predictor import (
+    MODEL_SCHEMA,
     Evaluation,
     ModelSnapshot,
     PredictorError,
@@ -18,7 +19,6 @@ from predictor import (
     TrainedModel,
     TrainingRefused,
 )
-from predictor.features import SCHEMA_HASH
 from predictor.types import Observation
 
 MODEL_FORMAT = "foretoken-snapshot"
@@ -90,7 +90,7 @@ def in_use(store: ModelsStore, fleet: str) -> ModelSnapshot | None:
     try:
         if store.latest(fleet) is None:
             return None
-        data, _ = store.load(fleet, schema_hash=SCHEMA_HASH)
+        data, _ = store.load(fleet, schema_hash=MODEL_SCHEMA)
         return ModelSnapshot.load(data)
     except (ModelsStoreError, PredictorError):
         return None
@@ -102,7 +102,7 @@ def publish(store: ModelsStore, fleet: str, model: TrainedModel) -> str:
     return store.publish(
         fleet,
         snapshot.dump(),
-        schema_hash=SCHEMA_HASH,
+        schema_hash=MODEL_SCHEMA,
         model_format=MODEL_FORMAT,
         rows=max(snapshot.rows.values(), default=0),
         window_start_s=snapshot.trained_from_s,

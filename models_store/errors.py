@@ -63,17 +63,17 @@ class StoreNotWritable(ModelsStoreError):
 
 
 class SchemaMismatch(ModelsStoreError):
-    """The version was trained on another feature table than the running code's.
+    """The version was made by code of another model schema than the caller's.
 
     Attributes:
         version: The version refused.
-        stored: Schema hash in its manifest.
-        wanted: Schema hash of the caller.
+        stored: Schema in its manifest.
+        wanted: Schema of the caller.
     """
 
     def __init__(self, *, version: str, stored: str, wanted: str) -> None:
         super().__init__(
-            f"version {version} has feature schema {stored}, the running code has {wanted}"
+            f"version {version} has model schema {stored}, the running code has {wanted}"
         )
         self.version = version
         self.stored = stored

@@ -19,7 +19,7 @@ class Manifest:
         version: Its name: creation time and a short hash; sorts by age.
         fleet: Base model it predicts for.
         created: ISO 8601, UTC.
-        schema_hash: Feature table it was trained on.
+        schema_hash: What its numbers mean, as its publisher names it.
         sha256: Of the model's bytes, hexadecimal.
         size_bytes: Of the model's bytes.
         model_format: Name of the encoding of the bytes, for whoever loads them.

@@ -76,7 +76,7 @@ class ModelsStore:
         Args:
             fleet: Base model it predicts for.
             data: The model in its own text format.
-            schema_hash: Feature table it was trained on.
+            schema_hash: What its numbers mean: the caller's model schema.
             model_format: Name of the encoding of ``data``.
             now: Epoch seconds.
             rows: Observations it was trained on.
@@ -131,12 +131,12 @@ class ModelsStore:
         Args:
             fleet: Whose.
             version: Which; ``None`` for the one in use.
-            schema_hash: Feature table of the caller; another one is refused.
+            schema_hash: Model schema of the caller; another one is refused.
 
         Raises:
             UnknownVersion: There is none such.
             BrokenVersion: A file is damaged.
-            SchemaMismatch: Trained on another feature table.
+            SchemaMismatch: Of another model schema.
         """
         manifest = self.manifest(fleet, version)
         if schema_hash is not None and manifest.schema_hash != schema_hash:
@@ -188,19 +188,19 @@ class ModelsStore:
             unquote(path.name) for path in self._root.iterdir() if (path / "versions").is_dir()
         )
 
-    def promote(self, fleet: str, version: str) -> None:
-        """Put a version in use, after checking that it is whole."""
-        self.load(fleet, version)
+    def promote(self, fleet: str, version: str, *, schema_hash: str | None = None) -> None:
+        """Put a version in use, after checking all that :meth:`load` checks."""
+        self.load(fleet, version, schema_hash=schema_hash)
         with _writing(self._folder(fleet)):
             history = self._history_if_whole(fleet)
             if history[:1] != [version]:
                 self._point(fleet, [version, *history])
 
-    def rollback(self, fleet: str) -> str:
+    def rollback(self, fleet: str, *, schema_hash: str | None = None) -> str:
         """Put the version in use before this one in use again; return its name.
 
         It is the one promoted or published before, as far as that is still there, else
-        the parent of the one in use.
+        the parent of the one in use; checked as :meth:`load` does.
 
         Raises:
             NothingToRollBack: Neither is there.
@@ -215,7 +215,7 @@ class ModelsStore:
                 earlier = [name for name in self._parent_in_use(fleet) if name in present]
             if not earlier:
                 raise NothingToRollBack(fleet)
-            self.load(fleet, earlier[0])
+            self.load(fleet, earlier[0], schema_hash=schema_hash)
             self._point(fleet, earlier)
         return earlier[0]
 

@@ -13,11 +13,12 @@ from predictor.output_length import OutputLengths
 from predictor.prepared import PreparedModel
 from predictor.retraining import Retraining, Round
 from predictor.settings import PredictorSettings, TrainingSettings
-from predictor.snapshot import ModelSnapshot
+from predictor.snapshot import MODEL_SCHEMA, ModelSnapshot
 from predictor.training import TrainedModel, train
 
 __all__ = [
     "EXPERTS",
+    "MODEL_SCHEMA",
     "Evaluation",
     "InvalidSnapshot",
     "LatencyPredictor",

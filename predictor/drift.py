@@ -12,6 +12,7 @@ from predictor.settings import DriftSettings
 class DriftCount:
     """Count Page-Hinkley alarms on the absolute log error of one target.
 
+    Errors are in log seconds, each counting as 3 at most.
     Source: E. S. Page, Continuous Inspection Schemes (1954), as in river.drift.
 
     >>> count = DriftCount()

@@ -18,15 +18,15 @@ class InvalidSnapshot(PredictorError):
 
 
 class SchemaMismatch(PredictorError):
-    """Refuse a model trained on another feature table than the running code's.
+    """Refuse a model of other features or other physics terms than the running code's.
 
     Attributes:
-        found: Schema hash the snapshot carries.
-        expected: Schema hash of ``features.FEATURES``.
+        found: Schema the snapshot carries.
+        expected: ``snapshot.MODEL_SCHEMA``.
     """
 
     def __init__(self, *, found: str, expected: str) -> None:
-        super().__init__(f"model was trained on feature schema {found}, this code has {expected}")
+        super().__init__(f"the snapshot has model schema {found}, the running code has {expected}")
         self.found = found
         self.expected = expected
 

@@ -2,8 +2,8 @@
 
 Serving, training, replay and tests compute rows by :func:`complete`: serving from the
 scheduler's table of endpoints, everyone else from snapshots by :func:`feature_matrix`.
-A trained model carries :data:`SCHEMA_HASH` and is refused where it differs. Everything
-here is known at dispatch.
+Traces carry :data:`SCHEMA_HASH`, trained models ``snapshot.MODEL_SCHEMA``, and are refused
+where it differs. Everything here is known at dispatch.
 
 NaN means unknown, and each layer has one rule for it, whatever the column: physics and
 the residual regression count it as 0 (nothing there, no such speed known); regimes take
@@ -112,7 +112,7 @@ N_FEATURES: Final = len(FEATURES)
 SCHEMA_HASH: Final = hashlib.sha256(
     "\n".join(f"{feature.name} {feature.unit}" for feature in FEATURES).encode()
 ).hexdigest()[:16]
-"""Identifies names, order and units; a model of another schema is refused."""
+"""Identifies names, order and units; rows of another schema are refused."""
 
 TIERS: Final = ("gpu", "cpu", "shared")
 """Where a prefix can be held, nearest first: columns of ``(n, len(TIERS))`` arrays."""

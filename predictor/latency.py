@@ -21,7 +21,7 @@ from predictor.calibration import Calibration
 from predictor.correction import Bias, ResidualRegressor, SharedBias
 from predictor.drift import DriftCount
 from predictor.errors import PredictionFailed
-from predictor.labels import label_weight, usable_labels
+from predictor.labels import LabelClock, label_weight, most_of_total, usable_labels
 from predictor.mixture import Mixture
 from predictor.physics import TARGETS, TPOT, TTFT, PhysicsPrediction, PhysicsPrior
 from predictor.prepared import PreparedModel
@@ -104,6 +104,7 @@ class LatencyPredictor:
         self._mixture = Mixture(EXPERTS, settings.mixture, DOUBTS)
         self._calibration = tuple(Calibration(settings.calibration) for _ in TARGETS)
         self._drift = tuple(DriftCount(settings.drift) for _ in TARGETS)
+        self._clock = LabelClock()
         self._labels = [0, 0]
         self._recent: tuple[deque[tuple[float, bool]], ...] = tuple(
             deque(maxlen=settings.report_rows) for _ in TARGETS
@@ -157,14 +158,16 @@ class LatencyPredictor:
     def learn(self, observation: Observation) -> None:
         """Take in one observation; its two targets may come in two calls.
 
-        Never raises: labels that are not finite, not positive or absurd, and those that
-        no prediction can be scored by, are counted in ``report().refused`` and teach nothing.
+        Never raises: labels that are not finite, not positive, absurd or of a time that
+        cannot be, and those that no prediction can be scored by, are counted in
+        ``report().refused`` and teach nothing.
         """
         labels, refused = usable_labels(observation)
         self._refused.update(refused)
         if observation.waited_s is not None and not labels and not refused:
             self._calibration[TTFT].miss(int(regimes(observation.features[None])[0]))
-        if not labels:
+        observed_s = self._admitted_s(observation) if labels else None
+        if observed_s is None:
             return
         features = observation.features[None]
         regime = int(regimes(features)[0])
@@ -176,6 +179,9 @@ class LatencyPredictor:
         for target, actual_s in labels.items():
             counted = target == TTFT and observation.waited_s is not None
             log_actual = np.log(actual_s)
+            self._labels[target] += observation.use != "scoring"
+            if not most_of_total(observation, target):
+                continue
             if observation.use != "teaching":
                 self._score(target, regime, log_actual, stated[target], counted=counted)
             if observation.use != "scoring":
@@ -185,7 +191,7 @@ class LatencyPredictor:
                 observation.features,
                 observation.endpoint,
                 observation.hardware,
-                observed_s=observation.observed_s,
+                observed_s=observed_s,
                 targets_s=labels,
                 weights=(label_weight(observation, TTFT), label_weight(observation, TPOT)),
             )
@@ -277,6 +283,13 @@ class LatencyPredictor:
             experts[target, _RIVER] = physics.log_prior[target] + model.predict(features)
         return experts
 
+    def _admitted_s(self, observation: Observation) -> float | None:
+        """Give the time a label counts as observed at, ``None`` where it cannot be."""
+        observed_s, problem = self._clock.admit(observation.observed_s)
+        if problem is not None:
+            self._refused[problem] += 1
+        return observed_s
+
     def _as_dispatched(
         self, observation: Observation, features: FloatArray
     ) -> tuple[FloatArray, tuple[tuple[float, float], ...]]:
@@ -317,7 +330,6 @@ class LatencyPredictor:
         observation: Observation,
     ) -> None:
         """Move the point predictions: whom they follow, and each expert's corrections."""
-        self._labels[target] += 1
         self._mixture.learn(target, regime, np.abs(experts - log_actual))
         residuals = log_actual - experts
         self._bias.learn(observation.endpoint, regime, target, residuals[_RAW])

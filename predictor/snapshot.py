@@ -9,8 +9,17 @@ import msgspec
 from predictor.errors import InvalidSnapshot, SchemaMismatch
 from predictor.features import SCHEMA_HASH
 from predictor.physics import PhysicsFit
+from predictor.terms import TPOT_TERMS, TTFT_TERMS
 
 FORMAT: Final = 1
+
+MODEL_SCHEMA: Final = hashlib.sha256(
+    "\n".join((SCHEMA_HASH, *TTFT_TERMS, "", *TPOT_TERMS)).encode()
+).hexdigest()[:16]
+"""What a model's numbers mean: the feature table its trees read, the terms of its physics.
+
+Traces carry :data:`predictor.features.SCHEMA_HASH` alone: rows know no physics.
+"""
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -24,7 +33,7 @@ class ModelSnapshot:
     """Hold one version of the trained models and what they were made from.
 
     Attributes:
-        schema_hash: Feature table it was trained on.
+        schema_hash: :data:`MODEL_SCHEMA` of the code that trained it.
         physics: The prior's coefficients the trees stand on.
         trees: LightGBM text by ``ttft_ratio``, ``ttft_direct``, ``tpot_ratio``,
             ``tpot_direct``; a target with too few labels has none.
@@ -36,7 +45,7 @@ class ModelSnapshot:
         parent: Version it was compared with.
     """
 
-    schema_hash: str = SCHEMA_HASH
+    schema_hash: str = MODEL_SCHEMA
     physics: PhysicsFit
     trees: dict[str, str]
     errors: dict[str, float] = field(default_factory=dict)
@@ -64,7 +73,7 @@ class ModelSnapshot:
 
         Raises:
             InvalidSnapshot: Truncated, altered, of another format, or not a snapshot.
-            SchemaMismatch: Trained on another feature table.
+            SchemaMismatch: Trained by code with other features or other physics.
 
         >>> snapshot = ModelSnapshot(physics=PhysicsFit(), trees={})
         >>> ModelSnapshot.load(snapshot.dump()) == snapshot
@@ -83,6 +92,6 @@ class ModelSnapshot:
             snapshot = msgspec.json.decode(model, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidSnapshot(str(error)) from error
-        if snapshot.schema_hash != SCHEMA_HASH:
-            raise SchemaMismatch(found=snapshot.schema_hash, expected=SCHEMA_HASH)
+        if snapshot.schema_hash != MODEL_SCHEMA:
+            raise SchemaMismatch(found=snapshot.schema_hash, expected=MODEL_SCHEMA)
         return snapshot

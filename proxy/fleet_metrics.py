@@ -103,6 +103,7 @@ class ModelMetrics:
         training_runs: Trainings ended, by result.
         training_seconds: How long they took.
         training_rows: Rows the last one learned from.
+        training_refused: Labels that the trainer's window refused, and why.
         drift_events: Changes detected in the prediction error.
         refused_observations: Observations not learned from, and why.
         trace_dropped: Records that are in no trace file and will be in none.
@@ -137,6 +138,9 @@ class ModelMetrics:
             registry=registry,
         )
         self.training_rows = gauge("foretoken_training_rows", "Rows of the last training.", model)
+        self.training_refused = counter(
+            "foretoken_training_refused_labels", "Labels not trained on.", "reason"
+        )
         self.drift_events = counter("foretoken_drift_events", "Drifts detected.", model, target)
         self.refused_observations = counter(
             "foretoken_refused_observations", "Observations not learned from.", "reason"

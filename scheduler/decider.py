@@ -156,7 +156,9 @@ class Decider:
         # vLLM always computes at least the last token.
         most, block_tokens = max(prompt_tokens - 1, 0), fleet.block_tokens(request)
         (_tiers_to_tokens if self._index.tiered else _to_tokens)(matched, block_tokens, most)
-        expected = fleet.output_lengths.expected(request.tenant, request.max_tokens)
+        expected = fleet.output_lengths.expected(
+            request.tenant, request.max_tokens, session=request.session_id
+        )
         features = complete(
             table.gather(rows),
             prompt_tokens=prompt_tokens,

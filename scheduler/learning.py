@@ -83,7 +83,9 @@ class Lessons:
                 prompt_bytes=request.prompt_bytes, prompt_tokens=measured.prompt_tokens
             )
         if measured.output_tokens is not None:
-            fleet.output_lengths.learn(request.tenant, measured.output_tokens)
+            fleet.output_lengths.learn(
+                request.tenant, measured.output_tokens, session=request.session_id
+            )
             if measured.token_events is not None and record.endpoint is not None:
                 self._tokens_per_event.learn(
                     record.endpoint, events=measured.token_events, tokens=measured.output_tokens

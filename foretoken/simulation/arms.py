@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from foretoken.settings import TrainerSettings
 from foretoken.simulation.ideal import IdealPhysics
 from foretoken.simulation.llmd_predictor import RETRAIN_S, LlmdLatencyPolicy, LlmdPredictor
 from foretoken.simulation.oracles import ORACLES
@@ -26,6 +25,10 @@ from predictor import (
 from predictor.types import FloatArray, Observation, Predictions, Predictor
 from scheduler import POLICIES, Policy, build_policy
 from simulator.fleets import EndpointSpec
+
+TRAIN_EVERY_S: Final = 10.0
+"""Time of the run between two trainings: at the live trainer's three seconds, training
+would be most of what a run costs."""
 
 
 class NoPredictor:
@@ -60,6 +63,7 @@ class Brain:
         predictor: Predicts for it; none does where the policy reads no predictions.
         observe: Takes in every finished request, ``None`` where nothing trains.
         train: Trains at a given time, every ``train_every_s``.
+        train_every_s: Seconds between two trainings.
         witness: Is told what happens, ``None`` where nobody looks on.
     """
 
@@ -67,7 +71,7 @@ class Brain:
     predictor: Predictor = field(default_factory=NoPredictor)
     observe: Callable[[Observation], None] | None = None
     train: Callable[[float], None] | None = None
-    train_every_s: float = TrainerSettings().interval_s
+    train_every_s: float = TRAIN_EVERY_S
     witness: Witness | None = None
 
 

@@ -66,6 +66,8 @@ def observations_of(
                 upstream_ttft_s=body.upstream_ttft_s,
                 tpot_s=body.tpot_s,
                 total_s=body.total_s,
+                waited_s=body.waited_s,
+                use=body.use,
                 output_tokens=body.output_tokens,
             )
         )

@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from predictor.features import NAMES
-from predictor.types import EndpointLoad, EndpointState
+from predictor.types import EndpointLoad, EndpointState, Use
 
 _NOT_NUMBERS: Final = {"endpoint", "url", "model", "adapters", "hardware", "up", "draining"}
 STATE_NAMES: Final = (
@@ -183,6 +183,15 @@ class ObservedBody(EndpointBody):
     upstream_ttft_s: float | None = Field(default=None, description="Dispatch to first token")
     tpot_s: float | None = Field(default=None, description="Mean gap of output tokens")
     total_s: float | None = Field(default=None, description="Where only the whole is known")
+    waited_s: float | None = Field(
+        default=None,
+        description="Wait for the first token when it passed the stated p90: alone, the miss"
+        " counts at once; with upstream_ttft_s, it has been told before",
+    )
+    use: Use = Field(
+        default="fully",
+        description="Of a TPOT told early, and again with the whole answer: teaching, scoring",
+    )
     output_tokens: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
 
     @model_validator(mode="after")

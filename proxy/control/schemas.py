@@ -127,6 +127,10 @@ class TrainingView(_Answer):
     seconds: float | None = None
     rows: int | None = None
     message: str | None = Field(default=None, description="Why a run failed or was refused")
+    way: str | None = Field(default=None, description="full, or continued from the last model")
+    refused: dict[str, int] = Field(
+        default_factory=dict, description="Labels its window has refused, by reason"
+    )
 
 
 class FleetView(_Answer):
@@ -140,6 +144,9 @@ class FleetView(_Answer):
     labels: dict[str, int] = Field(default_factory=dict, description="Learned from, by target")
     refused: dict[str, int] = Field(default_factory=dict, description="Observations, by reason")
     training: TrainingView
+    problem: str | None = Field(
+        default=None, description="Why the stored version in use is not being served"
+    )
 
 
 class ModeBody(_Body):

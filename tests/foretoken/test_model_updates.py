@@ -99,16 +99,34 @@ async def test_a_broken_version_is_used_once_it_is_repaired(
     assert predictor.report().version == version
 
 
-def test_trainings_are_counted_by_result(store: ModelsStore) -> None:
+def test_why_a_training_was_refused_is_counted_and_logged(
+    store: ModelsStore, caplog: pytest.LogCaptureFixture
+) -> None:
     updates, registry = make_updates(store)
 
-    updates.trained(
-        Report(fleet="m", seconds=0.5, rows=10, accepted=False, reason="worse"), now=1.0
-    )
+    with caplog.at_level(logging.INFO):
+        for count in (2, 5):
+            updates.trained(
+                Report(
+                    fleet="m", seconds=0.5, rows=10, accepted=False, reason="worse",
+                    detail="ttft error 0.2", refused={"ttft_absurd": count},
+                ),
+                now=1.0,
+            )  # fmt: skip
 
-    name = "foretoken_training_runs_total"
-    assert registry.get_sample_value(name, {"result": "worse"}) == 1
+    runs = registry.get_sample_value("foretoken_training_runs_total", {"result": "worse"})
+    labels = registry.get_sample_value(
+        "foretoken_training_refused_labels_total", {"reason": "ttft_absurd"}
+    )
+    assert (runs, labels) == (2, 5)
     assert updates.reported_s == {"m": 1.0}
+    line = caplog.records[-1].__dict__
+    assert (line["message"], line["result"], line["detail"], line["labels_refused"]) == (
+        "training_ended",
+        "worse",
+        "ttft error 0.2",
+        {"ttft_absurd": 5},
+    )
 
 
 def test_totals_are_published_as_they_grow(store: ModelsStore) -> None:

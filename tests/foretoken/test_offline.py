@@ -107,7 +107,7 @@ def test_too_few_rows_and_missing_paths_are_said_plainly(tmp_path: Path) -> None
     assert "does not exist" in str(absent.exception)
 
 
-def test_a_version_of_another_feature_table_is_not_promoted(tmp_path: Path) -> None:
+def test_a_version_of_another_schema_is_not_promoted(tmp_path: Path) -> None:
     store = ModelsStore(tmp_path)
     foreign = store.publish("m", b"{}", schema_hash="0" * 16, model_format="other", now=1.0)
 

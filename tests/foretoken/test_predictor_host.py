@@ -10,12 +10,15 @@ from prometheus_client import CollectorRegistry
 from foretoken.learner import SLICE_ROWS
 from foretoken.model_updates import ModelUpdates
 from foretoken.predictor_host import PredictorHost
+from foretoken.trainer_protocol import Report
+from foretoken.training import publish
 from models_store import ModelsStore
-from predictor import LatencyPredictor, PredictorSettings
+from predictor import LatencyPredictor, PredictorSettings, train
 from predictor.features import COLUMN, N_FEATURES
-from predictor.types import Observation
+from predictor.types import Observation, Use
 from proxy import ModelMetrics
 from proxy.control import PredictorApiSettings
+from tests.foretoken.observed import observe
 
 
 class Held:
@@ -25,6 +28,7 @@ class Held:
         registry = CollectorRegistry()
         self.models = ModelUpdates(ModelsStore(folder), ModelMetrics(registry))
         self.fed: list[Observation] = []
+        self.forgotten: list[str] = []
         self.refused: Counter[str] = Counter()
         self.now = 1000.0
         self.host = PredictorHost(
@@ -33,6 +37,7 @@ class Held:
             models=self.models,
             clock=lambda: self.now,
             feed=self.fed.append,
+            forget=self.forgotten.append,
             trainer_alive=lambda: False,
             registry=registry,
             refused=lambda reason: self.refused.update([reason]),
@@ -51,6 +56,9 @@ def seen(
     ttft_s: float | None = 0.1,
     tpot_s: float | None = 0.02,
     total_s: float | None = None,
+    waited_s: float | None = None,
+    output_tokens: int | None = None,
+    use: Use = "fully",
 ) -> Observation:
     features = np.full(N_FEATURES, np.nan)
     features[COLUMN["prompt_tokens"]] = features[COLUMN["uncached_tokens"]] = tokens
@@ -63,6 +71,9 @@ def seen(
         upstream_ttft_s=ttft_s,
         tpot_s=tpot_s,
         total_s=total_s,
+        waited_s=waited_s,
+        output_tokens=output_tokens,
+        use=use,
     )
 
 
@@ -123,6 +134,59 @@ def test_bad_labels_are_counted_by_reason_and_move_nothing(tmp_path: Path) -> No
     assert held.host.fleets()[0].refused["ttft_absurd"] == 1
 
 
+def test_a_miss_alone_widens_the_p90_and_trains_nothing(tmp_path: Path) -> None:
+    held = Held(tmp_path)
+    held.host.observe([seen()] * 50)
+    held.learn_all()
+    predictor, row = held.host.predictor("m"), seen().features[None]
+    before = predictor.predict(row, ["a:1"], [None])
+
+    taken = held.host.observe([seen(ttft_s=None, tpot_s=None, waited_s=0.5)] * 8)
+    wrong = held.host.observe([seen(ttft_s=None, tpot_s=None, waited_s=-0.5)])
+    held.learn_all()
+
+    after = predictor.predict(row, ["a:1"], [None])
+    assert (taken.accepted, taken.refused) == (8, {})
+    assert (wrong.accepted, wrong.refused) == (0, {"waited_not_positive": 1})
+    assert after.ttft_s == before.ttft_s
+    assert after.ttft_p90_s > before.ttft_p90_s
+    assert len(held.fed) == 50
+
+
+def test_a_total_teaches_both_targets_and_is_trained_on(tmp_path: Path) -> None:
+    held = Held(tmp_path)
+
+    taken = held.host.observe([seen(ttft_s=None, tpot_s=None, total_s=3.0, output_tokens=100)] * 10)
+    held.learn_all()
+
+    assert taken.accepted == 10
+    assert held.host.fleets()[0].labels == {"ttft": 10, "tpot": 10}
+    assert all(each.total_s == 3.0 and each.predicted_ttft_s for each in held.fed)
+
+
+def test_a_tpot_told_early_and_again_is_learned_scored_and_trained_on_once(tmp_path: Path) -> None:
+    held = Held(tmp_path)
+
+    held.host.observe([seen(ttft_s=None, tpot_s=0.02, output_tokens=30, use="teaching")])
+    held.host.observe([seen(ttft_s=None, tpot_s=0.03, output_tokens=90, use="scoring")])
+    held.learn_all()
+
+    (view,) = held.host.fleets()
+    assert view.labels == {"ttft": 0, "tpot": 1}
+    assert view.targets[1].mdape_ratio is not None
+    assert [each.use for each in held.fed] == ["teaching"]
+
+
+def test_early_labels_without_a_use_count_each(tmp_path: Path) -> None:
+    held = Held(tmp_path)
+
+    held.host.observe([seen(tpot_s=None), seen(ttft_s=None, output_tokens=30)])
+    held.learn_all()
+
+    assert held.host.fleets()[0].labels == {"ttft": 1, "tpot": 1}
+    assert len(held.fed) == 2
+
+
 def test_bad_labels_alone_introduce_no_model(tmp_path: Path) -> None:
     held = Held(tmp_path)
 
@@ -176,7 +240,51 @@ def test_forgetting_starts_the_apis_own_models_anew(tmp_path: Path) -> None:
     assert (own, served) == ((2, 1), (0, 0))
     assert held.host.predictor("m").report().observations == {"ttft": 0, "tpot": 0}
     assert held.host.predictor("served") is beside
+    assert held.forgotten == ["m"]
     assert beside.report().observations == {"ttft": 1, "tpot": 1}
+
+
+def test_a_stored_version_is_in_use_again_after_forgetting(tmp_path: Path) -> None:
+    held = Held(tmp_path)
+    held.host.observe([seen()])
+    held.learn_all()
+    version = publish(ModelsStore(tmp_path), "m", train(observe(200)))
+    asyncio.run(held.models.refresh())
+
+    held.host.forget("m")
+
+    assert held.host.predictor("m").report().version == version
+
+
+def test_how_the_last_training_went_is_told(tmp_path: Path) -> None:
+    held = Held(tmp_path)
+    held.host.observe([seen()])
+    report = Report(
+        fleet="m", seconds=0.5, rows=10, accepted=False, reason="worse", detail="ttft error 0.2",
+        way="full", refused={"ttft_not_positive": 3},
+    )  # fmt: skip
+
+    held.models.trained(report, now=5.0)
+
+    training = held.host.fleets()[0].training
+    assert (training.last_result, training.message) == ("worse", "ttft error 0.2")
+    assert (training.way, training.refused) == ("full", {"ttft_not_positive": 3})
+
+
+def test_why_a_stored_version_is_not_served_is_told_until_it_is(tmp_path: Path) -> None:
+    held = Held(tmp_path)
+    held.host.observe([seen()])
+    store = ModelsStore(tmp_path)
+    foreign = store.publish("m", b"{}", schema_hash="0" * 16, model_format="other", now=1.0)
+
+    asyncio.run(held.models.refresh())
+    problem = held.host.fleets()[0].problem
+    publish(store, "m", train(observe(200)))
+    asyncio.run(held.models.refresh())
+
+    assert problem is not None
+    assert foreign in problem
+    assert held.host.fleets()[0].problem is None
 
 
 def test_a_version_is_served_since_it_was_first_seen(tmp_path: Path) -> None:

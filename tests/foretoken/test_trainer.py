@@ -16,10 +16,11 @@ import uvloop
 from foretoken.settings import TrainerSettings
 from foretoken.trainer import Trainer
 from foretoken.trainer_process import Inbox, rest_s
-from foretoken.trainer_protocol import Report, frame, observations
+from foretoken.trainer_protocol import Forget, Report, frame, words
 from foretoken.training import in_use
 from models_store import ModelsStore
 from predictor import PredictorSettings
+from predictor.types import Observation
 from tests.foretoken.observed import observe
 
 FAST = TrainerSettings(interval_s=0.5, restart_s=0.05)
@@ -48,6 +49,13 @@ def make_trainer(store: Path, reports: Reports, settings: TrainerSettings = FAST
     )
 
 
+def read(data: bytes) -> list[Observation]:
+    """Decode frames of observations."""
+    decoded = list(words(io.BytesIO(data)))
+    assert all(isinstance(word, Observation) for word in decoded)
+    return [word for word in decoded if isinstance(word, Observation)]
+
+
 async def until_alive(trainer: Trainer) -> None:
     async with asyncio.timeout(30):
         while not trainer.alive:
@@ -58,7 +66,7 @@ def test_frames_carry_observations_unchanged() -> None:
     first, *rest = observe(3)
     sent = [replace(first, total_s=4.0), *rest]
 
-    received = list(observations(io.BytesIO(b"".join(frame(each) for each in sent))))
+    received = read(b"".join(frame(each) for each in sent))
 
     assert [each.endpoint for each in received] == [each.endpoint for each in sent]
     assert [each.tpot_s for each in received] == [each.tpot_s for each in sent]
@@ -67,16 +75,25 @@ def test_frames_carry_observations_unchanged() -> None:
         np.testing.assert_array_equal(one.features, other.features)
 
 
+def test_the_word_to_forget_goes_down_the_same_pipe() -> None:
+    seen = observe(1)[0]
+
+    received = list(words(io.BytesIO(frame(seen) + frame(Forget("m")) + frame(seen))))
+
+    assert [type(word) for word in received] == [Observation, Forget, Observation]
+    assert received[1] == Forget("m")
+
+
 def test_a_frame_that_is_too_long_is_refused() -> None:
     with pytest.raises(ValueError, match="longer than any observation"):
-        list(observations(io.BytesIO(b"\xff\xff\xff\xff")))
+        read(b"\xff\xff\xff\xff")
 
 
 def test_a_pipe_that_ends_in_the_middle_of_a_frame_ends() -> None:
     whole = frame(observe(1)[0])
 
     for cut in range(len(whole)):
-        received = list(observations(io.BytesIO(whole + whole[:cut])))
+        received = read(whole + whole[:cut])
         assert len(received) == 1
 
 
@@ -136,6 +153,31 @@ def test_the_process_trains_on_what_it_is_fed_and_publishes(tmp_path: Path) -> N
     assert in_use(ModelsStore(tmp_path), "m") is not None
 
 
+def test_the_process_forgets_what_it_is_told_to_forget(tmp_path: Path) -> None:
+    async def scenario() -> list[Report]:
+        reports = Reports()
+        trainer = make_trainer(tmp_path, reports)
+        running = asyncio.create_task(trainer.run())
+        await until_alive(trainer)
+        said = []
+        for rows in (observe(300), observe(150, seed=1)):
+            trainer.forget("m")
+            for each in rows:
+                trainer.feed(each)
+            said.append(await reports.next())
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        trainer.forget("m")  # nobody is there: nothing to forget
+        return said
+
+    before, after = asyncio.run(scenario())
+
+    assert (before.rows, before.accepted) == (300, True)
+    # It starts anew, beside the version that the store keeps.
+    assert (after.rows, after.reason) == (150, "on_trial")
+    assert ModelsStore(tmp_path).latest("m") == before.version
+
+
 def test_a_trainer_that_dies_is_started_again(tmp_path: Path) -> None:
     async def scenario() -> tuple[int, Report]:
         reports = Reports()
@@ -189,9 +231,42 @@ def test_an_inbox_that_nobody_empties_drops_the_oldest_and_counts() -> None:
     for each in sent:
         inbox.add(each)
 
-    assert [each.observed_s for each in inbox.take()["m"]] == [2.0, 3.0, 4.0]
+    _, taken = inbox.take()
+    assert [each.observed_s for each in taken["m"]] == [2.0, 3.0, 4.0]
     assert inbox.dropped == 2
-    assert inbox.take() == {}
+    assert inbox.take() == (set(), {})
+
+
+def test_too_few_observations_for_a_round_wait_for_more() -> None:
+    inbox = Inbox(most=10, least=3)
+    first, second, third = observe(3)
+
+    inbox.add(first)
+    inbox.add(second)
+    early = inbox.take()
+    inbox.add(third)
+    _, taken = inbox.take()
+
+    assert early == (set(), {})
+    assert [each.observed_s for each in taken["m"]] == [0.0, 1.0, 2.0]
+
+
+def test_an_inbox_forgets_what_came_before_the_word_and_keeps_what_comes_after() -> None:
+    inbox = Inbox(most=10)
+    first, second, third = observe(3)
+
+    inbox.add(first)
+    inbox.add(replace(second, model="other"))
+    inbox.forget("m")
+    inbox.add(third)
+
+    forgotten, taken = inbox.take()
+    assert forgotten == {"m"}
+    assert {fleet: [each.observed_s for each in new] for fleet, new in taken.items()} == {
+        "other": [1.0],
+        "m": [2.0],
+    }
+    assert inbox.take() == (set(), {})
 
 
 @pytest.mark.parametrize("cpu_s", [0.05, 0.4, 2.0, 30.0])

@@ -6,18 +6,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from predictor import LatencyPredictor, ModelSnapshot, TrainedModel, train
+from predictor import LatencyPredictor, ModelSnapshot, OutputLengths, TrainedModel, train
 from predictor.boosted import BoostedModels
+from predictor.calibration import Calibration
 from predictor.correction import Bias, ResidualRegressor, SharedBias
+from predictor.drift import DriftCount
+from predictor.features import COLUMN
 from predictor.mixture import Mixture
 from predictor.physics import PhysicsPrior
 from predictor.terms import regimes
-from predictor.types import FloatArray, Observation
+from predictor.types import P90, FloatArray, Observation
 from tests.predictor.fleet import ENDPOINTS, HARDWARE, SMALL, fleet_observations, random_row
 
 Predict = Callable[[FloatArray], FloatArray]
 Build = Callable[[Sequence[Observation]], Predict]
-"""Build a model, let it learn, and give its seconds as an array of any shape."""
+"""Build a model, let it learn, and give what it says as an array of any shape."""
 
 
 def _physics(observations: Sequence[Observation]) -> Predict:
@@ -80,6 +83,47 @@ def _boosted(observations: Sequence[Observation]) -> Predict:
     return lambda rows: np.exp(model.predict(rows, ENDPOINTS[: len(rows)], HARDWARE[: len(rows)]))
 
 
+def _calibration(observations: Sequence[Observation]) -> Predict:
+    model = Calibration()
+    for row in observations:
+        assert row.tpot_s is not None
+        model.learn(int(regimes(row.features[None])[0]), float(np.log(row.tpot_s / 0.01)))
+
+    def predict(rows: FloatArray) -> FloatArray:
+        quantiles = model.offsets(regimes(rows))
+        chances = model.probability(np.linspace(-5.0, 5.0, len(rows)), quantiles[P90])
+        assert (chances <= 1).all()
+        return np.concatenate([np.exp(quantiles), chances[None]])
+
+    return predict
+
+
+def _drift(observations: Sequence[Observation]) -> Predict:
+    model = DriftCount()
+    for row in observations:
+        assert row.tpot_s is not None
+        model.learn(abs(float(np.log(row.tpot_s / 0.01))))
+    return lambda rows: np.full(len(rows), float(model.alarms))
+
+
+def _output_lengths(observations: Sequence[Observation]) -> Predict:
+    model = OutputLengths()
+    for row in observations:
+        assert row.output_tokens is not None
+        model.learn("acme", row.output_tokens, session=row.endpoint)
+
+    def predict(rows: FloatArray) -> FloatArray:
+        bounds = np.nan_to_num(rows[:, COLUMN["prompt_tokens"]], nan=1e6).astype(int).tolist()
+        return np.array(
+            [
+                [model.expected("acme", bound, session=name), model.expected(None, None)]
+                for bound, name in zip(bounds, ENDPOINTS, strict=False)
+            ]
+        )
+
+    return predict
+
+
 def _latency(observations: Sequence[Observation]) -> Predict:
     model = LatencyPredictor()
     for row in observations:
@@ -114,6 +158,9 @@ MODELS: dict[str, Build] = {
     "river": _river,
     "mixture": _mixture,
     "boosted": _boosted,
+    "calibration": _calibration,
+    "drift": _drift,
+    "output_lengths": _output_lengths,
     "latency": _latency,
 }
 every_model = pytest.mark.parametrize("build", MODELS.values(), ids=MODELS.keys())

@@ -1,4 +1,4 @@
-"""Output lengths: shrinkage from default to fleet to tenant, and bounded memory."""
+"""Output lengths: shrinkage from default to fleet to tenant to session, and bounded memory."""
 
 import pytest
 from hypothesis import given
@@ -26,6 +26,50 @@ def test_tenants_differ_once_seen() -> None:
 
     assert lengths.expected("long", None) > 900
     assert lengths.expected("short", None) < 60
+
+
+def test_a_session_is_learned_within_a_dozen_answers() -> None:
+    lengths = OutputLengths()
+    for _ in range(500):
+        lengths.learn("acme", 100)
+
+    for _ in range(12):
+        lengths.learn("acme", 1000, session="essay")
+
+    assert lengths.expected("acme", None, session="essay") > 600
+    assert lengths.expected("acme", 300, session="essay") < 300
+    assert lengths.expected("acme", None, session="new") == lengths.expected("acme", None)
+
+
+def test_sessions_of_one_name_are_not_one_across_tenants() -> None:
+    lengths = OutputLengths()
+
+    for _ in range(50):
+        lengths.learn("acme", 1000, session="1")
+        lengths.learn("other", 10, session="1")
+
+    assert lengths.expected("acme", None, session="1") > 800
+    assert lengths.expected("other", None, session="1") < 50
+    assert lengths.expected(None, None, session="1") == lengths.expected(None, None)
+
+
+def test_what_a_session_did_long_ago_fades() -> None:
+    lengths = OutputLengths()
+
+    for tokens in [1000] * 100 + [20] * 100:
+        lengths.learn(None, tokens, session="s")
+
+    assert lengths.expected(None, None, session="s") < 250
+
+
+def test_the_session_longest_silent_is_forgotten() -> None:
+    lengths = OutputLengths(OutputLengthSettings(max_sessions=2))
+    for session in ("a", "b", "a", "c"):
+        for _ in range(50):
+            lengths.learn(None, 1000 if session == "b" else 10, session=session)
+
+    assert lengths.expected(None, None, session="b") == lengths.expected(None, None)
+    assert lengths.expected(None, None, session="a") < lengths.expected(None, None)
 
 
 def test_a_bound_cuts_the_distribution_not_the_mean() -> None:
@@ -70,15 +114,19 @@ def test_any_bound_a_client_may_write_is_taken() -> None:
     assert OutputLengths().expected(None, 10**400) == OutputLengths().expected(None, None)
 
 
-@given(st.lists(st.integers(-5, 2_000_000)), st.none() | st.integers(-3, 10_000_000))
+@given(
+    st.lists(st.integers(-5, 2_000_000)),
+    st.none() | st.integers(-3, 10_000_000),
+    st.none() | st.just("s"),
+)
 def test_what_is_expected_is_positive_and_within_the_bound(
-    seen: list[int], bound: int | None
+    seen: list[int], bound: int | None, session: str | None
 ) -> None:
     lengths = OutputLengths()
     for tokens in seen:
-        lengths.learn("a", tokens)
+        lengths.learn("a", tokens, session=session)
 
-    expected = lengths.expected("a", bound)
+    expected = lengths.expected("a", bound, session=session)
 
     assert expected > 0
     assert bound is None or expected <= max(bound, 1) + 1e-6

@@ -1,15 +1,24 @@
-"""Snapshots: only whole, unaltered ones of this feature schema are loaded."""
+"""Snapshots: only whole, unaltered ones of this model schema are loaded."""
 
 import dataclasses
+import hashlib
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictor import InvalidSnapshot, ModelSnapshot, PredictorError, SchemaMismatch
+from predictor import (
+    MODEL_SCHEMA,
+    InvalidSnapshot,
+    ModelSnapshot,
+    PredictorError,
+    SchemaMismatch,
+)
 from predictor.coefficients import EndpointFit, TargetFit
+from predictor.features import SCHEMA_HASH
 from predictor.physics import PhysicsFit
+from predictor.terms import TPOT_TERMS, TTFT_TERMS
 
 SNAPSHOT = ModelSnapshot(
     physics=PhysicsFit(
@@ -42,6 +51,14 @@ def test_another_schema_is_refused_by_name() -> None:
         ModelSnapshot.load(other)
 
     assert refused.value.found == "0123456789abcdef"
+
+
+def test_other_physics_terms_make_another_schema() -> None:
+    digest = hashlib.sha256("\n".join((SCHEMA_HASH, *TTFT_TERMS, "", *TPOT_TERMS[:-1])).encode())
+
+    assert MODEL_SCHEMA not in {SCHEMA_HASH, digest.hexdigest()[:16]}
+    with pytest.raises(SchemaMismatch, match=SCHEMA_HASH):
+        ModelSnapshot.load(dataclasses.replace(SNAPSHOT, schema_hash=SCHEMA_HASH).dump())
 
 
 def test_another_format_is_refused() -> None:

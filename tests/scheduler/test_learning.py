@@ -5,6 +5,7 @@ from typing import Final
 
 import pytest
 
+from predictor.features import COLUMN
 from predictor.labels import split_total
 from predictor.types import Measurement, Observation
 from scheduler import Dispatch, Scheduler, UnknownRequest
@@ -244,3 +245,26 @@ def test_the_endpoints_own_metrics_leave_no_total_to_guess_from() -> None:
 
     seen = only(physics)
     assert (seen.upstream_ttft_s, seen.tpot_s, seen.total_s) == (0.3, 0.02, None)
+
+
+# Output lengths
+
+
+def expected_tokens(scheduler: Scheduler, request_id: str, session_id: str | None) -> float:
+    action = scheduler.route(request(request_id, session_id=session_id), now=100.0)
+    assert isinstance(action, Dispatch)
+    return float(action.decision.features[0, COLUMN["expected_output_tokens"]])
+
+
+def test_the_next_request_of_a_session_is_expected_to_answer_as_the_last_ones() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")])
+    for number in range(40):
+        for session_id, tokens in (("long", 900), ("short", 10)):
+            name = f"{session_id}-{number}"
+            scheduler.route(request(name, session_id=session_id), now=float(number))
+            done = dataclasses.replace(DONE, output_tokens=tokens)
+            scheduler.finished(name, done, now=number + 0.5)
+
+    assert expected_tokens(scheduler, "one", "long") > 700
+    assert expected_tokens(scheduler, "two", "short") < 150
+    assert 300 < expected_tokens(scheduler, "three", None) < 600

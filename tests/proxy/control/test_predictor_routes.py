@@ -212,6 +212,17 @@ def test_observations_carry_what_was_seen_and_measured() -> None:
     assert built.features[COLUMN["uncached_tokens"]] == 400
 
 
+def test_observations_say_what_their_labels_are_for_and_how_long_was_waited() -> None:
+    plane = FakePredictors()
+    early = {**SEEN, "upstream_ttft_s": None, "use": "teaching"}
+    late = {**SEEN, "upstream_ttft_s": None, "tpot_s": None, "waited_s": 1.5}
+
+    observe(plane, early, late)
+
+    assert [each.use for each in plane.observed] == ["teaching", "fully"]
+    assert [each.waited_s for each in plane.observed] == [None, 1.5]
+
+
 def test_observations_out_of_their_time_are_refused_and_the_others_count() -> None:
     plane = FakePredictors()
     times = [EPOCH_S + 3600, EPOCH_S - 86_400, EPOCH_S + 5, EPOCH_S - 5]
@@ -232,6 +243,7 @@ def test_observations_out_of_their_time_are_refused_and_the_others_count() -> No
         ({"features": {"colour": 1}}, "observations.0.features"),
         ({"outcome": "fine"}, "observations.0.outcome"),
         ({"output_tokens": -1}, "observations.0.output_tokens"),
+        ({"use": "sometimes"}, "observations.0.use"),
     ],
 )
 def test_a_wrong_observation_body_is_422_and_teaches_nothing(
