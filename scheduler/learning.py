@@ -94,7 +94,8 @@ class Lessons:
         if seen is None:
             return
         if record.ttft_s is not None:  # its TTFT was learned at the first token
-            seen = replace(seen, upstream_ttft_s=None, use=_use(live, record))
+            use = use_of_whole(_decoding_s(record), live.early_s)
+            seen = replace(seen, upstream_ttft_s=None, use=use)
         fleet.predictor.learn(seen)
 
     def forget(self, endpoint: str) -> None:
@@ -133,9 +134,22 @@ class TokensPerEvent:
         self._ratio.pop(endpoint, None)
 
 
-def _use(live: LiveRequest, record: RequestRecord) -> Use:
-    """Say what the TPOT of a whole answer is for, after its first part has taught."""
-    sent_s, ttft_s, early_s = record.dispatched_s, record.upstream_ttft_s, live.early_s
-    if sent_s is None or ttft_s is None or early_s is None:
+def use_of_whole(decoding_s: float | None, early_s: float | None) -> Use:
+    """Say what the TPOT of a whole answer is for.
+
+    Args:
+        decoding_s: From its first token to its end, ``None`` where unknown.
+        early_s: How much of that its early label covered, ``None`` without one.
+
+    >>> use_of_whole(5.0, 3.0), use_of_whole(10.0, 3.0), use_of_whole(2.0, None)
+    ('scoring', 'fully', 'fully')
+    """
+    if decoding_s is None or early_s is None or decoding_s > _LONGER * early_s:
         return "fully"
-    return "fully" if record.finished_s - sent_s - ttft_s > _LONGER * early_s else "scoring"
+    return "scoring"
+
+
+def _decoding_s(record: RequestRecord) -> float | None:
+    if record.dispatched_s is None or record.upstream_ttft_s is None:
+        return None
+    return record.finished_s - record.dispatched_s - record.upstream_ttft_s

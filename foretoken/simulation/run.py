@@ -311,8 +311,11 @@ class _Simulation:
         if self._sent_to.get(request_id) != endpoint:
             return  # it has ended, or was lost and goes on elsewhere
         seen = self.endpoints[endpoint].progress(request_id, now - self._way_s)
-        if seen is None or not self._scheduler.progress(request_id, seen[0], seen[1] + self._way_s):
+        last_s = now if seen is None else seen[1] + self._way_s
+        if seen is None or not self._scheduler.progress(request_id, seen[0], last_s):
             self._at(now + PROGRESS_RETRY_S, partial(self._ask_progress, request_id, endpoint))
+        elif self._brain.witness is not None:
+            self._brain.witness.progressed(request_id, seen[0], last_s, now)
 
     def _end(
         self, record: RequestRecord, reason: str, now: float, *, next_s: float | None = None

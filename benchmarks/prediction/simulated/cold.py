@@ -18,8 +18,9 @@ from benchmarks.prediction.simulated.cells import ARM, Cell, play
 from benchmarks.prediction.simulated.rows import Row
 from foretoken.simulation.arms import ARMS
 from foretoken.simulation.oracles import Futures
+from foretoken.simulation.witness import Witness
 from foretoken.simulation.world import World
-from predictor.types import FloatArray, RequestRecord
+from predictor.types import FloatArray
 from scheduler import Dispatch
 
 PART: Final = "cold start"
@@ -33,7 +34,7 @@ HEURISTICS: Final = tuple(
 """Published policies: neither ours, nor told the endpoints' true speeds."""
 
 
-class RegretMeter:
+class RegretMeter(Witness):
     """Judge the first picks of a run.
 
     Args:
@@ -57,12 +58,6 @@ class RegretMeter:
             regret_s = times_s[action.decision.chosen] - times_s.min(axis=0)
             self._regrets_s.append((float(regret_s[0]), float(regret_s[1])))
         self._futures.sent(action.endpoint, request)
-
-    def first_token(self, request_id: str, now: float) -> None:
-        """Judge nothing."""
-
-    def ended(self, record: RequestRecord, now: float) -> None:
-        """Judge nothing."""
 
     def mean_s(self) -> FloatArray:
         """Give the mean regret in time to the first and to the last token, ``(2,)``."""

@@ -31,6 +31,7 @@ from benchmarks.prediction.simulated.scores import (
 )
 from foretoken.simulation.llmd_models import fit
 from foretoken.simulation.llmd_predictor import RETRAIN_S, LlmdPredictor
+from foretoken.simulation.witness import Witness
 from foretoken.simulation.world import World
 from predictor.types import FloatArray, RequestRecord
 from scheduler import Dispatch
@@ -53,7 +54,7 @@ DRIFT_WINDOWS: Final = 10
 """Windows after each change that count as drift."""
 
 
-class QuantileMeter:
+class QuantileMeter(Witness):
     """Keep the stated p90 of each dispatch and its labels."""
 
     def __init__(self) -> None:

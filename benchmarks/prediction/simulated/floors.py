@@ -26,6 +26,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks.prediction.simulated.recording import Floors
+from foretoken.simulation.witness import Witness
 from foretoken.simulation.world import World
 from predictor.features import COLUMN
 from predictor.types import RequestRecord
@@ -92,7 +93,7 @@ class _Sample:
         return ((self.ended_s or self.sent_s) - self.sent_s) * LONGER + _MORE_S
 
 
-class FloorMeter:
+class FloorMeter(Witness):
     """Sample dispatches of a run and play them again.
 
     Args:
@@ -137,9 +138,6 @@ class FloorMeter:
             )
             self._sample_of[action.request_id] = sample
         self._logs[name].add(arrival)
-
-    def first_token(self, request_id: str, now: float) -> None:
-        """Note nothing."""
 
     def ended(self, record: RequestRecord, now: float) -> None:
         """Note what became of a request; a sampled one can soon be played again."""

@@ -7,11 +7,13 @@ benchmark for predictors that did not decide in the run.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 
 import numpy as np
 
 from benchmarks.prediction.simulated.recording import KINDS, Recording
 from predictor.types import LEVELS, FloatArray, Observation, Predictor
+from scheduler.learning import use_of_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +25,7 @@ class Asked:
         train: Trains it at a given time, ``None`` where nothing does.
         observe: Is shown every finished request, ``None`` where nobody asks.
         train_every_s: Time between two trainings.
-        early: Whether it learns TPOT early instead of at the end, where a request lasts
-            that long.
+        early: Whether it is told of TPOT early and of misses at once, as the scheduler does.
     """
 
     predictor: Predictor
@@ -49,6 +50,9 @@ class _Replay:
         self._asked = asked
         self._said = np.full((len(recording), 2, 1 + len(LEVELS)), np.nan)
         self._open: dict[int, Observation] = {}
+        self._early_s: dict[int, float] = {}
+        self._first_s: dict[int, float] = {}
+        self._due: list[tuple[float, int, float]] = []  # when overdue, dispatch, when sent
 
     def run(self) -> FloatArray:
         recording, asked = self._recording, self._asked
@@ -70,19 +74,17 @@ class _Replay:
                 case "ttft":
                     self._first_token(dispatch, at_s, value_s)
                 case "tpot_early" if asked.early:
-                    early = replace(
-                        self._open[dispatch], observed_s=at_s, tpot_s=value_s, output_tokens=tokens
-                    )
-                    self._open[dispatch] = early
-                    asked.predictor.learn(replace(early, upstream_ttft_s=None))
+                    self._progress(dispatch, at_s, value_s, tokens)
                 case "tpot":
                     self._end(dispatch, at_s, value_s, tokens)
                 case "lost":
                     self._open.pop(dispatch, None)
+                    self._tell_overdue(at_s)
         return self._said
 
     def _predict(self, dispatch: int, at_s: float) -> None:
         recording, predictor = self._recording, self._asked.predictor
+        self._tell_overdue(at_s)
         among = np.flatnonzero(recording.candidate[dispatch])
         rows = recording.features[dispatch, among]
         names = [recording.endpoints[index] for index in among]
@@ -103,17 +105,42 @@ class _Replay:
             predicted_tpot_p90_s=float(said.tpot_p90_s[chosen]),
             experts=said.experts[:, :, chosen],
         )
+        if self._asked.early:
+            heappush(self._due, (at_s + float(said.ttft_p90_s[chosen]), dispatch, at_s))
 
     def _first_token(self, dispatch: int, at_s: float, ttft_s: float) -> None:
         seen = replace(self._open[dispatch], observed_s=at_s, upstream_ttft_s=ttft_s)
-        self._open[dispatch] = seen
+        self._open[dispatch], self._first_s[dispatch] = seen, at_s
+        self._asked.predictor.learn(seen)
+
+    def _progress(self, dispatch: int, at_s: float, tpot_s: float, tokens: int) -> None:
+        self._early_s[dispatch] = tpot_s * (tokens - 1)
+        seen = replace(
+            self._open[dispatch],
+            observed_s=at_s,
+            upstream_ttft_s=None,
+            tpot_s=tpot_s,
+            output_tokens=tokens,
+            use="teaching",
+        )
         self._asked.predictor.learn(seen)
 
     def _end(self, dispatch: int, at_s: float, tpot_s: float, tokens: int) -> None:
-        before = self._open.pop(dispatch)
         known = None if np.isnan(tpot_s) else tpot_s
-        seen = replace(before, observed_s=at_s, tpot_s=known, output_tokens=tokens)
-        if before.tpot_s is None and known is not None:
-            self._asked.predictor.learn(replace(seen, upstream_ttft_s=None))
+        seen = replace(
+            self._open.pop(dispatch), observed_s=at_s, tpot_s=known, output_tokens=tokens
+        )
+        decoding_s, early_s = at_s - self._first_s.pop(dispatch), self._early_s.pop(dispatch, None)
+        use = use_of_whole(decoding_s, early_s)
+        self._asked.predictor.learn(replace(seen, upstream_ttft_s=None, use=use))
         if self._asked.observe is not None:
             self._asked.observe(seen)
+        self._tell_overdue(at_s)
+
+    def _tell_overdue(self, now: float) -> None:
+        while self._due and self._due[0][0] <= now:
+            _, dispatch, sent_s = heappop(self._due)
+            seen = self._open.get(dispatch)
+            if seen is not None and seen.upstream_ttft_s is None:
+                self._open[dispatch] = seen = replace(seen, observed_s=now, waited_s=now - sent_s)
+                self._asked.predictor.learn(seen)

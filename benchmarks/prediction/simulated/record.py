@@ -13,7 +13,7 @@ from predictor.types import RequestRecord
 from scheduler import Dispatch
 
 
-class Witnesses:
+class Witnesses(Witness):
     """Let several look on."""
 
     def __init__(self, witnesses: Sequence[Witness]) -> None:
@@ -28,6 +28,11 @@ class Witnesses:
         """Tell each."""
         for witness in self._witnesses:
             witness.first_token(request_id, now)
+
+    def progressed(self, request_id: str, tokens: int, last_s: float, now: float) -> None:
+        """Tell each."""
+        for witness in self._witnesses:
+            witness.progressed(request_id, tokens, last_s, now)
 
     def ended(self, record: RequestRecord, now: float) -> None:
         """Tell each."""

@@ -1,24 +1,18 @@
 """Record a simulated run while it is played: rows at dispatch, labels as they come.
 
-Looks on through the driver's witness and decides nothing. The early TPOT label is taken
-at the first event that reaches the router once ``EARLY_S`` have passed since the first
-token, by the engine's own count of tokens.
+Looks on through the driver's witness and decides nothing.
 """
 
-from collections import deque
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 
 from benchmarks.prediction.simulated.recording import KINDS, Floors, Kind, Recording
+from foretoken.simulation.witness import Witness
 from foretoken.simulation.world import World
 from predictor.features import N_FEATURES
 from predictor.types import LEVELS, Decision, FloatArray, RequestRecord
 from scheduler import Dispatch
-
-EARLY_S: Final = 3.0
-"""After the first token, when the early TPOT label is taken."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,7 +33,7 @@ class _Events:
         self.tokens.append(tokens)
 
 
-class Recorder:
+class Recorder(Witness):
     """Keep what passes in one run.
 
     Args:
@@ -56,11 +50,10 @@ class Recorder:
         self._events = _Events()
         self._dispatch_of: dict[str, int] = {}
         self._sent_s: dict[str, float] = {}
-        self._first: deque[tuple[float, str]] = deque()
+        self._first_s: dict[str, float] = {}
 
     def dispatched(self, action: Dispatch, now: float) -> None:
         """Keep the rows of all candidates and what was said of the chosen one."""
-        self._take_early(now)
         decision = action.decision
         rows = np.full((len(self._names), N_FEATURES), np.nan)
         rows[[self._place[name] for name in decision.endpoints]] = decision.features
@@ -76,16 +69,20 @@ class Recorder:
 
     def first_token(self, request_id: str, now: float) -> None:
         """Keep the TTFT label."""
-        self._take_early(now)
         ttft_s = now - self._sent_s[request_id]
         self._events.add("ttft", now, self._dispatch_of[request_id], ttft_s)
-        self._first.append((now, request_id))
+        self._first_s[request_id] = now
+
+    def progressed(self, request_id: str, tokens: int, last_s: float, now: float) -> None:
+        """Keep the early TPOT label."""
+        dispatch, tpot_s = self._dispatch_of[request_id], last_s - self._first_s[request_id]
+        self._events.add("tpot_early", now, dispatch, tpot_s / (tokens - 1), tokens)
 
     def ended(self, record: RequestRecord, now: float) -> None:
         """Keep the TPOT label of a request that has completed; one token has none."""
-        self._take_early(now)
         dispatch = self._dispatch_of.pop(record.request.request_id, None)
         self._sent_s.pop(record.request.request_id, None)
+        self._first_s.pop(record.request.request_id, None)
         if dispatch is None:  # refused before it was sent
             return
         if record.measurement.outcome != "completed":
@@ -114,30 +111,6 @@ class Recorder:
             event_tokens=np.array(events.tokens, dtype=np.int64),
             floors=floors,
         )
-
-    def _take_early(self, now: float) -> None:
-        while self._first and now - self._first[0][0] >= EARLY_S:
-            first_s, request_id = self._first.popleft()
-            dispatch = self._dispatch_of.get(request_id)
-            if dispatch is None:
-                continue  # it has ended
-            seen = self._tokens(self._names[self._chosen[dispatch]], request_id, now)
-            if seen is None or seen[0] < 2:
-                continue
-            tokens, at_s = seen
-            way_s = self._world.fleet.network_delay_s
-            tpot_s = (at_s + way_s - first_s) / (tokens - 1)
-            self._events.add("tpot_early", now, dispatch, tpot_s, tokens)
-
-    def _tokens(self, endpoint: str, request_id: str, now: float) -> tuple[int, float] | None:
-        """Count the tokens a decoding request has, and tell when the last one came."""
-        way_s = self._world.fleet.network_delay_s
-        state = self._world.engines[endpoint].snapshot(now - way_s)
-        for one in state.decoding:
-            if one.request.request_id == request_id:
-                tokens = one.generated + state.decoded_steps - one.joined
-                return tokens, state.now_s if state.step_s is None else state.step_s[0]
-        return None  # thrown out of the batch for now
 
 
 def _said(decision: Decision) -> FloatArray:
