@@ -15,12 +15,13 @@ import lightgbm
 import numpy as np
 
 from predictor.features import N_FEATURES
+from predictor.forest import Forest
 from predictor.physics import TARGETS, PhysicsFit, PhysicsPrior
 from predictor.settings import TrainingSettings
-from predictor.trees import Trees
 from predictor.types import FloatArray
 
 KINDS: Final = ("ratio", "direct")
+_MODELS: Final = tuple(f"{target}_{kind}" for target in TARGETS for kind in KINDS)
 
 
 def tree_inputs(features: FloatArray, log_prior: FloatArray) -> FloatArray:
@@ -79,8 +80,8 @@ class BoostedModels:
     """Predict both targets by the trees of one snapshot.
 
     Raises:
-        ValueError: Physics of other terms than this code's, or a tree text that LightGBM
-            cannot read, with the name of the model.
+        ValueError: Physics of other terms than this code's, or trees that
+            :class:`Forest` refuses, with the name of the model.
 
     >>> BoostedModels(PhysicsFit(), {}).predict(
     ...     np.zeros((1, N_FEATURES)), ["a:1"], [None]).shape
@@ -89,7 +90,13 @@ class BoostedModels:
 
     def __init__(self, physics: PhysicsFit, trees: Mapping[str, str]) -> None:
         self._physics = PhysicsPrior(fit=physics)
-        self._trees = {name: _parse(name, text) for name, text in trees.items()}
+        names = [name for name in _MODELS if name in trees]
+        self._rows = [_MODELS.index(name) for name in names]
+        self._forest = (
+            Forest({name: trees[name] for name in names}, n_inputs=N_FEATURES + 2)
+            if names
+            else None
+        )
 
     def predict(
         self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
@@ -102,20 +109,11 @@ class BoostedModels:
     ) -> FloatArray:
         """Give ``(2, 1 + n_kinds, n)`` log seconds: the frozen physics, then the kinds."""
         log_prior = self._physics.log_prior(features, endpoints, hardware)
-        inputs = tree_inputs(features, log_prior)
         out = np.full((len(TARGETS), 1 + len(KINDS), len(features)), np.nan)
         out[:, 0] = log_prior
-        for target, target_name in enumerate(TARGETS):
-            for kind, kind_name in enumerate(KINDS, start=1):
-                trees = self._trees.get(f"{target_name}_{kind_name}")
-                if trees is not None:
-                    out[target, kind] = trees.predict(inputs)
-            out[target, 1] += log_prior[target]
+        if self._forest is not None:
+            said = np.full((len(_MODELS), len(features)), np.nan)
+            said[self._rows] = self._forest.predict(tree_inputs(features, log_prior))
+            out[:, 1:] = said.reshape(len(TARGETS), len(KINDS), -1)
+            out[:, 1] += log_prior
         return out
-
-
-def _parse(name: str, text: str) -> Trees:
-    try:
-        return Trees(text, n_inputs=N_FEATURES + 2)
-    except ValueError as error:
-        raise ValueError(f"trees of {name}: {error}") from error
