@@ -18,6 +18,7 @@ from predictor.features import N_FEATURES
 from predictor.forest import Forest
 from predictor.physics import TARGETS, PhysicsFit, PhysicsPrior
 from predictor.settings import TrainingSettings
+from predictor.terms import Terms
 from predictor.types import FloatArray
 
 KINDS: Final = ("ratio", "direct")
@@ -99,21 +100,33 @@ class BoostedModels:
         )
 
     def predict(
-        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
+        self,
+        features: FloatArray,
+        endpoints: Sequence[str],
+        hardware: Sequence[str | None],
+        terms: Terms | None = None,
     ) -> FloatArray:
-        """Give ``(2, n_kinds, n)`` log seconds by target and kind, NaN where untrained."""
-        return self.experts(features, endpoints, hardware)[:, 1:]
+        """Give ``(2, n_kinds, n)`` log seconds by target and kind, NaN where untrained.
+
+        Args:
+            features: ``(n, n_features)``.
+            endpoints: Where each row runs.
+            hardware: The endpoints' labels.
+            terms: Those of the rows, where the caller has them already.
+        """
+        return self._said(features, self._physics.log_prior(features, endpoints, hardware, terms))
 
     def experts(
         self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
     ) -> FloatArray:
         """Give ``(2, 1 + n_kinds, n)`` log seconds: the frozen physics, then the kinds."""
         log_prior = self._physics.log_prior(features, endpoints, hardware)
-        out = np.full((len(TARGETS), 1 + len(KINDS), len(features)), np.nan)
-        out[:, 0] = log_prior
+        return np.concatenate([log_prior[:, None], self._said(features, log_prior)], axis=1)
+
+    def _said(self, features: FloatArray, log_prior: FloatArray) -> FloatArray:
+        said = np.full((len(_MODELS), len(features)), np.nan)
         if self._forest is not None:
-            said = np.full((len(_MODELS), len(features)), np.nan)
             said[self._rows] = self._forest.predict(tree_inputs(features, log_prior))
-            out[:, 1:] = said.reshape(len(TARGETS), len(KINDS), -1)
-            out[:, 1] += log_prior
-        return out
+        by_target: FloatArray = said.reshape(len(TARGETS), len(KINDS), -1)
+        by_target[:, 0] += log_prior
+        return by_target

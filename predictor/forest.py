@@ -89,7 +89,7 @@ class Forest:
         own = np.zeros((len(self._columns), len(self._grid)), dtype=bool)
         own[column, place] = True
         rows, starts = _rows(own)
-        self._row = rows.ravel()
+        self._row = rows.ravel().astype(np.min_scalar_type(starts[-1]))  # small stays cached
         self._row_start = np.arange(len(rows)) * rows.shape[1]
         without_left = _without_left(trees, n_leaves)
         self._masks: Masks = np.full((starts[-1], n_trees), ~without_left.dtype.type(0))
