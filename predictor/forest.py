@@ -86,14 +86,16 @@ class Forest:
         self._columns, column = np.unique(trees.feature, return_inverse=True)
         self._grid = np.unique(np.append(trees.threshold, np.inf))  # so that only NaN is behind
         place = self._grid.searchsorted(trees.threshold)
+        passable = trees.threshold < np.inf
         own = np.zeros((len(self._columns), len(self._grid)), dtype=bool)
-        own[column, place] = True
+        own[column[passable], place[passable]] = True
         rows, starts = _rows(own)
         self._row = rows.ravel().astype(np.min_scalar_type(starts[-1]))  # small stays cached
         self._row_start = np.arange(len(rows)) * rows.shape[1]
         without_left = _without_left(trees, n_leaves)
         self._masks: Masks = np.full((starts[-1], n_trees), ~without_left.dtype.type(0))
-        np.bitwise_and.at(self._masks, (rows[column, place + 1], trees.tree), without_left)
+        behind = rows[column[passable], place[passable] + 1]
+        np.bitwise_and.at(self._masks, (behind, trees.tree[passable]), without_left[passable])
         for start, end in pairwise(starts.tolist()):
             for row in range(start + 1, end - 1):  # the last is for a missing value
                 self._masks[row] &= self._masks[row - 1]

@@ -140,10 +140,9 @@ class LatencyPredictor:
         said = np.empty((len(TARGETS), _QUANTILES.stop, len(features)))
         said[:, _MEAN] = mixed = self._mixture.predict(experts, terms.regimes)
         for target, shared in enumerate(self._shared.values()):
-            said[target, _RANK] = physics.log_smooth[target] + shared
-            said[target, _QUANTILES] = mixed[target] + self._calibration[target].offsets(
-                terms.regimes
-            )
+            offsets = self._calibration[target].offsets(terms.regimes)
+            np.add(physics.log_smooth[target], shared, out=said[target, _RANK])
+            np.add(mixed[target], offsets, out=said[target, _QUANTILES])
         seconds = np.exp(np.minimum(said, _MAX_LOG))
         trained = self._trained
         return Predictions(

@@ -32,7 +32,8 @@ class TreeArrays:
     Attributes:
         tree: ``(n_splits,)`` tree each split is in.
         feature: ``(n_splits,)`` column it looks at.
-        threshold: ``(n_splits,)``; what is above goes right.
+        threshold: ``(n_splits,)``; what is above goes right. Infinity tells only unknown
+            from known.
         nan_right: ``(n_splits,)`` whether a missing value goes right.
         first: ``(n_splits,)`` first of the leaves on its left.
         count: ``(n_splits,)`` number of these.
@@ -205,8 +206,8 @@ def _integers(fields: Mapping[str, list[str]], name: str, count: int) -> Integer
 
 def _numbers(fields: Mapping[str, list[str]], name: str, count: int) -> FloatArray:
     numbers = np.array(_words(fields, name, count), dtype=np.float64)
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"{name} is not finite")
+    if np.isnan(numbers).any():
+        raise ValueError(f"{name} is not a number")
     return numbers
 
 

@@ -1,5 +1,6 @@
 """Forest: says what LightGBM says of any row, and refuses what it would read otherwise."""
 
+import re
 from typing import Any
 
 import lightgbm
@@ -51,6 +52,11 @@ KINDS = {
         5,
         init_model=model(num_leaves=15),
     ),
+    "known or not": lightgbm.train(
+        {"objective": "l1", "verbose": -1, "num_threads": 1},
+        lightgbm.Dataset(table(600), np.isnan(table(600)[:, 0]) + 0.1 * table(600)[:, 1]),
+        20,
+    ),
     "nothing to learn": model(rows=9, min_data_in_leaf=20),
 }
 VALUES = st.one_of(
@@ -95,6 +101,35 @@ def test_a_value_on_a_threshold_goes_left_and_the_next_one_right() -> None:
     said = forest(booster).predict(inputs)
 
     np.testing.assert_allclose(said[0], booster.predict(inputs), rtol=1e-9, atol=1e-12)
+
+
+def widened(text: str) -> str:
+    """Make every threshold infinite; as long as it was, for the library goes by length."""
+    return re.sub(
+        r"^threshold=(.*)$",
+        lambda line: "threshold=" + re.sub(r"\S+", lambda one: "inf".ljust(len(one[0])), line[1]),
+        text,
+        flags=re.MULTILINE,
+    )
+
+
+@pytest.mark.parametrize("kind", ["two leaves", "15 leaves", "known or not"])
+def test_an_infinite_threshold_is_passed_by_nothing_known(kind: str) -> None:
+    text = widened(KINDS[kind].model_to_string())
+    inputs = table(300)
+    inputs[::5], inputs[1::5] = np.nan, np.inf
+
+    said = Forest({"": text}, n_inputs=N_INPUTS).predict(inputs)
+
+    expected = lightgbm.Booster(model_str=text).predict(inputs)
+    np.testing.assert_allclose(said[0], expected, rtol=1e-9)
+    assert len(set(said[0].round(9))) == 2
+
+
+def test_the_library_does_write_infinite_thresholds() -> None:
+    text = KINDS["known or not"].model_to_string()
+
+    assert re.search(r"^threshold=.*\binf\b", text, re.MULTILINE)
 
 
 def test_inputs_stay_as_they_are() -> None:
@@ -158,8 +193,8 @@ def test_text_that_ends_early_is_refused(end: int) -> None:
         ("left_child=1", "left_child=99999999999999999999", ""),
         ("left_child=1", "left_child=900", "do not make trees"),
         ("left_child=1", "left_child=-900", "do not make trees"),
-        ("threshold=", "threshold=1e999 ", "281 of"),
         ("threshold=", "threshold=1 ", "281 of 280 threshold"),
+        ("threshold=-1.0000000180025095e-35 ", "threshold=nan ", "threshold is not a number"),
         ("leaf_value=", "leaf_value=1 ", "301 of 300 leaf_value"),
         ("tree_sizes=", "tree_sizes=1 ", "trees are missing"),
         ("split_feature=0", "split_feature=9", "inputs that there are not"),
