@@ -15,12 +15,14 @@ import lightgbm
 import numpy as np
 
 from predictor.features import N_FEATURES
+from predictor.forest import Forest
 from predictor.physics import TARGETS, PhysicsFit, PhysicsPrior
 from predictor.settings import TrainingSettings
-from predictor.trees import Trees
+from predictor.terms import Terms
 from predictor.types import FloatArray
 
 KINDS: Final = ("ratio", "direct")
+_MODELS: Final = tuple(f"{target}_{kind}" for target in TARGETS for kind in KINDS)
 
 
 def tree_inputs(features: FloatArray, log_prior: FloatArray) -> FloatArray:
@@ -79,8 +81,8 @@ class BoostedModels:
     """Predict both targets by the trees of one snapshot.
 
     Raises:
-        ValueError: Physics of other terms than this code's, or a tree text that LightGBM
-            cannot read, with the name of the model.
+        ValueError: Physics of other terms than this code's, or trees that
+            :class:`Forest` refuses, with the name of the model.
 
     >>> BoostedModels(PhysicsFit(), {}).predict(
     ...     np.zeros((1, N_FEATURES)), ["a:1"], [None]).shape
@@ -89,33 +91,42 @@ class BoostedModels:
 
     def __init__(self, physics: PhysicsFit, trees: Mapping[str, str]) -> None:
         self._physics = PhysicsPrior(fit=physics)
-        self._trees = {name: _parse(name, text) for name, text in trees.items()}
+        names = [name for name in _MODELS if name in trees]
+        self._rows = [_MODELS.index(name) for name in names]
+        self._forest = (
+            Forest({name: trees[name] for name in names}, n_inputs=N_FEATURES + 2)
+            if names
+            else None
+        )
 
     def predict(
-        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
+        self,
+        features: FloatArray,
+        endpoints: Sequence[str],
+        hardware: Sequence[str | None],
+        terms: Terms | None = None,
     ) -> FloatArray:
-        """Give ``(2, n_kinds, n)`` log seconds by target and kind, NaN where untrained."""
-        return self.experts(features, endpoints, hardware)[:, 1:]
+        """Give ``(2, n_kinds, n)`` log seconds by target and kind, NaN where untrained.
+
+        Args:
+            features: ``(n, n_features)``.
+            endpoints: Where each row runs.
+            hardware: The endpoints' labels.
+            terms: Those of the rows, where the caller has them already.
+        """
+        return self._said(features, self._physics.log_prior(features, endpoints, hardware, terms))
 
     def experts(
         self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
     ) -> FloatArray:
         """Give ``(2, 1 + n_kinds, n)`` log seconds: the frozen physics, then the kinds."""
         log_prior = self._physics.log_prior(features, endpoints, hardware)
-        inputs = tree_inputs(features, log_prior)
-        out = np.full((len(TARGETS), 1 + len(KINDS), len(features)), np.nan)
-        out[:, 0] = log_prior
-        for target, target_name in enumerate(TARGETS):
-            for kind, kind_name in enumerate(KINDS, start=1):
-                trees = self._trees.get(f"{target_name}_{kind_name}")
-                if trees is not None:
-                    out[target, kind] = trees.predict(inputs)
-            out[target, 1] += log_prior[target]
-        return out
+        return np.concatenate([log_prior[:, None], self._said(features, log_prior)], axis=1)
 
-
-def _parse(name: str, text: str) -> Trees:
-    try:
-        return Trees(text, n_inputs=N_FEATURES + 2)
-    except ValueError as error:
-        raise ValueError(f"trees of {name}: {error}") from error
+    def _said(self, features: FloatArray, log_prior: FloatArray) -> FloatArray:
+        said = np.full((len(_MODELS), len(features)), np.nan)
+        if self._forest is not None:
+            said[self._rows] = self._forest.predict(tree_inputs(features, log_prior))
+        by_target: FloatArray = said.reshape(len(TARGETS), len(KINDS), -1)
+        by_target[:, 0] += log_prior
+        return by_target

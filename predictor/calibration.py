@@ -81,7 +81,7 @@ class Calibration:
 
     def offsets(self, regimes: NDArray[np.intp]) -> FloatArray:
         """Give ``(len(LEVELS), n)`` log distances from the prediction to its quantiles."""
-        offsets: FloatArray = self._offsets[:, regimes]
+        offsets: FloatArray = self._offsets.take(regimes, axis=1)
         return offsets
 
     def learn(

@@ -88,6 +88,8 @@ class TargetPhysics:
         self._classes = dict(fit.classes)
         self._endpoints: dict[str, _Endpoint] = {}
         self._count = 0
+        self.version = 0
+        """Grows whenever :meth:`coefficients` may have changed."""
         for name, known in fit.endpoints.items():
             endpoint = self._make(known.hardware)
             endpoint.loaded = endpoint.log_scale = known.log_scale
@@ -132,6 +134,7 @@ class TargetPhysics:
         endpoint = self._endpoints.pop(name, None)
         if endpoint is None:
             endpoint = self._make(hardware)
+            self.version += 1
             if len(self._endpoints) >= self._settings.max_endpoints:
                 del self._endpoints[next(iter(self._endpoints))]
         self._endpoints[name] = endpoint  # at the end: the first is the longest silent
@@ -229,6 +232,7 @@ class TargetPhysics:
             ridge_rows=self._settings.fleet_ridge_rows,
         )
         self._rescale(endpoints, self._factor)
+        self.version += 1
         self._fallbacks.clear()
         for known in self._endpoints.values():
             known.smooth = self._smooth(known.day_zero, known.log_scale)
@@ -261,6 +265,7 @@ class TargetPhysics:
             return
         design, target, observed_s, weight = endpoint.rows.last(self._settings.window_rows)
         unit = endpoint.day_zero.unit
+        self.version += 1
         endpoint.own = unit * fit_nonnegative(
             design * unit,
             target,

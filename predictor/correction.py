@@ -7,6 +7,7 @@ label delay they can hurt, and the mixture then drops them.
 """
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Final
 
 import numpy as np
@@ -15,19 +16,10 @@ from river import linear_model, optim, preprocessing
 
 from predictor.features import COLUMN
 from predictor.settings import CorrectionSettings
-from predictor.terms import N_REGIMES, known_rows
+from predictor.terms import N_REGIMES, Terms, known_rows
 from predictor.types import FloatArray
 
 _MAX_ENDPOINTS: Final = 2048
-
-
-class _BiasState:
-    __slots__ = ("count", "mean", "shrunk")
-
-    def __init__(self, n_experts: int) -> None:
-        self.mean = np.zeros((2, n_experts, N_REGIMES))
-        self.count = np.zeros((2, n_experts, N_REGIMES))
-        self.shrunk = np.zeros((2, n_experts, N_REGIMES))
 
 
 class Bias:
@@ -45,42 +37,50 @@ class Bias:
 
     def __init__(self, n_experts: int, settings: CorrectionSettings | None = None) -> None:
         settings = settings or CorrectionSettings()
-        self._n_experts = n_experts
         self._rate = 1.0 - 2.0 ** (-1.0 / settings.half_life_rows)
         self._shrink = settings.shrink_rows
         self._cap = settings.cap_log
-        self._states: dict[str, _BiasState] = {}
-        self._zero = np.zeros((2, n_experts, N_REGIMES))
+        self._row: dict[str, int] = {}
+        shape = ((1 + _MAX_ENDPOINTS) * N_REGIMES, 2, n_experts)  # the first row is of strangers
+        self._mean, self._count, self._shrunk = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        self._asked: tuple[str, ...] | None = None
+        self._places = np.empty(0, dtype=np.intp)
 
     def predict(self, endpoints: Sequence[str], regimes: NDArray[np.intp]) -> FloatArray:
         """Give ``(2, n_experts, n)`` log corrections."""
-        tables = np.array(
-            [
-                state.shrunk if (state := self._states.get(name)) else self._zero
-                for name in endpoints
-            ]
-        )
-        corrections: FloatArray = tables[np.arange(len(endpoints)), :, :, regimes].transpose(
-            1, 2, 0
-        )
-        return corrections
+        asked = tuple(endpoints)
+        if asked != self._asked:  # they are mostly those of the last decision
+            self._asked = asked
+            self._places = N_REGIMES * np.array([self._row.get(name, 0) for name in asked])
+        corrections: FloatArray = self._shrunk.take(self._places + regimes, axis=0)
+        return corrections.transpose(1, 2, 0)
 
     def learn(self, endpoint: str, regime: int, target: int, residuals: FloatArray) -> None:
         """Take in one label's log residual per expert, NaN where an expert was silent."""
-        state = self._states.pop(endpoint, None) or _BiasState(self._n_experts)
-        if len(self._states) >= _MAX_ENDPOINTS:
-            del self._states[next(iter(self._states))]
-        self._states[endpoint] = state
-        known = np.isfinite(residuals)
-        count = state.count[target, :, regime]
-        mean = state.mean[target, :, regime]
-        count += known
-        rate = np.maximum(self._rate, 1.0 / np.maximum(count, 1.0))
-        step = np.clip(np.where(known, residuals, mean), -2 * self._cap, 2 * self._cap) - mean
-        mean += rate * step
-        state.shrunk[target, :, regime] = np.clip(
-            mean * count / (count + self._shrink), -self._cap, self._cap
-        )
+        place = N_REGIMES * self._row_of(endpoint) + regime
+        means, counts = self._mean[place, target], self._count[place, target]
+        for expert, residual in enumerate(residuals.tolist()):
+            if not isfinite(residual):
+                continue
+            count, mean = float(counts[expert]) + 1.0, float(means[expert])
+            bounded = min(max(residual, -2 * self._cap), 2 * self._cap)
+            mean += max(self._rate, 1.0 / count) * (bounded - mean)
+            counts[expert], means[expert] = count, mean
+            shrunk = mean * count / (count + self._shrink)
+            self._shrunk[place, target, expert] = min(max(shrunk, -self._cap), self._cap)
+
+    def _row_of(self, endpoint: str) -> int:
+        """Find an endpoint's row; a new one gets a free row or that of the longest silent."""
+        row = self._row.pop(endpoint, None)
+        if row is None:
+            self._asked = None
+            row = len(self._row) + 1
+            if row > _MAX_ENDPOINTS:
+                row = self._row.pop(next(iter(self._row)))
+                places = slice(row * N_REGIMES, (row + 1) * N_REGIMES)
+                self._mean[places] = self._count[places] = self._shrunk[places] = 0.0
+        self._row[endpoint] = row  # at the end: the first is the longest silent
+        return row
 
 
 class SharedBias:
@@ -118,7 +118,7 @@ class SharedBias:
 
 
 class ResidualRegressor:
-    """Learn the log residual of one target from load and size, one label at a time.
+    """Learn the log residual of each target from load and size, one label at a time.
 
     River's standard scaler and linear regression (stochastic gradient, Huber loss) do
     the learning; the prediction reads their state as vectors, for a row costs 10 us
@@ -128,8 +128,8 @@ class ResidualRegressor:
     >>> model, row = ResidualRegressor(), np.zeros((1, N_FEATURES))
     >>> for step in range(400):
     ...     row[0, COLUMN["queued_requests"]] = step % 2 * 9
-    ...     model.learn(row[0], 0.4 * (step % 2))
-    >>> low, high = (model.predict(row * k)[0] for k in (0, 1))
+    ...     model.learn(row[0], 1, 0.4 * (step % 2))
+    >>> low, high = (model.predict(row * k)[1, 0] for k in (0, 1))
     >>> bool(high - low > 0.2)
     True
     """
@@ -144,41 +144,57 @@ class ResidualRegressor:
         "waiting_requests",
         "prefill_tokens_per_s",
     )
+    _COLUMNS: Final = tuple(COLUMN[name] for name in _INPUTS)
 
     def __init__(self, settings: CorrectionSettings | None = None) -> None:
         settings = settings or CorrectionSettings()
         self._cap = settings.cap_log / 2
-        self._columns = [COLUMN[name] for name in self._INPUTS]
-        self._scaler = preprocessing.StandardScaler()
-        self._model = linear_model.LinearRegression(
-            optimizer=optim.SGD(settings.learning_rate),
-            loss=optim.losses.Huber(0.3),
-            intercept_lr=settings.learning_rate,
-        )
-        self._slope = np.zeros(len(self._INPUTS))
-        self._intercept = 0.0
+        self._models = tuple(_scaled_regression(settings) for _ in range(2))
+        self._slopes = np.zeros((len(self._INPUTS), 2))
+        self._intercepts = np.zeros(2)
 
-    def predict(self, features: FloatArray) -> FloatArray:
-        """Give ``(n,)`` log corrections of ``(n, n_features)`` rows."""
-        inputs = np.log1p(known_rows(features[:, self._columns]))
-        corrections: FloatArray = np.clip(
-            inputs @ self._slope + self._intercept, -self._cap, self._cap
-        )
-        return corrections
+    def predict(self, features: FloatArray, terms: Terms | None = None) -> FloatArray:
+        """Give ``(2, n)`` log corrections of ``(n, n_features)`` rows.
 
-    def learn(self, features: FloatArray, residual: float) -> None:
+        Args:
+            features: The rows.
+            terms: Theirs, where the caller has them already.
+        """
+        corrections: FloatArray = self._inputs(features, terms).dot(self._slopes)
+        corrections += self._intercepts
+        return np.minimum(np.maximum(corrections, -self._cap), self._cap).T
+
+    def learn(
+        self, features: FloatArray, target: int, residual: float, terms: Terms | None = None
+    ) -> None:
         """Take in one ``(n_features,)`` row and its log residual."""
-        values = np.log1p(known_rows(features[self._columns])).tolist()
+        values = self._inputs(features[None], terms)[0].tolist()
+        scaler, model = self._models[target]
         row = dict(zip(self._INPUTS, values, strict=True))
-        self._scaler.learn_one(row)  # type: ignore[no-untyped-call]  # river is not annotated
-        unit = self._scaler.transform_one(row)  # type: ignore[no-untyped-call]  # likewise
+        scaler.learn_one(row)  # type: ignore[no-untyped-call]  # river is not annotated
+        unit = scaler.transform_one(row)  # type: ignore[no-untyped-call]  # likewise
         scaled = {name: min(max(value, -4.0), 4.0) for name, value in unit.items()}
-        self._model.learn_one(scaled, min(max(residual, -2 * self._cap), 2 * self._cap))
-        weights, means, variances = self._model.weights, self._scaler.means, self._scaler.vars
+        model.learn_one(scaled, min(max(residual, -2 * self._cap), 2 * self._cap))
+        weights, means, variances = model.weights, scaler.means, scaler.vars
         slope = [
             weights.get(name, 0.0) / variances[name] ** 0.5 if variances[name] > 1e-12 else 0.0
             for name in self._INPUTS
         ]
-        self._slope = np.array(slope)
         centre = sum(s * means[name] for s, name in zip(slope, self._INPUTS, strict=True))
-        self._intercept = float(self._model.intercept) - centre
+        self._slopes[:, target] = slope
+        self._intercepts[target] = float(model.intercept) - centre
+
+    def _inputs(self, features: FloatArray, terms: Terms | None) -> FloatArray:
+        known = known_rows(features) if terms is None else terms.known
+        inputs: FloatArray = np.log1p(known.take(self._COLUMNS, axis=1))
+        return inputs
+
+
+def _scaled_regression(
+    settings: CorrectionSettings,
+) -> tuple[preprocessing.StandardScaler, linear_model.LinearRegression]:
+    return preprocessing.StandardScaler(), linear_model.LinearRegression(
+        optimizer=optim.SGD(settings.learning_rate),
+        loss=optim.losses.Huber(0.3),
+        intercept_lr=settings.learning_rate,
+    )

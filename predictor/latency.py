@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from predictor.boosted import KINDS, BoostedModels
 from predictor.calibration import Calibration
@@ -27,8 +26,8 @@ from predictor.physics import TARGETS, TPOT, TTFT, PhysicsPrediction, PhysicsPri
 from predictor.prepared import PreparedModel
 from predictor.settings import PredictorSettings
 from predictor.snapshot import ModelSnapshot
-from predictor.terms import regimes
-from predictor.types import FloatArray, Layer, Objective, Observation, Predictions
+from predictor.terms import Terms, regimes
+from predictor.types import LEVELS, FloatArray, Layer, Objective, Observation, Predictions
 
 EXPERTS: Final = (
     "smooth", "prior", "ratio", "direct", "prior_bias", "ratio_bias", "direct_bias", "prior_river",
@@ -42,8 +41,11 @@ DOUBTS: Final = MappingProxyType({
 """What each is assumed to be worse than ``smooth`` by, as mean absolute log error, before
 labels: the more it follows single labels, the more a cold burst misleads it."""
 _SMOOTH, _PRIOR, _RIVER = 0, 1, 7
+_BOOSTED: Final = slice(2, 4)
 _RAW: Final = slice(1, 4)
 _BIASED: Final = slice(4, 7)
+_MEAN, _RANK = 0, 1
+_QUANTILES: Final = slice(2, 2 + len(LEVELS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,7 @@ class LatencyPredictor:
         self._physics = PhysicsPrior(settings.physics)
         self._bias = Bias(len(KINDS) + 1, settings.correction)
         self._shared = SharedBias(settings.correction)
-        self._river = tuple(ResidualRegressor(settings.correction) for _ in TARGETS)
+        self._river = ResidualRegressor(settings.correction)
         self._mixture = Mixture(EXPERTS, settings.mixture, DOUBTS)
         self._calibration = tuple(Calibration(settings.calibration) for _ in TARGETS)
         self._drift = tuple(DriftCount(settings.drift) for _ in TARGETS)
@@ -133,20 +135,23 @@ class LatencyPredictor:
         Raises:
             PredictionFailed: A library underneath could not.
         """
-        physics = self._physics.predict(features, endpoints, hardware)
-        rows = regimes(features)
-        experts = self._experts(physics, features, endpoints, hardware, rows)
-        mixed = self._mixture.predict(experts, rows)
-        quantiles = mixed[:, None] + np.array([c.offsets(rows) for c in self._calibration])
-        rank = physics.log_smooth + np.array(self._shared.values())[:, None]
-        seconds = np.exp(np.minimum(np.concatenate((mixed, rank)), _MAX_LOG))
+        terms = Terms.of(features)
+        physics = self._physics.predict(features, endpoints, hardware, terms)
+        experts = self._experts(physics, features, endpoints, hardware, terms)
+        said = np.empty((len(TARGETS), _QUANTILES.stop, len(features)))
+        said[:, _MEAN] = mixed = self._mixture.predict(experts, terms.regimes)
+        for target, shared in enumerate(self._shared.values()):
+            offsets = self._calibration[target].offsets(terms.regimes)
+            np.add(physics.log_smooth[target], shared, out=said[target, _RANK])
+            np.add(mixed[target], offsets, out=said[target, _QUANTILES])
+        seconds = np.exp(np.minimum(said, _MAX_LOG))
         trained = self._trained
         return Predictions(
-            ttft_s=seconds[0],
-            tpot_s=seconds[1],
-            quantiles_s=np.exp(np.minimum(quantiles, _MAX_LOG)),
-            rank_ttft_s=seconds[2],
-            rank_tpot_s=seconds[3],
+            ttft_s=seconds[TTFT, _MEAN],
+            tpot_s=seconds[TPOT, _MEAN],
+            quantiles_s=seconds[:, _QUANTILES],
+            rank_ttft_s=seconds[TTFT, _RANK],
+            rank_tpot_s=seconds[TPOT, _RANK],
             prefill_s=physics.prefill_s,
             decode_step_s=physics.decode_step_s,
             prefill_token_s=physics.prefill_token_s,
@@ -170,7 +175,8 @@ class LatencyPredictor:
         if observed_s is None:
             return
         features = observation.features[None]
-        regime = int(regimes(features)[0])
+        terms = Terms.of(features)
+        regime = int(terms.regimes[0])
         try:
             experts, stated = self._as_dispatched(observation, features)
         except PredictionFailed:
@@ -178,14 +184,14 @@ class LatencyPredictor:
             return
         for target, actual_s in labels.items():
             counted = target == TTFT and observation.waited_s is not None
-            log_actual = np.log(actual_s)
+            log_actual = float(np.log(actual_s))
             self._labels[target] += observation.use != "scoring"
             if not most_of_total(observation, target):
                 continue
             if observation.use != "teaching":
                 self._score(target, regime, log_actual, stated[target], counted=counted)
             if observation.use != "scoring":
-                self._correct(target, regime, log_actual, experts[target], observation)
+                self._correct(target, log_actual, experts[target], observation, terms)
         if observation.use != "scoring":
             self._physics.learn(
                 observation.features,
@@ -194,6 +200,7 @@ class LatencyPredictor:
                 observed_s=observed_s,
                 targets_s=labels,
                 weights=(label_weight(observation, TTFT), label_weight(observation, TPOT)),
+                terms=terms,
             )
 
     def probability(self, predictions: Predictions, objective: Objective) -> FloatArray:
@@ -269,18 +276,19 @@ class LatencyPredictor:
         features: FloatArray,
         endpoints: Sequence[str],
         hardware: Sequence[str | None],
-        rows: NDArray[np.intp],
+        terms: Terms,
     ) -> FloatArray:
-        experts = np.full((len(TARGETS), len(EXPERTS), len(features)), np.nan)
+        experts = np.empty((len(TARGETS), len(EXPERTS), len(features)))
         experts[:, _SMOOTH] = physics.log_smooth
         experts[:, _PRIOR] = physics.log_prior
-        if self._trained is not None:
-            experts[:, _PRIOR + 1 : _RAW.stop] = self._trained.models.predict(
-                features, endpoints, hardware
-            )
-        experts[:, _BIASED] = experts[:, _RAW] + self._bias.predict(endpoints, rows)
-        for target, model in enumerate(self._river):
-            experts[target, _RIVER] = physics.log_prior[target] + model.predict(features)
+        trained = self._trained
+        experts[:, _BOOSTED] = (
+            np.nan
+            if trained is None
+            else trained.models.predict(features, endpoints, hardware, terms)
+        )
+        experts[:, _BIASED] = experts[:, _RAW] + self._bias.predict(endpoints, terms.regimes)
+        experts[:, _RIVER] = physics.log_prior + self._river.predict(features, terms)
         return experts
 
     def _admitted_s(self, observation: Observation) -> float | None:
@@ -324,19 +332,20 @@ class LatencyPredictor:
     def _correct(
         self,
         target: int,
-        regime: int,
         log_actual: float,
         experts: FloatArray,
         observation: Observation,
+        terms: Terms,
     ) -> None:
         """Move the point predictions: whom they follow, and each expert's corrections."""
+        regime = int(terms.regimes[0])
         self._mixture.learn(target, regime, np.abs(experts - log_actual))
         residuals = log_actual - experts
         self._bias.learn(observation.endpoint, regime, target, residuals[_RAW])
         if np.isfinite(residuals[_SMOOTH]):
             self._shared.learn(target, float(residuals[_SMOOTH]))
         if np.isfinite(residuals[_PRIOR]):
-            self._river[target].learn(observation.features, float(residuals[_PRIOR]))
+            self._river.learn(observation.features, target, float(residuals[_PRIOR]), terms)
 
 
 _MAX_LOG: Final = float(np.log(7200.0))

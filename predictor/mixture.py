@@ -54,13 +54,16 @@ class Mixture:
         self._error = np.full(shape, _NO_EVIDENCE)
         self._error += np.array([(doubts or {}).get(name, 0.0) for name in self._names])
         self._count = np.zeros(shape)
-        self._weights = np.empty((2, N_REGIMES, len(self._names)))
-        self._stale = {0, 1}
+        self._weights = self._weigh()
+        self._stale = False
 
     def predict(self, experts: FloatArray, regimes: NDArray[np.intp]) -> FloatArray:
         """Mix ``(2, n_experts, n)`` log seconds into ``(2, n)``."""
-        weights = self._fresh_weights()[:, regimes].transpose(0, 2, 1)
+        weights = self._fresh_weights().take(regimes, axis=1).transpose(0, 2, 1)
         present = np.isfinite(experts)
+        if present.all():
+            everyone: FloatArray = (weights * experts).sum(axis=1)
+            return everyone
         weights = np.where(present, weights, 0.0)
         total = weights.sum(axis=1)
         mixed: FloatArray = (weights * np.where(present, experts, 0.0)).sum(axis=1) / total
@@ -75,7 +78,7 @@ class Mixture:
             count += known
             rate = np.where(known, np.maximum(self._rate, 1.0 / (count + self._doubt_rows)), 0.0)
             self._error[target, row] += rate * (bounded - self._error[target, row])
-        self._stale.add(target)
+        self._stale = True
 
     def seed(self, target: int, expert: str, error: float, *, rows: float = 10.0) -> None:
         """Start an expert that was never scored here from an error measured elsewhere."""
@@ -83,7 +86,7 @@ class Mixture:
         if self._count[target, N_REGIMES, column] == 0:
             self._error[target, N_REGIMES, column] = min(max(error, _FLOOR), _MAX_ERROR)
             self._count[target, N_REGIMES, column] = rows
-            self._stale.add(target)
+            self._stale = True
 
     def weights(self) -> dict[str, dict[str, float]]:
         """Show the weights by target and expert, averaged over regimes by their labels."""
@@ -96,17 +99,19 @@ class Mixture:
         return shown
 
     def _fresh_weights(self) -> FloatArray:
-        while self._stale:
-            self._reweigh(self._stale.pop())
+        if self._stale:
+            self._stale = False
+            self._weights = self._weigh()
         return self._weights
 
-    def _reweigh(self, target: int) -> None:
-        count, error = self._count[target], self._error[target]
-        overall = error[N_REGIMES]
-        scored = count[N_REGIMES] > 0
-        if scored.any():
-            overall = np.where(scored, overall, overall[scored].max())
-        own = count[:N_REGIMES] / (count[:N_REGIMES] + self._regime_rows + 1e-9)
-        shrunk = own * error[:N_REGIMES] + (1.0 - own) * overall
+    def _weigh(self) -> FloatArray:
+        count, error = self._count[:, :N_REGIMES], self._error[:, :N_REGIMES]
+        overall, scored = self._error[:, N_REGIMES:], self._count[:, N_REGIMES:] > 0
+        if not scored.all():
+            worst = np.where(scored, overall, 0.0).max(axis=2, keepdims=True)
+            overall = np.where(scored | (worst == 0.0), overall, worst)
+        own = count / (count + (self._regime_rows + 1e-9))
+        shrunk = overall + own * (error - overall)
         raw = np.maximum(shrunk, _FLOOR) ** -self._sharpness
-        self._weights[target] = raw / raw.sum(axis=1, keepdims=True)
+        weights: FloatArray = raw / raw.sum(axis=2, keepdims=True)
+        return weights

@@ -22,12 +22,11 @@ from predictor.terms import (
     HELD_CONTEXT,
     OWN_CONTEXT,
     OWN_TOKEN,
+    PARTS,
     SEQUENCE,
-    known_rows,
+    Terms,
     tpot_day_zero,
-    tpot_terms,
     ttft_day_zero,
-    ttft_terms,
 )
 from predictor.types import FloatArray
 
@@ -37,6 +36,8 @@ TPOT: Final = 1
 
 BOUNDS_S: Final = ((1e-4, 3600.0), (1e-5, 60.0))
 """What each target can plausibly be: labels beyond are refused, predictions held within."""
+
+_Key = tuple[tuple[str, ...], tuple[str | None, ...], tuple[int, int]]
 
 _FURTHEST: Final = 0.7  # log seconds between an endpoint's own fit and the fleet's
 _FLOOR: Final = 0.05  # of the day-0 coefficient: a marginal cost is never free
@@ -69,6 +70,25 @@ class PhysicsPrediction:
     decode_step_s: FloatArray
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Coefficients:
+    """Hold what is read at each decision for ``n`` endpoints, in their order.
+
+    Attributes:
+        own_and_smooth: ``(2, n, n_terms)``, terms as in ``Terms.design``.
+        token_s: ``(n,)`` marginal seconds per uncached token, which is never free.
+        context_s: Likewise per unit of prefill context.
+        sequence_s: Likewise per sequence in the batch.
+        held_s: Likewise per thousand tokens of context held.
+    """
+
+    own_and_smooth: FloatArray
+    token_s: FloatArray
+    context_s: FloatArray
+    sequence_s: FloatArray
+    held_s: FloatArray
+
+
 class PhysicsPrior:
     """Predict both targets from physics and learn its coefficients online.
 
@@ -93,6 +113,7 @@ class PhysicsPrior:
             TargetPhysics(ttft_day_zero, self._settings, fit.ttft),
             TargetPhysics(tpot_day_zero, self._settings, fit.tpot),
         )
+        self._gathered: tuple[_Key, _Coefficients] | None = None
 
     @property
     def empty(self) -> bool:
@@ -100,43 +121,42 @@ class PhysicsPrior:
         return all(target.empty for target in self._targets)
 
     def predict(
-        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
+        self,
+        features: FloatArray,
+        endpoints: Sequence[str],
+        hardware: Sequence[str | None],
+        terms: Terms | None = None,
     ) -> PhysicsPrediction:
-        """Predict for ``(n, n_features)`` rows, one per endpoint."""
-        known = known_rows(features)
-        log_prior, log_smooth = np.empty((2, 2, len(endpoints)))
-        marginal = []
-        for index, design in enumerate((ttft_terms(known), tpot_terms(known))):
-            own, smooth, unit = self._targets[index].coefficients(endpoints, hardware)
-            log_smooth[index] = _log_seconds(design, smooth, index)
-            log_prior[index] = _near(_log_seconds(design, own, index), log_smooth[index])
-            marginal.append(np.maximum(smooth, _FLOOR * unit))
-        prefill, step = marginal
-        token_s = prefill[:, OWN_TOKEN]
-        held_ktok = (
-            known[:, COLUMN["prompt_tokens"]] + known[:, COLUMN["expected_output_tokens"]] / 2
-        ) / 1e3
+        """Predict for ``(n, n_features)`` rows, one per endpoint.
+
+        Args:
+            features: The rows.
+            endpoints: Where each runs.
+            hardware: The endpoints' labels.
+            terms: Those of the rows, where the caller has them already.
+        """
+        terms = terms or Terms.of(features)
+        known, here = terms.known, self._at(endpoints, hardware)
+        log_prior, log_smooth = _log_seconds(terms.design, here)
+        held_ktok = (known[:, _PROMPT] + known[:, _EXPECTED] / 2) / 1e3
         return PhysicsPrediction(
             log_prior=log_prior,
             log_smooth=log_smooth,
-            prefill_s=token_s * known[:, COLUMN["uncached_tokens"]]
-            + prefill[:, OWN_CONTEXT] * known[:, COLUMN["prefill_context"]],
-            prefill_token_s=token_s,
-            decode_step_s=step[:, SEQUENCE] + step[:, HELD_CONTEXT] * held_ktok,
+            prefill_s=here.token_s * known[:, _UNCACHED] + here.context_s * known[:, _CONTEXT],
+            prefill_token_s=here.token_s,
+            decode_step_s=here.sequence_s + here.held_s * held_ktok,
         )
 
     def log_prior(
-        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
+        self,
+        features: FloatArray,
+        endpoints: Sequence[str],
+        hardware: Sequence[str | None],
+        terms: Terms | None = None,
     ) -> FloatArray:
         """Predict only ``(2, n)`` log seconds by each endpoint's own coefficients."""
-        known = known_rows(features)
-        said = np.empty((len(TARGETS), len(endpoints)))
-        for index, design in enumerate((ttft_terms(known), tpot_terms(known))):
-            own, smooth, _ = self._targets[index].coefficients(endpoints, hardware)
-            said[index] = _near(
-                _log_seconds(design, own, index), _log_seconds(design, smooth, index)
-            )
-        return said
+        terms = terms or Terms.of(features)
+        return _log_seconds(terms.design, self._at(endpoints, hardware))[0]
 
     def learn(
         self,
@@ -147,6 +167,7 @@ class PhysicsPrior:
         observed_s: float,
         targets_s: Mapping[int, float],
         weights: Sequence[float] = (1.0, 1.0),
+        terms: Terms | None = None,
     ) -> None:
         """Take in the measured targets, by index (``TTFT``, ``TPOT``), of one row.
 
@@ -157,6 +178,7 @@ class PhysicsPrior:
             observed_s: When the measurement was complete.
             targets_s: Seconds by target index.
             weights: Of the labels by target index, 0 to 1.
+            terms: Those of the row, where the caller has them already.
         """
         self.remember(
             features,
@@ -165,6 +187,7 @@ class PhysicsPrior:
             observed_s=observed_s,
             targets_s=targets_s,
             weights=weights,
+            terms=terms,
         )
         for index in targets_s:
             self._targets[index].refit_due(endpoint)
@@ -178,14 +201,15 @@ class PhysicsPrior:
         observed_s: float,
         targets_s: Mapping[int, float],
         weights: Sequence[float] = (1.0, 1.0),
+        terms: Terms | None = None,
     ) -> None:
         """Take in a row of a batch like :meth:`learn`; :meth:`refit` ends the batch."""
-        known = known_rows(features[None])
+        design = (terms or Terms.of(features[None])).design[0]
         for index, target_s in targets_s.items():
             self._targets[index].append(
                 endpoint,
                 hardware,
-                (ttft_terms, tpot_terms)[index](known)[0],
+                design[PARTS[index]],
                 target_s=target_s,
                 observed_s=observed_s,
                 weight=weights[index],
@@ -196,19 +220,48 @@ class PhysicsPrior:
         for target in self._targets:
             target.refit()
 
+    def _at(self, endpoints: Sequence[str], hardware: Sequence[str | None]) -> _Coefficients:
+        """Give the coefficients there; the endpoints are mostly those of the last decision."""
+        versions = (self._targets[TTFT].version, self._targets[TPOT].version)
+        key = (tuple(endpoints), tuple(hardware), versions)
+        if self._gathered is None or self._gathered[0] != key:
+            self._gathered = key, self._gather(*key[:2])
+        return self._gathered[1]
+
+    def _gather(self, endpoints: Sequence[str], hardware: Sequence[str | None]) -> _Coefficients:
+        parts = [target.coefficients(endpoints, hardware) for target in self._targets]
+        own, smooth, unit = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+        marginal = np.maximum(smooth, _FLOOR * unit).T.copy()
+        marginal.flags.writeable = False  # predictions show it
+        prefill, step = marginal[PARTS[TTFT]], marginal[PARTS[TPOT]]
+        return _Coefficients(
+            own_and_smooth=np.array([own, smooth]),
+            token_s=prefill[OWN_TOKEN],
+            context_s=prefill[OWN_CONTEXT],
+            sequence_s=step[SEQUENCE],
+            held_s=step[HELD_CONTEXT],
+        )
+
     def fit(self) -> PhysicsFit:
         """Give the present coefficients as plain numbers."""
         return PhysicsFit(ttft=self._targets[TTFT].fit(), tpot=self._targets[TPOT].fit())
 
 
-def _near(log_own: FloatArray, log_smooth: FloatArray) -> FloatArray:
-    """Hold an endpoint's own fit within sight of the fleet's, where it has no rows of the kind."""
-    near: FloatArray = np.clip(log_own, log_smooth - _FURTHEST, log_smooth + _FURTHEST)
-    return near
+def _log_seconds(design: FloatArray, here: _Coefficients) -> tuple[FloatArray, FloatArray]:
+    """Give ``(2, n)`` log seconds by the endpoints' own coefficients and by smooth ones.
+
+    An endpoint's own fit is held within sight of the fleet's, where it has no rows of
+    the kind.
+    """
+    seconds = np.add.reduceat(here.own_and_smooth * design, _STARTS, axis=2)
+    own, smooth = np.log(np.minimum(np.maximum(seconds, _LOWEST_S), _HIGHEST_S))
+    near = np.minimum(np.maximum(own, smooth - _FURTHEST), smooth + _FURTHEST)
+    return near.T, smooth.T
 
 
-def _log_seconds(design: FloatArray, coefficients: FloatArray, target: int) -> FloatArray:
-    lowest, highest = BOUNDS_S[target]
-    seconds = np.einsum("nk,nk->n", design, coefficients)
-    log_seconds: FloatArray = np.log(np.minimum(np.maximum(seconds, lowest), highest))
-    return log_seconds
+_STARTS: Final = [part.start for part in PARTS]
+_LOWEST_S, _HIGHEST_S = (np.array(bounds) for bounds in zip(*BOUNDS_S, strict=True))
+_PROMPT: Final = COLUMN["prompt_tokens"]
+_EXPECTED: Final = COLUMN["expected_output_tokens"]
+_UNCACHED: Final = COLUMN["uncached_tokens"]
+_CONTEXT: Final = COLUMN["prefill_context"]

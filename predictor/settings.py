@@ -118,7 +118,8 @@ class TrainingSettings(_Section):
     ratio_half_life_s: float = Field(default=200.0, gt=0)
     direct_trees: int = Field(default=100, ge=1)
     direct_learning_rate: float = Field(default=0.08, gt=0, le=1)
-    num_leaves: int = Field(default=15, ge=2)
+    num_leaves: int = Field(default=15, ge=2, le=64)
+    """A mask of a tree's leaves is one machine word."""
     lambda_l2: float = Field(default=5.0, ge=0)
     evaluation_fraction: float = Field(default=0.2, gt=0, lt=0.9)
     """Newest share of the window the evaluation predicts before learning it."""

@@ -36,6 +36,11 @@ TPOT_TERMS: Final = (
     "share of the decode that the queue prefills [s]",
     "queued requests [s/request]",
 )
+PARTS: Final = (
+    slice(0, len(TTFT_TERMS)),
+    slice(len(TTFT_TERMS), len(TTFT_TERMS) + len(TPOT_TERMS)),
+)
+"""Columns of :attr:`Terms.design` by target."""
 
 OWN_TOKEN: Final = 1
 OWN_CONTEXT: Final = 3
@@ -112,37 +117,41 @@ def known_rows(features: FloatArray) -> FloatArray:
     return np.where(np.isfinite(features), np.maximum(features, 0.0), 0.0)
 
 
-def ttft_terms(known: FloatArray) -> FloatArray:
-    """Lay out ``(n, len(TTFT_TERMS))`` from rows of :func:`known_rows`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Lay out ``n`` rows, once for all that read them.
 
-    >>> row = np.full((1, len(COLUMN)), np.nan)
-    >>> row[0, COLUMN["uncached_tokens"]] = 400
-    >>> ttft_terms(known_rows(row))[0, :2]
-    array([  1., 400.])
+    Attributes:
+        known: ``(n, n_features)``, as :func:`known_rows` gives them.
+        design: ``(n, n_terms)``: the terms of TTFT, then those of TPOT.
+        regimes: ``(n,)``, as :func:`regimes` gives them.
     """
-    design = np.empty((len(known), len(TTFT_TERMS)))
-    design[:, 0] = 1.0
-    design[:, 1:] = known[:, _TTFT_COLUMNS]
-    return design
 
+    known: FloatArray
+    design: FloatArray
+    regimes: NDArray[np.intp]
 
-def tpot_terms(known: FloatArray) -> FloatArray:
-    """Lay out ``(n, len(TPOT_TERMS))`` from rows of :func:`known_rows`.
+    @classmethod
+    def of(cls, features: FloatArray) -> "Terms":
+        """Lay out feature rows.
 
-    The batch is what decodes there and this request, the context theirs. Both prefill
-    terms saturate: no more than every step can carry a chunk.
-    """
-    queued_ktok = known[:, COLUMN["queued_prefill_tokens"]] / 1e3
-    design = np.empty((len(known), len(TPOT_TERMS)))
-    design[:, 0] = 1.0
-    design[:, 1] = 1.0 + known[:, COLUMN["decoding_requests"]]
-    design[:, 2] = known[:, COLUMN["context_ktok"]] + known[:, COLUMN["prompt_tokens"]] / 1e3
-    rate = known[:, COLUMN["prefill_tokens_per_s"]] / 1e3
-    design[:, 3] = rate / (1.0 + rate / _BUSY_KTOK_PER_S)
-    lasts_ktok = _STEP_KTOK * np.maximum(known[:, COLUMN["expected_output_tokens"]], 1.0)
-    design[:, 4] = queued_ktok / (queued_ktok + lasts_ktok)
-    design[:, 5] = known[:, COLUMN["queued_requests"]]
-    return design
+        >>> row = np.full((1, len(COLUMN)), np.nan)
+        >>> row[0, COLUMN["uncached_tokens"]] = 400
+        >>> Terms.of(row).design[0, :2]
+        array([  1., 400.])
+        """
+        known = known_rows(features)
+        design = known.take(_DESIGN_COLUMNS, axis=1)
+        tpot = design[:, PARTS[1]]
+        design[:, 0] = tpot[:, 0] = 1.0
+        tpot[:, 1] += 1.0  # this request is part of the batch, its context of what is held
+        tpot[:, 2] += known[:, COLUMN["prompt_tokens"]] / 1e3
+        # Both prefill terms saturate: no more than every step can carry a chunk.
+        rate, queued = tpot[:, 3], tpot[:, 4]
+        rate /= 1e3 + rate / _BUSY_KTOK_PER_S
+        lasts = 1e3 * _STEP_KTOK * np.maximum(known[:, COLUMN["expected_output_tokens"]], 1.0)
+        queued /= queued + lasts
+        return cls(known=known, design=design, regimes=regimes(features))
 
 
 def regimes(features: FloatArray) -> NDArray[np.intp]:
@@ -156,15 +165,15 @@ def regimes(features: FloatArray) -> NDArray[np.intp]:
     queued = features[:, COLUMN["queued_requests"]]
     waiting = np.fmax(queued, features[:, COLUMN["waiting_requests"]])
     some, many = _REGIME_EDGES
-    found: NDArray[np.intp] = (waiting > some).astype(np.intp) + (waiting > many)
-    return found
+    return np.add(waiting > some, waiting > many, dtype=np.intp)
 
 
 N_REGIMES: Final = 3
 _REGIME_EDGES: Final = (0.5, 8.5)
-_TTFT_COLUMNS: Final = [
+_DESIGN_COLUMNS: Final = [
     COLUMN[name]
     for name in (
+        "prompt_tokens",  # in place of the constant
         "uncached_tokens",
         "queued_prefill_tokens",
         "prefill_context",
@@ -173,5 +182,12 @@ _TTFT_COLUMNS: Final = [
         "waiting_requests",
         "loaded_cpu_tokens",
         "loaded_shared_tokens",
+        "prompt_tokens",  # in place of the step
+        "decoding_requests",
+        "context_ktok",
+        "prefill_tokens_per_s",
+        "queued_prefill_tokens",
+        "queued_requests",
     )
 ]
+"""What each term is made of."""

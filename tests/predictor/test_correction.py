@@ -48,11 +48,11 @@ def test_absurd_residuals_are_capped() -> None:
     for _ in range(2000):
         bias.learn("a:1", 1, 0, np.array([50.0]))
         shared.learn(0, 50.0)
-        river.learn(row, 50.0)
+        river.learn(row, 0, 50.0)
 
     assert bias.predict(["a:1"], REGIME)[0, 0, 0] == pytest.approx(cap)
     assert shared.values()[0] <= cap
-    assert river.predict(row[None])[0] <= cap
+    assert river.predict(row[None])[0, 0] <= cap
 
 
 def test_a_shared_correction_is_withheld_once_it_has_become_stale() -> None:
@@ -72,6 +72,32 @@ def test_river_survives_features_that_never_vary() -> None:
     river = ResidualRegressor()
 
     for _ in range(300):
-        river.learn(np.full(N_FEATURES, np.nan), 0.3)
+        river.learn(np.full(N_FEATURES, np.nan), 0, 0.3)
 
-    assert river.predict(np.zeros((1, N_FEATURES)))[0] == pytest.approx(0.3, abs=0.05)
+    assert river.predict(np.zeros((1, N_FEATURES)))[0, 0] == pytest.approx(0.3, abs=0.05)
+
+
+def test_the_endpoint_longest_without_a_label_makes_room_for_another() -> None:
+    bias = Bias(n_experts=1)
+    names = [f"{index}:1" for index in range(2049)]  # one more than are remembered
+    everywhere = np.zeros(len(names), dtype=np.intp)
+    for name in [*names[:2048], names[0], names[2048]]:
+        bias.learn(name, 0, 0, np.array([0.7]))
+
+    corrections = bias.predict(names, everywhere)[0, 0]
+
+    assert corrections[1] == 0.0
+    assert corrections[0] > corrections[2048] == pytest.approx(0.1)
+    assert np.count_nonzero(corrections) == 2048
+
+
+def test_a_bias_shows_whoever_was_asked_for_before() -> None:
+    bias = Bias(n_experts=1)
+    pair, regimes = ("a:1", "b:1"), np.zeros(2, dtype=np.intp)
+
+    before = bias.predict(pair, regimes).copy()
+    bias.learn("b:1", 0, 1, np.array([0.7]))
+    after = bias.predict(pair, regimes)
+
+    assert before.tolist() == np.zeros((2, 1, 2)).tolist()
+    assert after[1, 0].tolist() == pytest.approx([0.0, 0.1])

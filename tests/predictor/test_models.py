@@ -64,7 +64,7 @@ def _river(observations: Sequence[Observation]) -> Predict:
     model = ResidualRegressor()
     for row in observations:
         assert row.tpot_s is not None
-        model.learn(row.features, float(np.log(row.tpot_s / 0.01)))
+        model.learn(row.features, 1, float(np.log(row.tpot_s / 0.01)))
     return lambda rows: np.exp(model.predict(rows))
 
 

@@ -8,7 +8,7 @@ from predictor.hardware import PROFILES
 from predictor.physics import TARGETS, PhysicsPrior
 from predictor.settings import PhysicsSettings
 from predictor.types import FloatArray, Observation
-from tests.predictor.fleet import fleet_observations
+from tests.predictor.fleet import BOTH, fleet_observations
 
 LABELS = ("l40s/llama-3.1-8b", "h100_sxm/llama-3.1-8b")
 
@@ -97,3 +97,37 @@ def test_a_label_of_one_target_leaves_the_other_untouched() -> None:
 
     assert after.log_prior[1, 0] == before
     assert np.exp(after.log_prior[0, 0]) == pytest.approx(3.0, rel=0.1)
+
+
+def test_what_is_learned_shows_in_the_next_prediction_of_the_same_endpoints() -> None:
+    prior = PhysicsPrior()
+    row = fleet_observations(1)[0].features[None]
+    asked = (BOTH[:1], (None,))
+    before = prior.predict(row, *asked)
+
+    teach(prior, fleet_observations(200, slow=3.0))
+
+    after = prior.predict(row, *asked)
+    fresh = PhysicsPrior(fit=prior.fit()).predict(row, *asked)
+    assert after.log_prior[0, 0] != before.log_prior[0, 0]
+    np.testing.assert_allclose(after.log_prior, fresh.log_prior)
+    np.testing.assert_allclose(after.prefill_s, fresh.prefill_s)
+
+
+def test_the_same_rows_elsewhere_get_the_coefficients_there() -> None:
+    prior = PhysicsPrior()
+    teach(prior, fleet_observations(200, slow=3.0))
+    rows = np.repeat(fleet_observations(1)[0].features[None], 2, axis=0)
+
+    there = prior.predict(rows, BOTH, (None, None)).log_prior
+    back = prior.predict(rows, BOTH[::-1], (None, None)).log_prior
+
+    np.testing.assert_array_equal(there, back[:, ::-1])
+    assert there[0, 1] > there[0, 0] + 0.5
+
+
+def test_marginal_costs_that_predictions_share_cannot_be_written_to() -> None:
+    said = PhysicsPrior().predict(np.zeros((1, N_FEATURES)), ["a:1"], [None])
+
+    with pytest.raises(ValueError, match="read-only"):
+        said.prefill_token_s[0] = 0.0

@@ -4,14 +4,14 @@ import numpy as np
 
 from predictor.features import COLUMN, N_FEATURES
 from predictor.terms import (
+    PARTS,
     TPOT_TERMS,
     TTFT_TERMS,
+    Terms,
     known_rows,
     regimes,
     tpot_day_zero,
-    tpot_terms,
     ttft_day_zero,
-    ttft_terms,
 )
 
 
@@ -21,8 +21,9 @@ def test_terms_and_day_zero_have_one_length() -> None:
     for label in (None, "b200_sxm/qwen3-32b"):
         assert ttft_day_zero(label).unit.shape == (len(TTFT_TERMS),)
         assert tpot_day_zero(label).factor.shape == (len(TPOT_TERMS),)
-    assert ttft_terms(rows).shape == (3, len(TTFT_TERMS))
-    assert tpot_terms(rows).shape == (3, len(TPOT_TERMS))
+    design = Terms.of(rows).design
+    assert [design[:, part].shape[1] for part in PARTS] == [len(TTFT_TERMS), len(TPOT_TERMS)]
+    assert design.shape == (3, len(TTFT_TERMS) + len(TPOT_TERMS))
 
 
 def test_unknown_infinite_and_negative_values_count_as_nothing() -> None:
@@ -40,7 +41,7 @@ def test_this_request_is_part_of_the_batch_it_joins() -> None:
     row[0, COLUMN["queued_prefill_tokens"]] = 500
     row[0, COLUMN["expected_output_tokens"]] = 15
 
-    assert tpot_terms(row)[0].tolist() == [1.0, 5.0, 8.0, 0.0, 0.25, 1.0]
+    assert Terms.of(row).design[0, PARTS[1]].tolist() == [1.0, 5.0, 8.0, 0.0, 0.25, 1.0]
 
 
 def test_regimes_follow_whichever_count_of_waiting_is_larger() -> None:
