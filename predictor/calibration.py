@@ -7,7 +7,7 @@ Distribution Shift (2021), equation 2.
 
 from bisect import bisect_left, insort
 from collections import deque
-from math import ceil
+from math import ceil, exp
 from typing import Final
 
 import numpy as np
@@ -75,6 +75,7 @@ class Calibration:
         self._by_regime = [_Residuals(window) for _ in range(N_REGIMES)]
         self._all = _Residuals(window)
         self._levels = np.repeat(np.array(LEVELS)[:, None], N_REGIMES, axis=1)
+        self._log_width = [0.0] * N_REGIMES
         self._default = self._settings.default_log * np.array(_DEFAULTS)
         self._overall = self._default.copy()
         self._offsets = np.repeat(self._default[:, None], N_REGIMES, axis=1)
@@ -90,13 +91,14 @@ class Calibration:
         """Take in one log residual of the prediction made at dispatch.
 
         Levels follow whether today's quantiles would have held it: what was stated at
-        dispatch is old by the time its label comes, and feedback that late swings. What
-        was stated, ``covered``, counts too but slowly. ``counted``: the miss of the 90 %
+        dispatch is old by the time its label comes, and feedback that late swings. Where
+        what was stated, ``covered``, holds too seldom all the same, as labels are late and
+        the load grows, the 90 % quantile is slowly widened. ``counted``: the miss of the 90 %
         quantile was reported to :meth:`miss` before.
         """
         held = residual <= self._offsets[:, regime]
         if covered is not None and not counted:
-            self._adapt(P90, regime, self._settings.stated_step * (LEVELS[P90] - covered))
+            self._widen(regime, LEVELS[P90] - covered)
         self._by_regime[regime].append(residual)
         self._all.append(residual)
         for index, level in enumerate(LEVELS):
@@ -111,8 +113,8 @@ class Calibration:
 
     def miss(self, regime: int) -> None:
         """Count a request past its 90 % quantile whose label has yet to come."""
-        step = self._settings.step + self._settings.stated_step
-        self._adapt(P90, regime, step * LEVELS[P90])
+        self._widen(regime, LEVELS[P90])
+        self._adapt(P90, regime, self._settings.step * LEVELS[P90])
         if len(self._by_regime[regime]):
             self._offsets[P90, regime] = self._offset(P90, regime)
             np.maximum.accumulate(self._offsets, axis=0, out=self._offsets)
@@ -139,6 +141,11 @@ class Calibration:
         lowest, highest = _BOUNDS[index]
         self._levels[index, regime] = min(max(self._levels[index, regime] + step, lowest), highest)
 
+    def _widen(self, regime: int, share: float) -> None:
+        widest = self._settings.widest_log
+        log_width = self._log_width[regime] + self._settings.stated_step * share
+        self._log_width[regime] = min(max(log_width, 0.0), widest)
+
     def _blend(self, index: int) -> float:
         n, weight = len(self._all), self._settings.default_rows
         quantile = self._all.quantile(LEVELS[index])
@@ -148,7 +155,9 @@ class Calibration:
         own = self._by_regime[regime]
         share = len(own) / (len(own) + _REGIME_ROWS)
         quantile = own.quantile(self._levels[index, regime])
-        return self._bounded(index, share * quantile + (1.0 - share) * self._overall[index])
+        blended = share * quantile + (1.0 - share) * self._overall[index]
+        widened = exp(self._log_width[regime]) if index == P90 else 1.0
+        return self._bounded(index, blended * widened)
 
     def _bounded(self, index: int, offset: float) -> float:
         lowest = -self._settings.cap_log if index == P50 else 0.0

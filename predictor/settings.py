@@ -62,11 +62,13 @@ class MixtureSettings(_Section):
 class CalibrationSettings(_Section):
     """Configure the conformal quantiles."""
 
-    window_rows: int = Field(default=92, ge=20)
+    window_rows: int = Field(default=200, ge=20)
     step: float = Field(default=0.02, ge=0, le=0.5)
     """Adaptive step of the level, per observation."""
-    stated_step: float = Field(default=0.005, ge=0, le=0.5)
-    """The same by what was stated at dispatch, which says the truth late."""
+    stated_step: float = Field(default=0.01, ge=0, le=0.5)
+    """By how much, in log, what was stated at dispatch and missed widens the 90 % quantile."""
+    widest_log: float = Field(default=0.25, ge=0)
+    """How far that goes."""
     cap_log: float = Field(default=1.5, gt=0)
     """Largest distance of the quantile from the prediction, in log seconds; uncapped it
     blows up after bursts."""
@@ -112,12 +114,12 @@ class TrainingSettings(_Section):
     """Rows this much older than the newest are dropped: the fleet they tell of is gone."""
     believable_log: float = Field(default=4.0, gt=0)
     """Labels further than this from today's physics, in log seconds (x55), do not train."""
-    ratio_trees: int = Field(default=60, ge=1)
-    ratio_learning_rate: float = Field(default=0.05, gt=0, le=1)
+    ratio_trees: int = Field(default=40, ge=1)
+    ratio_learning_rate: float = Field(default=0.075, gt=0, le=1)
     ratio_half_life_rows: float = Field(default=500.0, gt=0)
     ratio_half_life_s: float = Field(default=200.0, gt=0)
-    direct_trees: int = Field(default=100, ge=1)
-    direct_learning_rate: float = Field(default=0.08, gt=0, le=1)
+    direct_trees: int = Field(default=40, ge=1)
+    direct_learning_rate: float = Field(default=0.2, gt=0, le=1)
     num_leaves: int = Field(default=15, ge=2, le=64)
     """A mask of a tree's leaves is one machine word."""
     lambda_l2: float = Field(default=5.0, ge=0)
