@@ -20,26 +20,31 @@ from predictor.types import LEVELS, P50, P90, FloatArray
 _BOUNDS: Final = ((0.3, 0.7), (0.6, 0.995), (0.9, 1.0))  # what each level may adapt to
 _DEFAULTS: Final = (0.0, 1.0, 2.0)  # multiples of the distance before any data
 _REGIME_ROWS: Final = 30.0
+_CURVE_ROWS: Final = 400  # points that the empirical curve is read from
 
 
 class _Residuals:
     """Keep the last residuals in order of value and of arrival."""
 
-    __slots__ = ("_arrived", "_capacity", "_sorted")
+    __slots__ = ("_arrived", "_settings", "_sorted")
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._arrived: deque[float] = deque()
+    def __init__(self, settings: CalibrationSettings) -> None:
+        self._settings = settings
+        self._arrived: deque[tuple[float, float]] = deque()
         self._sorted: list[float] = []
 
     def __len__(self) -> int:
         return len(self._sorted)
 
-    def append(self, residual: float) -> None:
-        if len(self._arrived) == self._capacity:
-            del self._sorted[bisect_left(self._sorted, self._arrived.popleft())]
-        self._arrived.append(residual)
+    def append(self, residual: float, at_s: float) -> None:
+        settings, arrived = self._settings, self._arrived
+        arrived.append((at_s, residual))
         insort(self._sorted, residual)
+        oldest_s = at_s - settings.window_s
+        while len(arrived) > settings.most_rows or (
+            len(arrived) > settings.window_rows and arrived[0][0] <= oldest_s
+        ):
+            del self._sorted[bisect_left(self._sorted, arrived.popleft()[1])]
 
     def quantile(self, level: float) -> float:
         """Give the conformal quantile: the order statistic at ``ceil(level * (n + 1))``."""
@@ -48,7 +53,7 @@ class _Residuals:
 
     def below(self, values: FloatArray) -> FloatArray:
         """Give the share of residuals at or below each value, between 0 and 1."""
-        ordered = np.array(self._sorted)
+        ordered = np.array(self._sorted[:: len(self._sorted) // _CURVE_ROWS + 1])
         share: FloatArray = np.searchsorted(ordered, values, side="right") / len(ordered)
         return share
 
@@ -71,9 +76,8 @@ class Calibration:
 
     def __init__(self, settings: CalibrationSettings | None = None) -> None:
         self._settings = settings or CalibrationSettings()
-        window = self._settings.window_rows
-        self._by_regime = [_Residuals(window) for _ in range(N_REGIMES)]
-        self._all = _Residuals(window)
+        self._by_regime = [_Residuals(self._settings) for _ in range(N_REGIMES)]
+        self._all = _Residuals(self._settings)
         self._levels = np.repeat(np.array(LEVELS)[:, None], N_REGIMES, axis=1)
         self._log_width = [0.0] * N_REGIMES
         self._default = self._settings.default_log * np.array(_DEFAULTS)
@@ -86,9 +90,15 @@ class Calibration:
         return offsets
 
     def learn(
-        self, regime: int, residual: float, *, covered: bool | None = None, counted: bool = False
+        self,
+        regime: int,
+        residual: float,
+        *,
+        at_s: float = 0.0,
+        covered: bool | None = None,
+        counted: bool = False,
     ) -> None:
-        """Take in one log residual of the prediction made at dispatch.
+        """Take in one log residual, known at ``at_s``, of the prediction made at dispatch.
 
         Levels follow whether today's quantiles would have held it: what was stated at
         dispatch is old by the time its label comes, and feedback that late swings. Where
@@ -99,8 +109,8 @@ class Calibration:
         held = residual <= self._offsets[:, regime]
         if covered is not None and not counted:
             self._widen(regime, LEVELS[P90] - covered)
-        self._by_regime[regime].append(residual)
-        self._all.append(residual)
+        self._by_regime[regime].append(residual, at_s)
+        self._all.append(residual, at_s)
         for index, level in enumerate(LEVELS):
             if not (counted and index == P90):
                 self._adapt(index, regime, self._settings.step * (level - held[index]))

@@ -83,6 +83,39 @@ class Bias:
         return row
 
 
+class FleetBias:
+    """Follow the mean log residual of each target over the whole fleet's last few labels.
+
+    What changes for all endpoints at once, or was wrong for all from the start, shows here
+    long before each endpoint has had labels of its own in each regime.
+
+    >>> bias = FleetBias()
+    >>> for _ in range(12):
+    ...     bias.learn(0, 0.5)
+    >>> bias.values().round(2)
+    array([0.5, 0. ])
+    """
+
+    def __init__(self, settings: CorrectionSettings | None = None) -> None:
+        settings = settings or CorrectionSettings()
+        self._rate = 1.0 - 2.0 ** (-1.0 / settings.fleet_half_life_rows)
+        self._cap = settings.cap_log
+        self._mean, self._count = np.zeros(2), [0, 0]
+
+    def values(self) -> FloatArray:
+        """Give the log correction by target, ``(2,)``."""
+        return self._mean
+
+    def learn(self, target: int, residual: float) -> None:
+        """Take in one label's log residual; one that is not finite says nothing."""
+        if not isfinite(residual):
+            return
+        self._count[target] += 1
+        bounded = min(max(residual, -self._cap), self._cap)
+        rate = max(self._rate, 1.0 / self._count[target])
+        self._mean[target] += rate * (bounded - self._mean[target])
+
+
 class SharedBias:
     """Follow one mean log residual per target that all candidates share.
 

@@ -140,24 +140,34 @@ def _scores(table: Table, experts: FloatArray) -> dict[str, Score]:
         known = np.flatnonzero(np.isfinite(table.log_target[target] + predicted))
         if len(known):
             scores[name] = _score(
-                table.log_target[target, known], predicted[known], rows[known].tolist()
+                table.log_target[target, known],
+                predicted[known],
+                regimes_of=rows[known].tolist(),
+                times_s=table.observed_s[known].tolist(),
             )
     return scores
 
 
-def _score(log_actual: FloatArray, log_predicted: FloatArray, rows: list[int]) -> Score:
+def _score(
+    log_actual: FloatArray,
+    log_predicted: FloatArray,
+    *,
+    regimes_of: list[int],
+    times_s: list[float],
+) -> Score:
     calibration = Calibration()
     covered = 0
-    for regime, residual in zip(rows, (log_actual - log_predicted).tolist(), strict=True):
+    residuals = (log_actual - log_predicted).tolist()
+    for regime, at_s, residual in zip(regimes_of, times_s, residuals, strict=True):
         covered += residual <= calibration.offsets(np.array([regime]))[P90, 0]
-        calibration.learn(regime, residual)
+        calibration.learn(regime, residual, at_s=at_s)
     actual, predicted = np.exp(log_actual), np.exp(log_predicted)
     return Score(
-        rows=len(rows),
+        rows=len(residuals),
         mape=float(metrics.mean_absolute_percentage_error(actual, predicted)),
         mdape=float(np.median(np.abs(predicted / actual - 1.0))),
         mean_log_error=float(metrics.mean_absolute_error(log_actual, log_predicted)),
-        p90_coverage=covered / len(rows),
+        p90_coverage=covered / len(residuals),
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from predictor.boosted import KINDS, BoostedModels
 from predictor.calibration import Calibration
-from predictor.correction import Bias, ResidualRegressor, SharedBias
+from predictor.correction import Bias, FleetBias, ResidualRegressor, SharedBias
 from predictor.drift import DriftCount
 from predictor.errors import PredictionFailed
 from predictor.labels import LabelClock, label_weight, most_of_total, usable_labels
@@ -30,20 +30,21 @@ from predictor.terms import Terms, regimes
 from predictor.types import LEVELS, FloatArray, Layer, Objective, Observation, Predictions
 
 EXPERTS: Final = (
-    "smooth", "prior", "ratio", "direct", "prior_bias", "ratio_bias", "direct_bias", "prior_river",
+    "smooth", "prior", "ratio", "direct", "prior_bias", "ratio_bias", "fleet_bias", "prior_river",
 )  # fmt: skip
 """Rows of ``Predictions.experts``: fleet physics, each endpoint's own, the two boosted
-models, these three with their bias, and physics with river's regression."""
+models, the second and third with their bias, ``ratio`` (physics before it is trained) with
+the last residuals of the whole fleet, and physics with river's regression."""
 DOUBTS: Final = MappingProxyType({
     "prior": 0.1, "direct": 0.1, "prior_river": 0.15,
-    "prior_bias": 0.2, "ratio_bias": 0.2, "direct_bias": 0.2,
+    "prior_bias": 0.2, "ratio_bias": 0.2, "fleet_bias": 0.2,
 })  # fmt: skip
 """What each is assumed to be worse than ``smooth`` by, as mean absolute log error, before
 labels: the more it follows single labels, the more a cold burst misleads it."""
-_SMOOTH, _PRIOR, _RIVER = 0, 1, 7
+_SMOOTH, _PRIOR, _RATIO, _FLEET, _RIVER = 0, 1, 2, 6, 7
 _BOOSTED: Final = slice(2, 4)
-_RAW: Final = slice(1, 4)
-_BIASED: Final = slice(4, 7)
+_RAW: Final = slice(1, 3)
+_BIASED: Final = slice(4, 6)
 _MEAN, _RANK = 0, 1
 _QUANTILES: Final = slice(2, 2 + len(LEVELS))
 
@@ -100,7 +101,8 @@ class LatencyPredictor:
     ) -> None:
         self._settings = settings = settings or PredictorSettings()
         self._physics = PhysicsPrior(settings.physics)
-        self._bias = Bias(len(KINDS) + 1, settings.correction)
+        self._bias = Bias(2, settings.correction)
+        self._fleet_bias = FleetBias(settings.correction)
         self._shared = SharedBias(settings.correction)
         self._river = ResidualRegressor(settings.correction)
         self._mixture = Mixture(EXPERTS, settings.mixture, DOUBTS)
@@ -189,7 +191,8 @@ class LatencyPredictor:
             if not most_of_total(observation, target):
                 continue
             if observation.use != "teaching":
-                self._score(target, regime, log_actual, stated[target], counted=counted)
+                said = stated[target]
+                self._score(target, regime, log_actual, said, at_s=observed_s, counted=counted)
             if observation.use != "scoring":
                 self._correct(target, log_actual, experts[target], observation, terms)
         if observation.use != "scoring":
@@ -288,6 +291,9 @@ class LatencyPredictor:
             else trained.models.predict(features, endpoints, hardware, terms)
         )
         experts[:, _BIASED] = experts[:, _RAW] + self._bias.predict(endpoints, terms.regimes)
+        known = np.isfinite(experts[:, _RATIO])
+        best = np.where(known, experts[:, _RATIO], experts[:, _PRIOR])
+        experts[:, _FLEET] = best + self._fleet_bias.values()[:, None]
         experts[:, _RIVER] = physics.log_prior + self._river.predict(features, terms)
         return experts
 
@@ -320,13 +326,16 @@ class LatencyPredictor:
         log_actual: float,
         stated: tuple[float, float],
         *,
+        at_s: float,
         counted: bool,
     ) -> None:
         """Count a label in the quantiles and in what is reported."""
         residual = log_actual - float(np.log(stated[0]))
         covered = log_actual <= float(np.log(stated[1]))
         self._recent[target].append((abs(float(np.expm1(-residual))), covered))
-        self._calibration[target].learn(regime, residual, covered=covered, counted=counted)
+        self._calibration[target].learn(
+            regime, residual, at_s=at_s, covered=covered, counted=counted
+        )
         self._drift[target].learn(abs(residual))
 
     def _correct(
@@ -342,6 +351,8 @@ class LatencyPredictor:
         self._mixture.learn(target, regime, np.abs(experts - log_actual))
         residuals = log_actual - experts
         self._bias.learn(observation.endpoint, regime, target, residuals[_RAW])
+        ratio, prior = residuals[_RATIO], residuals[_PRIOR]
+        self._fleet_bias.learn(target, float(ratio if np.isfinite(ratio) else prior))
         if np.isfinite(residuals[_SMOOTH]):
             self._shared.learn(target, float(residuals[_SMOOTH]))
         if np.isfinite(residuals[_PRIOR]):

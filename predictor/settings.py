@@ -41,6 +41,8 @@ class CorrectionSettings(_Section):
     """A bias of n rows counts n / (n + 6)."""
     cap_log: float = Field(default=0.8, gt=0)
     """Largest correction, in log seconds: what poisoned labels can do at most (x2.2)."""
+    fleet_half_life_rows: float = Field(default=4.0, gt=0)
+    """Half-life of the mean over all endpoints."""
     shared_half_life_rows: float = Field(default=60.0, gt=0)
     """Half-life of the one correction all candidates share in ranking."""
     learning_rate: float = Field(default=0.01, gt=0, le=1)
@@ -62,10 +64,13 @@ class MixtureSettings(_Section):
 class CalibrationSettings(_Section):
     """Configure the conformal quantiles."""
 
-    window_rows: int = Field(default=200, ge=20)
-    step: float = Field(default=0.02, ge=0, le=0.5)
-    """Adaptive step of the level, per observation."""
-    stated_step: float = Field(default=0.01, ge=0, le=0.5)
+    window_rows: int = Field(default=150, ge=20)
+    window_s: float = Field(default=120.0, ge=0)
+    """Residuals are kept at least so long: at a high rate, more rows would be one moment."""
+    most_rows: int = Field(default=4000, ge=20)
+    step: float = Field(default=0.002, ge=0, le=0.5)
+    """Adaptive step of the level, per observation: larger ones swing under label delay."""
+    stated_step: float = Field(default=0.003, ge=0, le=0.5)
     """By how much, in log, what was stated at dispatch and missed widens the 90 % quantile."""
     widest_log: float = Field(default=0.25, ge=0)
     """How far that goes."""

@@ -228,7 +228,9 @@ class Scheduler:
         self._accounting.first_token(request_id, live.endpoint, ttft_s=ttft_s)
         self._suspects.succeeded(live.endpoint)
         self._lessons.first_token(live, ttft_s=ttft_s, now=now)
-        return self._settings.early_label_s
+        said = None if live.decision is None else live.decision.predictions
+        cold = said is not None and said.layer == "cold"
+        return self._settings.cold_label_s if cold else self._settings.early_label_s
 
     def progress(self, request_id: str, token_events: int, now: float) -> bool:
         """Note how far a stream has come, some seconds after its first token.

@@ -196,6 +196,8 @@ class SchedulerSettings(_Section):
     # A stream's TPOT is learned this long after its first token, not only at its end: short
     # enough for a cold start, long enough for tens of tokens.
     early_label_s: float = Field(default=3.0, gt=0, le=3600)
+    # The same while nothing is known of the fleet: anything measured is better then.
+    cold_label_s: float = Field(default=0.5, gt=0, le=3600)
     # Fewer tokens than this make a mean too noisy: it is then learned when there are so many.
     early_label_tokens: int = Field(default=8, ge=2)
     models: dict[str, FleetSettings] = Field(default_factory=dict)

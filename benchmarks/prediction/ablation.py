@@ -36,15 +36,15 @@ from predictor.types import FloatArray
 
 SERVED: Final = "all: as served"
 _OFF: Final = 1e9  # rows: a half-life that forgets nothing, a regime that never has enough
-_TREES: Final = ("ratio", "direct", "ratio_bias", "direct_bias")
-_BIASES: Final = ("prior_bias", "ratio_bias", "direct_bias")
+_TREES: Final = ("ratio", "direct", "ratio_bias")
+_BIASES: Final = ("prior_bias", "ratio_bias", "fleet_bias")
 LADDER: Final = (
     ("fleet physics", ("smooth",)),
     ("+ each endpoint's", ("prior",)),
-    ("+ bias", ("prior_bias",)),
+    ("+ bias", ("prior_bias", "fleet_bias")),
     ("+ river", ("prior_river",)),
     ("+ trees on ratio", ("ratio", "ratio_bias")),
-    (SERVED, ("direct", "direct_bias")),
+    (SERVED, ("direct",)),
 )
 """Layers by name, and the experts each adds."""
 

@@ -25,7 +25,7 @@ BLOCK: Final = 50
 """Labels that weights are averaged over."""
 _COLOURS: Final = {
     "smooth": "#b8b8b8", "prior": "#7d7d7d", "prior_bias": "#edae49", "prior_river": "#f6d8a0",
-    "ratio": "#d1495b", "ratio_bias": "#e79aa4", "direct": "#30638e", "direct_bias": "#93b5d3",
+    "ratio": "#d1495b", "ratio_bias": "#e79aa4", "direct": "#30638e", "fleet_bias": "#66a182",
 }  # fmt: skip
 
 

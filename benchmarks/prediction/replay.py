@@ -95,7 +95,9 @@ def calibrate(
                     if index == target:
                         covered = log_actual <= float(stated[asked][P90])
                         residual = log_actual - log_mean[asked]
-                        calibration.learn(int(regime[asked]), residual, covered=covered)
+                        calibration.learn(
+                            int(regime[asked]), residual, at_s=event.at_s, covered=covered
+                        )
         quantiles = np.exp([stated[asked] for asked in seen.request.tolist()])
         found[name] = (quantiles[:, P50], quantiles[:, P90])
     return found

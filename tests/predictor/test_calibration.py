@@ -50,9 +50,9 @@ def test_a_regime_without_labels_borrows_from_the_others() -> None:
 
 
 def test_the_quantile_is_the_conformal_order_statistic() -> None:
-    residuals = _Residuals(100)
+    residuals = _Residuals(CalibrationSettings())
     for value in range(1, 20):
-        residuals.append(float(value))
+        residuals.append(float(value), at_s=0.0)
 
     assert [residuals.quantile(level) for level in (0.9, 0.85, 0.97, 1.0)] == [18, 17, 19, 19]
 

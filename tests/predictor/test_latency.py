@@ -125,7 +125,7 @@ def test_an_untrained_expert_is_silent_and_left_out() -> None:
 
     silent = [name for name, row in zip(EXPERTS, said.experts[0], strict=True) if np.isnan(row[0])]
 
-    assert silent == ["ratio", "direct", "ratio_bias", "direct_bias"]
+    assert silent == ["ratio", "direct", "ratio_bias"]
     assert np.isfinite(said.ttft_s).all()
 
 

@@ -98,7 +98,8 @@ def test_workers_go_with_the_process_that_started_them(
         os.mkfifo(fifo)
     names = [str(fifo) for fifo in fifos]
     script = (
-        "import sys; from pathlib import Path\n"
+        "import signal, sys; from pathlib import Path\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells ignore it for jobs
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "if __name__ == '__main__':\n"
         f"    import test_workers; test_workers.play_for_ever([Path(p) for p in {names}])\n"
