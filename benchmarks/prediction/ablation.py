@@ -74,6 +74,11 @@ LEFT_OUT: Final[dict[str, Variant]] = {
 QUANTILES: Final[dict[str, Callable[[Kept], dict[Target, tuple[FloatArray, FloatArray]]]]] = {
     "adaptive: as served": calibrate,
     "static": partial(calibrate, settings=CalibrationSettings(step=0, stated_step=0)),
+    "ten times as quick": partial(calibrate, settings=CalibrationSettings(step=0.02)),
+    "over the last 150 only": partial(calibrate, settings=CalibrationSettings(window_s=0)),
+    "quick over the last 150": partial(
+        calibrate, settings=CalibrationSettings(step=0.02, window_s=0)
+    ),
     "regimes together": partial(calibrate, by_regime=False),
 }
 
