@@ -95,7 +95,7 @@ def tpot_day_zero(hardware: str | None) -> DayZero:
     (0.006218, array([1., 1., 1., 1., 1., 0.]))
     """
     profile = profile_of(hardware)
-    if profile is None:
+    if profile is None:  # the mean of the known step times is 12.8 ms
         unit = np.array([0.0125, 5e-5, 1e-4, 5e-4, 0.0125, 5e-5])
         return DayZero(unit, np.array([1.0, 1.0, 1.0, 0.0, 1.0, 0.0]))
     stretch = profile.step_s * profile.prefill_token_s * 1e3  # step / (1 - rate * token)

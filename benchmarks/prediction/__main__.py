@@ -43,7 +43,7 @@ def parts(plays: Plays, pages: Pages) -> dict[str, Part]:
         "rows": partial(recorded.main_part, plays=plays, pages=pages),
         "ablation": partial(ablation.main_part, plays=plays, pages=pages),
         "cost": partial(cost.main_part, plays=plays, pages=pages),
-        "simulated": simulated.main_part,
+        "simulated": partial(simulated.main_part, pages=pages),
         "http": over_http.main_part,
     }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from benchmarks.prediction import ablation, recorded
 from benchmarks.prediction.cost_table import cost_table
@@ -16,6 +17,7 @@ from benchmarks.prediction.pages import NoPlaces, Pages
 from benchmarks.prediction.plays import OURS, Kept, Orders, Plays
 from benchmarks.prediction.replay import calibrate, mix, weights
 from benchmarks.prediction.rowset import (
+from benchmarks.prediction.simulated import plan as simulated_plan
     DELAYED,
     ROW_BY_ROW,
     TARGETS,
@@ -150,6 +152,7 @@ def test_every_place_of_the_page_is_for_a_table_that_some_part_makes() -> None:
     ablation.main_part(argparse.Namespace(), console, plays=plays(), pages=pages)
     pages.show(console, recorded.tables(recorded.Results(), [LATE]))
     pages.show(console, {"cost": cost_table([])})
+    pages.show(console, {f"simulated-{name}": Table() for name in simulated_plan.PARTS})
     page = (Path(__file__).parents[2] / "docs" / "prediction.md").read_text()
 
     places = re.findall(r"<!-- ([a-z0-9-]+) -->\n(?:.*?)<!-- /\1 -->", page, re.DOTALL)

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from benchmarks.command import run as run_command
 from benchmarks.prediction import DEFAULT_DATA
+from benchmarks.prediction.pages import Pages
 from benchmarks.prediction.simulated.part import play
 from benchmarks.prediction.simulated.plan import FULL, PARTS, QUICK, Plan, record
 from benchmarks.prediction.simulated.rows import falls_short
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = replace(plan, cells=tuple(cell for cell in plan.cells if given.cells in cell.name))
     if given.record is not None:
         return _record(plan, given.data, given.record)
-    rows = play(plan, given.only, given.data, given.recordings, Console())
+    rows = play(plan, given.only, given.data, given.recordings, Console(), pages=Pages())
     if given.json is not None:
         write_whole(given.json, (json.dumps([row.as_json() for row in rows]) + "\n").encode())
     return int(falls_short(rows))
