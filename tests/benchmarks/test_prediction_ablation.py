@@ -17,7 +17,6 @@ from benchmarks.prediction.pages import NoPlaces, Pages
 from benchmarks.prediction.plays import OURS, Kept, Orders, Plays
 from benchmarks.prediction.replay import calibrate, mix, weights
 from benchmarks.prediction.rowset import (
-from benchmarks.prediction.simulated import plan as simulated_plan
     DELAYED,
     ROW_BY_ROW,
     TARGETS,
@@ -27,6 +26,7 @@ from benchmarks.prediction.simulated import plan as simulated_plan
     RowSet,
     in_order,
 )
+from benchmarks.prediction.simulated import plan as simulated_plan
 from predictor import EXPERTS
 from predictor.features import COLUMN, N_FEATURES
 
