@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from predictor.features import COLUMN, FEATURES, NAMES, feature_matrix
 from predictor.types import EndpointLoad, EndpointState
 from proxy.control import PredictorApiSettings
+from proxy.control.predictor_schemas import ObserveBody, PredictBody
 from proxy.control.slices import SLICE_ROWS
 from tests.proxy.control.fakes import EPOCH_S
 from tests.proxy.control.predictor_fakes import FakePredictors, ask
@@ -146,6 +148,28 @@ def test_more_endpoints_than_allowed_are_413() -> None:
 
     assert answer.status_code == 413
     assert error_of(answer)["code"] == "too_many_rows"
+
+
+def test_too_many_rows_are_counted_before_any_is_looked_at() -> None:
+    settings = PredictorApiSettings(max_rows=3)
+    bodies = (("/v1/predict", "endpoints"), ("/v1/observe", "observations"))
+
+    answers = [
+        ask(FakePredictors(), "POST", path, json={field: [{}] * 4}, settings=settings)
+        for path, field in bodies
+    ]
+
+    assert [answer.status_code for answer in answers] == [413, 413]
+
+
+def test_of_many_wrong_rows_only_the_first_is_told() -> None:
+    with pytest.raises(ValidationError) as asked:
+        PredictBody.model_validate({**PREDICT, "endpoints": [{}] * 100})
+    with pytest.raises(ValidationError) as told:
+        ObserveBody.model_validate({"model": "llama", "observations": [{}] * 100})
+
+    assert {error["loc"][1] for error in asked.value.errors()} == {0}
+    assert {error["loc"][1] for error in told.value.errors()} == {0}
 
 
 @pytest.mark.parametrize(
