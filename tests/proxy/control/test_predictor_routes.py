@@ -216,6 +216,28 @@ def test_a_bad_request_is_422(change: dict[str, Any]) -> None:
     assert error_of(answer)["code"] == "invalid_value"
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"model": ', "body: it is not JSON, from byte 10 on"),
+        ("", "body: Field required"),
+        ("[]", "body: Input should be a valid dictionary or object to extract fields from"),
+    ],
+)
+def test_what_is_no_body_is_said_to_be_none(content: str, message: str) -> None:
+    answer = ask(
+        FakePredictors(),
+        "POST",
+        "/v1/predict",
+        content=content,
+        headers={"content-type": "application/json"},
+    )
+
+    assert answer.status_code == 422
+    assert error_of(answer)["message"] == message
+    assert error_of(answer)["param"] is None
+
+
 def test_observations_carry_what_was_seen_and_measured() -> None:
     plane = FakePredictors()
     described = {
