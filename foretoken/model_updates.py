@@ -75,7 +75,9 @@ class ModelUpdates:
         for reason, count in report.refused.items():
             grown = self._grown(count, "window", report.fleet, reason)
             self._metrics.training_refused.labels(reason).inc(grown)
-        log.info(
+        broken = report.reason in ("store", "failed")  # it will not get better by itself
+        log.log(
+            logging.WARNING if broken else logging.INFO,
             "training_ended",
             extra={
                 "model": report.fleet,

@@ -275,10 +275,14 @@ class ModelsStore:
         path = self._path(manifest.fleet, manifest.version)
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.mkdir()
-        files.write_synced(temporary / MODEL_FILE, data)
-        files.write_synced(temporary / MANIFEST_FILE, encode(manifest))
-        files.sync_folder(temporary)
-        temporary.rename(path)
+        try:
+            files.write_synced(temporary / MODEL_FILE, data)
+            files.write_synced(temporary / MANIFEST_FILE, encode(manifest))
+            files.sync_folder(temporary)
+            temporary.rename(path)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)  # it may be what fills the disk
+            raise
         files.sync_folder(path.parent)
 
     def _history(self, fleet: str) -> list[str]:

@@ -126,9 +126,11 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        param = ".".join(str(part) for part in first["loc"][1:]) or None
-        text = str(first["msg"]).removeprefix("Value error, ")
-        message = f"{param}: {text}" if param else text
+        where, text = first["loc"][1:], str(first["msg"]).removeprefix("Value error, ")
+        if first["type"] == "json_invalid":  # there are no fields, only a place
+            where, text = (), f"it is not JSON, from byte {first['loc'][-1]} on"
+        param = ".".join(str(part) for part in where) or None
+        message = f"{param or 'body'}: {text}"
         return _answer(422, message, "invalid_request_error", param, "invalid_value")
 
     @app.exception_handler(HTTPException)

@@ -11,7 +11,7 @@ Source: llm-d-latency-predictor b5d19f1, ``prediction/prediction_server.py`` and
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 Tokens = Annotated[int, Field(ge=0, le=100_000_000)]
 Requests = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -53,13 +53,14 @@ class LlmdEntry(LlmdRow):
 class LlmdPredictionBatch(_Theirs):
     """Rows to predict in one call."""
 
-    requests: list[LlmdRow] = Field(min_length=1)
+    # FailFast: errors of millions of wrong rows would take minutes and gigabytes to list.
+    requests: Annotated[list[LlmdRow], FailFast()] = Field(min_length=1)
 
 
 class LlmdTrainingBatch(_Theirs):
     """Rows to learn from."""
 
-    entries: list[LlmdEntry]
+    entries: Annotated[list[LlmdEntry], FailFast()]
 
 
 class LlmdFlush(_Theirs):

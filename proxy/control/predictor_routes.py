@@ -1,12 +1,12 @@
 """The predictor's own API: what a request would see at each endpoint, and what it saw."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from predictor.features import FEATURES
 from predictor.types import NO_OBJECTIVE, P50, P90, P99, FloatArray, Objective, Predictions
@@ -35,11 +35,13 @@ def predict_routes(plane: PredictorPlane, settings: PredictorApiSettings) -> API
     """Build the routes that predict and tell."""
     router = APIRouter(tags=["predictor"], responses={**_REFUSALS})
 
-    @router.post("/v1/predict", response_model=PredictAnswer)
+    @router.post(
+        "/v1/predict",
+        response_model=PredictAnswer,
+        dependencies=[Depends(_at_most(settings.max_rows, "endpoints"))],
+    )
     async def predict(body: PredictBody) -> Response:
         """Predict one request at many endpoints; nothing is booked, nothing is learned."""
-        if len(body.endpoints) > settings.max_rows:
-            raise TooManyRows(len(body.endpoints), settings.max_rows, param="endpoints")
         answer = await _predict(plane, body)
         return Response(msgspec.json.encode(answer), media_type="application/json")
 
@@ -69,11 +71,13 @@ def observe_routes(
         dependencies=[] if allow_remote else [Depends(local_only)],
     )
 
-    @router.post("/v1/observe", status_code=202)
+    @router.post(
+        "/v1/observe",
+        status_code=202,
+        dependencies=[Depends(_at_most(settings.max_rows, "observations"))],
+    )
     async def observe(body: ObserveBody) -> ObserveAnswer:
         """Learn from finished requests; wrong ones are refused one by one."""
-        if len(body.observations) > settings.max_rows:
-            raise TooManyRows(len(body.observations), settings.max_rows, param="observations")
         now, accepted, refused = plane.now(), 0, Counter[str]()
         async for part in slices(len(body.observations)):
             found, late = observations_of(body.model, body.observations[part], now=now)
@@ -84,6 +88,21 @@ def observe_routes(
         return ObserveAnswer(accepted=accepted, refused=refused)
 
     return router
+
+
+def _at_most(limit: int, field: str) -> Callable[[Request], Awaitable[None]]:
+    """Make the check of how many rows a body has; it comes before the rows are looked at."""
+
+    async def check(request: Request) -> None:
+        try:
+            body = await request.json()  # FastAPI has read it already
+        except ValueError:
+            return  # not JSON: refused as such
+        rows = body.get(field) if isinstance(body, dict) else None
+        if isinstance(rows, list) and len(rows) > limit:
+            raise TooManyRows(len(rows), limit, param=field)
+
+    return check
 
 
 async def _predict(plane: PredictorPlane, body: PredictBody) -> dict[str, object]:

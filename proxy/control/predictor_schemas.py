@@ -9,7 +9,15 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 from predictor.features import NAMES
 from predictor.types import EndpointLoad, EndpointState, Use
@@ -127,7 +135,8 @@ class PredictBody(_Body):
     request: RequestBody | None = Field(
         default=None, description="Needed unless every endpoint has features"
     )
-    endpoints: list[EndpointBody] = Field(min_length=1)
+    # FailFast: errors of millions of wrong rows would take minutes and gigabytes to list.
+    endpoints: Annotated[list[EndpointBody], FailFast()] = Field(min_length=1)
     objective: ObjectiveBody | None = None
     include_features: bool = Field(
         default=False, description="Give the rows back, to observe with them later"
@@ -205,7 +214,7 @@ class ObserveBody(_Body):
     """Observations of one model's fleet."""
 
     model: Name
-    observations: list[ObservedBody] = Field(min_length=1)
+    observations: Annotated[list[ObservedBody], FailFast()] = Field(min_length=1)
 
 
 class ObserveAnswer(_Answer):

@@ -129,6 +129,22 @@ def test_why_a_training_was_refused_is_counted_and_logged(
     )
 
 
+@pytest.mark.parametrize(
+    ("reason", "level"), [("worse", "INFO"), ("store", "WARNING"), ("failed", "WARNING")]
+)
+def test_only_a_training_that_broke_is_a_warning(
+    store: ModelsStore, caplog: pytest.LogCaptureFixture, reason: str, level: str
+) -> None:
+    updates, _ = make_updates(store)
+
+    with caplog.at_level(logging.INFO):
+        updates.trained(
+            Report(fleet="m", seconds=0.5, rows=10, accepted=False, reason=reason), now=1.0
+        )
+
+    assert caplog.records[-1].levelname == level
+
+
 def test_totals_are_published_as_they_grow(store: ModelsStore) -> None:
     updates, registry = make_updates(store)
 

@@ -1,4 +1,5 @@
 import json
+import resource
 import threading
 from pathlib import Path
 
@@ -281,6 +282,21 @@ def test_unwritable_root_is_our_error(tmp_path: Path) -> None:
 
     with pytest.raises(StoreNotWritable, match="file"):
         publish(ModelsStore(tmp_path / "file"))
+
+
+def test_a_publish_that_the_disk_refuses_leaves_nothing_behind(store: ModelsStore) -> None:
+    first = publish(store, now=1.0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(StoreNotWritable):
+            publish(store, b"x" * 5000, now=2.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert [path.name for path in store._root.glob("*/versions/*")] == [first]
+    assert store.latest(FLEET) == first
 
 
 def test_writers_in_parallel_lose_nothing_and_readers_see_only_whole_versions(

@@ -93,6 +93,21 @@ def test_more_than_a_hundred_endpoints_are_predicted(path: str) -> None:
     assert plane.known.calls == [SLICE_ROWS, SLICE_ROWS, 7]
 
 
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/predict/bulk/strict", "requests"),
+        ("/predict/bulk", "requests"),
+        ("/add_training_data_bulk", "entries"),
+    ],
+)
+def test_of_many_wrong_rows_only_the_first_is_told(path: str, field: str) -> None:
+    answer = ask(FakePredictors(), "POST", path, json={field: [{}] * 100})
+
+    assert answer.status_code == 422
+    assert {tuple(error["loc"][:3]) for error in answer.json()["detail"]} == {("body", field, 0)}
+
+
 def test_too_many_rows_are_refused_as_their_schema_would() -> None:
     settings = PredictorApiSettings(max_rows=3)
     plane = FakePredictors()

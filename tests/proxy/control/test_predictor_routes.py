@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from predictor.features import COLUMN, FEATURES, NAMES, feature_matrix
 from predictor.types import EndpointLoad, EndpointState
 from proxy.control import PredictorApiSettings
+from proxy.control.predictor_schemas import ObserveBody, PredictBody
 from proxy.control.slices import SLICE_ROWS
 from tests.proxy.control.fakes import EPOCH_S
 from tests.proxy.control.predictor_fakes import FakePredictors, ask
@@ -148,6 +150,28 @@ def test_more_endpoints_than_allowed_are_413() -> None:
     assert error_of(answer)["code"] == "too_many_rows"
 
 
+def test_too_many_rows_are_counted_before_any_is_looked_at() -> None:
+    settings = PredictorApiSettings(max_rows=3)
+    bodies = (("/v1/predict", "endpoints"), ("/v1/observe", "observations"))
+
+    answers = [
+        ask(FakePredictors(), "POST", path, json={field: [{}] * 4}, settings=settings)
+        for path, field in bodies
+    ]
+
+    assert [answer.status_code for answer in answers] == [413, 413]
+
+
+def test_of_many_wrong_rows_only_the_first_is_told() -> None:
+    with pytest.raises(ValidationError) as asked:
+        PredictBody.model_validate({**PREDICT, "endpoints": [{}] * 100})
+    with pytest.raises(ValidationError) as told:
+        ObserveBody.model_validate({"model": "llama", "observations": [{}] * 100})
+
+    assert {error["loc"][1] for error in asked.value.errors()} == {0}
+    assert {error["loc"][1] for error in told.value.errors()} == {0}
+
+
 @pytest.mark.parametrize(
     ("endpoint", "param", "word"),
     [
@@ -190,6 +214,28 @@ def test_a_bad_request_is_422(change: dict[str, Any]) -> None:
 
     assert answer.status_code == 422
     assert error_of(answer)["code"] == "invalid_value"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"model": ', "body: it is not JSON, from byte 10 on"),
+        ("", "body: Field required"),
+        ("[]", "body: Input should be a valid dictionary or object to extract fields from"),
+    ],
+)
+def test_what_is_no_body_is_said_to_be_none(content: str, message: str) -> None:
+    answer = ask(
+        FakePredictors(),
+        "POST",
+        "/v1/predict",
+        content=content,
+        headers={"content-type": "application/json"},
+    )
+
+    assert answer.status_code == 422
+    assert error_of(answer)["message"] == message
+    assert error_of(answer)["param"] is None
 
 
 def test_observations_carry_what_was_seen_and_measured() -> None:
