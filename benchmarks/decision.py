@@ -21,6 +21,7 @@ from rich.table import Table
 
 from predictor import LatencyPredictor, OutputLengths, train
 from predictor.features import TIERS, complete
+from predictor.protocol import Predictor
 from predictor.types import (
     EndpointState,
     FloatArray,
@@ -28,7 +29,6 @@ from predictor.types import (
     Objective,
     Observation,
     Predictions,
-    Predictor,
     RequestFeatures,
 )
 from scheduler import Dispatch, Fleet, Scheduler, SchedulerSettings, policies_of

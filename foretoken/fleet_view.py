@@ -1,12 +1,9 @@
 """Describe one fleet's models for the control plane and the predictor's API."""
 
-from typing import Final
-
 from foretoken.model_updates import ModelUpdates
 from predictor import LatencyPredictor
+from predictor.physics import TARGETS
 from proxy.control import FleetView, TargetView, TrainingView
-
-TARGETS: Final = ("ttft", "tpot")
 
 
 def fleet_view(

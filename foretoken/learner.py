@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 
 from predictor.errors import PredictorError
-from predictor.types import Observation, Predictor
+from predictor.protocol import Predictor
+from predictor.types import Observation
 
 SLICE_ROWS: Final = 8
 """Observations learned at once: a few milliseconds."""

@@ -96,8 +96,10 @@ class ModelUpdates:
 
         Versions are read and parsed in a thread: no token waits for it.
         """
-        for fleet, predictor in list(self._predictors.items()):
-            self._serve(fleet, predictor, await asyncio.to_thread(self._find, fleet))
+        for fleet in list(self._predictors):
+            found = await asyncio.to_thread(self._find, fleet)
+            predictor = self._predictors[fleet]  # another may have been adopted in between
+            self._serve(fleet, predictor, found)
             self._publish(fleet, predictor.report())
 
     def _find(self, fleet: str) -> "_Found | str | None":

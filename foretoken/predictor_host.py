@@ -59,7 +59,7 @@ class PredictorHost:
         self._registry = registry
         self._refused = refused
         self._unknown = LatencyPredictor(predictor)  # asked about models nobody has observed
-        self._own: set[str] = set()
+        self._own: dict[str, LatencyPredictor] = {}
         self._endpoints: dict[str, set[str]] = {}
         self._served: dict[str, tuple[str, float]] = {}
         self.learner = Learner(self.predictor, feed, settings.max_waiting_observations)
@@ -99,9 +99,10 @@ class PredictorHost:
 
     def forget(self, model: str) -> tuple[int, int]:
         """Start a predictor of the API's own anew, and its training; the service's stay."""
-        if model not in self._own:
-            return 0, 0
-        labels = self.predictor(model).report().observations
+        own = self._own.get(model)
+        if own is None or self._models.predictors[model] is not own:
+            return 0, 0  # the service has begun to serve that model
+        labels = own.report().observations
         self.learner.forget(model)
         self._forget(model)
         self._endpoints.pop(model, None)
@@ -130,8 +131,8 @@ class PredictorHost:
         return generate_latest(self._registry)
 
     def _add(self, model: str) -> None:
-        self._own.add(model)
-        self._models.adopt(model, LatencyPredictor(self._predictor_settings))
+        own = self._own[model] = LatencyPredictor(self._predictor_settings)
+        self._models.adopt(model, own)
 
     def _count(self, observation: Observation) -> None:
         """Let the model's predictor count what it will not learn from."""
@@ -156,6 +157,5 @@ class PredictorHost:
 
 def _teaches_later(observation: Observation, reasons: Sequence[str]) -> bool:
     """Tell whether it teaches without a label yet: a total to be split, or a miss."""
-    if observation.total_s is not None:
-        return True
-    return observation.waited_s is not None and not reasons
+    split = observation.total_s is not None and observation.output_tokens is not None
+    return not reasons and (split or observation.waited_s is not None)

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Inbox:
         least: Observations of a fleet that make a round: fewer wait for more to come.
 
     Attributes:
-        dropped: Observations that went unread.
+        dropped: Observations that went unread, by fleet.
     """
 
     def __init__(self, most: int, least: int = 1) -> None:
@@ -46,13 +46,13 @@ class Inbox:
         self._lock = threading.Lock()
         self._new: dict[str, deque[Observation]] = {}
         self._forgotten: set[str] = set()
-        self.dropped = 0
+        self.dropped: Counter[str] = Counter()
 
     def add(self, observation: Observation) -> None:
         """Take in one observation."""
         with self._lock:
             new = self._new.setdefault(observation.model, deque(maxlen=self._most))
-            self.dropped += len(new) == self._most
+            self.dropped[observation.model] += len(new) == self._most
             new.append(observation)
 
     def forget(self, fleet: str) -> None:
@@ -115,7 +115,7 @@ def main() -> None:
             fleets.pop(fleet, None)
         for fleet, new in taken.items():
             training = fleets.setdefault(fleet, FleetTraining(store, fleet, settings))
-            report = train(training, fleet, new)
+            report = with_unread(train(training, fleet, new), inbox.dropped[fleet])
             say(report)
             if report.accepted:
                 prune(store, fleet, int(keep))
@@ -145,6 +145,18 @@ def train(training: FleetTraining, fleet: str, new: Sequence[Observation]) -> Re
             reason="failed",
             detail=f"{type(error).__name__}: {error}",
         )
+
+
+def with_unread(report: Report, dropped: int) -> Report:
+    """Count among the refused what came faster than rounds could take it.
+
+    >>> report = Report(fleet="m", seconds=0.1, rows=9, accepted=True)
+    >>> with_unread(report, 2).refused, with_unread(report, 0).refused
+    ({'unread': 2}, {})
+    """
+    if not dropped:
+        return report
+    return msgspec.structs.replace(report, refused={**report.refused, "unread": dropped})
 
 
 def prune(store: ModelsStore, fleet: str, keep: int) -> None:

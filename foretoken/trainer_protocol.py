@@ -53,7 +53,8 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
         detail: The same for people.
         version: The published version, or the one put back in use.
         way: ``full``, or ``continued`` from the last one; ``None`` where none was trained.
-        refused: Labels the window has refused so far, by reason.
+        refused: Labels the window has refused so far, by reason; ``unread``: observations
+            that came faster than rounds could take them.
     """
 
     fleet: str

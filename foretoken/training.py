@@ -5,6 +5,7 @@ loading are shared with ``foretoken train``.
 """
 
 import time
+from typing import Final
 
 from foretoken.trainer_protocol import Report
 from models_store import ModelsStore, ModelsStoreError
@@ -22,6 +23,7 @@ from predictor import (
 from predictor.types import Observation
 
 MODEL_FORMAT = "foretoken-snapshot"
+_NAMES: Final = 64  # versions that may be put in use again; the last but one mostly is
 
 
 class FleetTraining:
@@ -77,12 +79,19 @@ class FleetTraining:
             if name is None:  # it was published by another process
                 return None
             self._store.promote(self._fleet, name)
+            self._remember(done.restore, name)
             return name
         if done.refusal is not None:
             return None
         name = publish(self._store, self._fleet, done.model)
-        self._names[done.model.snapshot.version] = name
+        self._remember(done.model.snapshot, name)
         return name
+
+    def _remember(self, snapshot: ModelSnapshot, name: str) -> None:
+        self._names.pop(snapshot.version, None)
+        self._names[snapshot.version] = name  # at the end: the first is the longest out of use
+        if len(self._names) > _NAMES:
+            del self._names[next(iter(self._names))]
 
 
 def in_use(store: ModelsStore, fleet: str) -> ModelSnapshot | None:

@@ -234,17 +234,22 @@ class ModelsStore:
         return problems
 
     def prune(self, fleet: str, keep: int) -> list[str]:
-        """Delete the oldest versions beyond ``keep``, never the one in use; name them.
+        """Delete the versions longest out of use beyond ``keep``; name them.
 
-        Also removes what a crash in the middle of a publish has left.
+        The one in use stays; those that never were go first, by age. Also removes what a
+        crash in the middle of a publish has left.
         """
         folder = self._folder(fleet)
         if not folder.is_dir():
             return []
         with _writing(folder):
-            in_use = self._history(fleet)[:1]
-            spare = [name for name in self.versions(fleet) if name not in in_use]
-            doomed = spare[: max(0, len(spare) + len(in_use) - max(keep, 1))]
+            history = self._history(fleet)
+            since = {name: -place for place, name in reversed(list(enumerate(history)))}
+            present = sorted(
+                self.versions(fleet), key=lambda name: (since.get(name, -len(history)), name)
+            )
+            doomed = [name for name in present if name not in history[:1]]
+            doomed = doomed[: max(0, len(present) - max(keep, 1))]
             for name in doomed:
                 shutil.rmtree(self._path(fleet, name))
             for leftover in (folder / "versions").glob(".*.tmp"):

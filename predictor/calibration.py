@@ -24,7 +24,7 @@ _CURVE_ROWS: Final = 400  # points that the empirical curve is read from
 
 
 class _Residuals:
-    """Keep the last residuals in order of value and of arrival."""
+    """Keep the residuals of the last ``window_s``, ``window_rows`` at least, by value too."""
 
     __slots__ = ("_arrived", "_settings", "_sorted")
 

@@ -1,9 +1,10 @@
 """Online corrections: what the log residuals of the last labels say about the next.
 
-A :class:`Bias` follows each endpoint in each regime within a dozen labels; a
-:class:`ResidualRegressor` learns what of the residual the features explain. Both work
-in log seconds, are capped, and are experts beside the uncorrected prediction: under
-label delay they can hurt, and the mixture then drops them.
+A :class:`Bias` follows each endpoint in each regime within a dozen labels, a
+:class:`FleetBias` all of them together within a few; a :class:`ResidualRegressor` learns
+what of the residual the features explain. All work in log seconds, are capped, and are
+experts beside the uncorrected prediction: under label delay they can hurt, and the
+mixture then drops them.
 """
 
 from collections.abc import Sequence

@@ -8,12 +8,9 @@ scrapes into states: the collectors, and the simulator's driver.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Final
 
+from predictor.features import RATE_TAU_S
 from predictor.types import EndpointState
-
-RATE_TAU_S: Final = 15.0
-"""Differences count 1/e after this time, as the rates of what we send ourselves."""
 
 
 @dataclass(slots=True)

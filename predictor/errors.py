@@ -39,7 +39,7 @@ class TrainingRefused(PredictorError):
     """Say that no model can be made of these observations, and why.
 
     Attributes:
-        reason: From a small closed set: ``too_few_rows``.
+        reason: ``too_few_rows`` to train on, or ``too_few_new`` to judge the last model by.
         detail: The numbers behind it.
     """
 

@@ -26,8 +26,8 @@ LARGEST: Final = 1e8
 """Tokens, requests or seconds beyond it are no reading: they count as unknown."""
 
 RATE_TAU_S: Final = 15.0
-"""Rates of what we send decay by 1/e in this time: several requests of a busy endpoint
-fit into it, and a burst shows."""
+"""Rates, of what we send and of what endpoints count, decay by 1/e in this time: several
+requests of a busy endpoint fit into it, and a burst shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from predictor.types import FloatArray
 _ROUNDS = 3
 _HUBER = 2.0  # in robust standard deviations of the log residual
 _MIN_SIGMA = 0.02
+_LEAST_SIZE = 1e-12  # the square of a smaller one may be 0
 _LEAST_PULL = 0.05  # (log noise 0.4 / 2)^2: a term hardly seen is within a few times its prior
 _OLDEST_HALF_LIVES = 20.0  # a millionth: less would only cost precision
 _CORRELATED_ROWS = 4.0  # neighbouring labels share a queue: so many count as one
@@ -91,7 +92,7 @@ def _sizes(prior: FloatArray) -> FloatArray:
     known = prior > 0
     if not known.any():
         return np.ones(len(prior))
-    return np.where(known, prior, np.median(prior[known]))
+    return np.maximum(np.where(known, prior, np.median(prior[known])), _LEAST_SIZE)
 
 
 def _reweighted(predicted: FloatArray, target: FloatArray, weight: FloatArray) -> FloatArray:

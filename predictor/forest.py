@@ -75,7 +75,9 @@ class Forest:
         order = values.view(np.int64).argsort()  # nearly theirs; a search in order is faster
         place = np.empty(len(values), dtype=np.intp)
         place[order] = self._grid.searchsorted(values[order])
-        rows: Integers = self._row.take(place.reshape(len(inputs), -1) + self._row_start)
+        rows: Integers = self._row.take(
+            place.reshape(len(inputs), len(self._columns)) + self._row_start
+        )
         return rows
 
     def _lay_out(self, trees: TreeArrays) -> None:

@@ -1,7 +1,7 @@
 """The predictor that serves: all experts, mixed, calibrated, learning from every label.
 
 Composes physics, corrections, boosted trees, mixture, calibration and drift count, and
-implements :class:`predictor.types.Predictor`. One instance per fleet, one writer, no
+implements :class:`predictor.protocol.Predictor`. One instance per fleet, one writer, no
 locks: ``predict`` and ``learn`` belong to one event loop; ``swap`` replaces the trained
 part by one assignment. Every expert is scored by what it said at dispatch before it
 learns from the label.

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from predictor.physics import TARGETS
 from predictor.settings import MixtureSettings
 from predictor.terms import N_REGIMES
 from predictor.types import FloatArray
@@ -92,7 +93,7 @@ class Mixture:
         """Show the weights by target and expert, averaged over regimes by their labels."""
         shown = {}
         weights = self._fresh_weights()
-        for target, name in enumerate(("ttft", "tpot")):
+        for target, name in enumerate(TARGETS):
             share = self._count[target, :N_REGIMES].max(axis=1) + 1e-9
             mean = share @ weights[target] / share.sum()
             shown[name] = dict(zip(self._names, mean.tolist(), strict=True))

@@ -65,9 +65,11 @@ class CalibrationSettings(_Section):
     """Configure the conformal quantiles."""
 
     window_rows: int = Field(default=150, ge=20)
+    """Residuals kept at least, per regime, however old they are."""
     window_s: float = Field(default=120.0, ge=0)
-    """Residuals are kept at least so long: at a high rate, more rows would be one moment."""
+    """They are kept at least so long: at a high rate so few would be of one moment only."""
     most_rows: int = Field(default=4000, ge=20)
+    """Residuals kept at most: bounds memory, and what keeping them in order costs."""
     step: float = Field(default=0.002, ge=0, le=0.5)
     """Adaptive step of the level, per observation: larger ones swing under label delay."""
     stated_step: float = Field(default=0.003, ge=0, le=0.5)

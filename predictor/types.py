@@ -6,9 +6,8 @@ milliseconds or percents. Unknown is ``None`` (NaN inside arrays), never 0.
 Everything here is immutable; whoever wants a different value makes another one.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -384,28 +383,3 @@ class RequestRecord:
     tpot_s: float | None = None
     e2e_s: float | None = None
     observation: Observation | None = None
-
-
-class Predictor(Protocol):
-    """Predict both targets for every candidate, and learn from what then happened."""
-
-    def predict(
-        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
-    ) -> Predictions:
-        """Predict for ``(n, n_features)`` rows, one per endpoint.
-
-        Raises:
-            PredictorError: It cannot; the caller falls back to a heuristic.
-        """
-        ...
-
-    def learn(self, observation: Observation) -> None:
-        """Take in one observation; its two targets may come in two calls.
-
-        Never raises, whatever was measured: it is called while a request is served.
-        """
-        ...
-
-    def probability(self, predictions: Predictions, objective: Objective) -> FloatArray:
-        """Give the probability, ``(n,)``, that each endpoint meets the whole objective."""
-        ...

@@ -68,8 +68,8 @@ class StratifiedWindow:
             self.refused[problem] += 1
         if observed_s is None:
             return
-        if observed_s != row.observed_s:
-            row = replace(row, observed_s=observed_s)
+        # A copy: a view would keep the rows of all candidates of that decision alive.
+        row = replace(row, observed_s=observed_s, features=row.features.copy())
         self.taken += 1
         self._newest_s.append(observed_s)
         self._strata.setdefault(_stratum(row), deque()).append((self.taken, row))

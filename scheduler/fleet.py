@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from predictor import OutputLengths
-from predictor.types import Predictor, RequestFeatures
+from predictor.protocol import Predictor
+from predictor.types import RequestFeatures
 from scheduler.policies import Policy, build_policy
 from scheduler.settings import FleetSettings, SchedulerSettings
 

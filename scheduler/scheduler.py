@@ -263,7 +263,7 @@ class Scheduler:
         del self._live[request_id]
         if live.endpoint is not None:
             if live.endpoint in self._states:
-                self._judge(live.endpoint, measurement, now)
+                self._suspects.judge(live.endpoint, measurement, now)
             self._release(live, tpot_s=record.tpot_s)
             if measurement.outcome == "completed":
                 self._learn(live, record)
@@ -336,14 +336,6 @@ class Scheduler:
         if live.attempts >= self._settings.max_attempts:
             return self._shed(live, "retries_exhausted", now, NO_ENDPOINT_RETRY_S)
         return self._place(live, now)
-
-    def _judge(self, endpoint: str, measurement: Measurement, now: float) -> None:
-        """Trust an endpoint more or less for how a request ended there."""
-        status = measurement.status
-        if status is not None and (status >= 500 or status == 429):
-            self._suspects.erred(endpoint, now)
-        elif measurement.outcome in {"completed", "client_error"}:
-            self._suspects.succeeded(endpoint)
 
     def _choose(self, live: LiveRequest, members: Members, now: float) -> Dispatch | Shed:
         request = live.request

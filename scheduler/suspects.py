@@ -9,6 +9,8 @@ count, but for 429: there the endpoint refuses. Called by the scheduler only.
 from dataclasses import dataclass
 from typing import Final
 
+from predictor.types import Measurement
+
 # A failing endpoint is tried again after backoff x 2^(failures - 1), at most x 16.
 MOST_DOUBLINGS: Final = 4
 
@@ -47,6 +49,14 @@ class Suspects:
     def erred(self, endpoint: str, now: float) -> None:
         """Note a request that the endpoint answered with an error of its own."""
         self._suspect(endpoint, now).answered = True
+
+    def judge(self, endpoint: str, measurement: Measurement, now: float) -> None:
+        """Trust an endpoint more or less for how a request ended there."""
+        status = measurement.status
+        if status is not None and (status >= 500 or status == 429):
+            self.erred(endpoint, now)
+        elif measurement.outcome in {"completed", "client_error"}:
+            self.succeeded(endpoint)
 
     def _suspect(self, endpoint: str, now: float) -> _Suspicion:
         suspicion = self._suspicions.setdefault(endpoint, _Suspicion())

@@ -36,14 +36,14 @@ from predictor.types import FloatArray
 
 SERVED: Final = "all: as served"
 _OFF: Final = 1e9  # rows: a half-life that forgets nothing, a regime that never has enough
-_TREES: Final = ("ratio", "direct", "ratio_bias")
+_TREES: Final = ("ratio", "direct", "ratio_bias", "fleet_bias")  # the last rests on ratio
 _BIASES: Final = ("prior_bias", "ratio_bias", "fleet_bias")
 LADDER: Final = (
     ("fleet physics", ("smooth",)),
     ("+ each endpoint's", ("prior",)),
-    ("+ bias", ("prior_bias", "fleet_bias")),
+    ("+ bias", ("prior_bias",)),
     ("+ river", ("prior_river",)),
-    ("+ trees on ratio", ("ratio", "ratio_bias")),
+    ("+ trees on ratio", ("ratio", "ratio_bias", "fleet_bias")),
     (SERVED, ("direct",)),
 )
 """Layers by name, and the experts each adds."""

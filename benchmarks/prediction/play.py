@@ -64,7 +64,7 @@ class Played:
         p50_s: ``(n,)`` stated medians.
         p90_s: ``(n,)`` stated 90 % quantiles.
         request: ``(n,)`` index of the request in its set.
-        regime: ``(n,)`` of ``predictor.terms.REGIMES``, at dispatch.
+        regime: ``(n,)`` by :func:`predictor.terms.regimes`, at dispatch.
         experts_s: ``(n, n_experts)`` predictions by expert; NaN where one had none.
         expert_names: Of those columns.
     """

@@ -22,7 +22,8 @@ from predictor import (
     Retraining,
     TrainingRefused,
 )
-from predictor.types import FloatArray, Observation, Predictions, Predictor
+from predictor.protocol import Predictor
+from predictor.types import FloatArray, Observation, Predictions
 from scheduler import POLICIES, Policy, build_policy
 from simulator.fleets import EndpointSpec
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from predictor.types import Observation, Predictor
+from predictor.protocol import Predictor
+from predictor.types import Observation
 from proxy.control.schemas import FleetView
 
 

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from predictor.errors import PredictorError
-from predictor.types import FloatArray, Predictions, Predictor
+from predictor.protocol import Predictor
+from predictor.types import FloatArray, Predictions
 from proxy.control.errors import PredictionUnavailable
 
 SLICE_ROWS: Final = 128

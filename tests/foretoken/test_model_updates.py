@@ -1,5 +1,6 @@
 """Versions reach the running predictors, and broken ones do no harm."""
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -60,6 +61,23 @@ async def test_a_promotion_takes_effect_at_the_next_refresh(store: ModelsStore) 
     await updates.refresh()
 
     assert (before, predictor.report().version) == (second, first)
+
+
+async def test_a_predictor_adopted_while_a_version_is_read_gets_it(store: ModelsStore) -> None:
+    publish(store)
+    updates, _ = make_updates(store)
+    updates.adopt("m", LatencyPredictor())
+    newer, other = publish(store, seed=1), LatencyPredictor()
+
+    refreshing = asyncio.create_task(updates.refresh())
+    await asyncio.sleep(0)  # it reads the version now
+    store.promote("m", store.versions("m")[0])
+    updates.adopt("m", other)
+    store.promote("m", newer)
+    await refreshing
+    await updates.refresh()
+
+    assert other.report().version == newer
 
 
 async def test_a_broken_version_is_named_once_and_the_served_one_stays(

@@ -164,6 +164,19 @@ def test_a_total_teaches_both_targets_and_is_trained_on(tmp_path: Path) -> None:
     assert all(each.total_s == 3.0 and each.predicted_ttft_s for each in held.fed)
 
 
+def test_a_total_that_cannot_be_split_is_refused(tmp_path: Path) -> None:
+    held = Held(tmp_path)
+
+    taken = held.host.observe(
+        [
+            seen(ttft_s=None, tpot_s=None, total_s=3.0),
+            seen(ttft_s=None, tpot_s=None, total_s=3.0, output_tokens=10, tokens=1e9),
+        ]
+    )
+
+    assert (taken.accepted, taken.refused) == (0, {"nothing_measured": 1, "bad_features": 1})
+
+
 def test_a_tpot_told_early_and_again_is_learned_scored_and_trained_on_once(tmp_path: Path) -> None:
     held = Held(tmp_path)
 
@@ -242,6 +255,20 @@ def test_forgetting_starts_the_apis_own_models_anew(tmp_path: Path) -> None:
     assert held.host.predictor("served") is beside
     assert held.forgotten == ["m"]
     assert beside.report().observations == {"ttft": 1, "tpot": 1}
+
+
+def test_a_model_that_the_service_begins_to_serve_is_no_longer_the_apis(tmp_path: Path) -> None:
+    held = Held(tmp_path)
+    held.host.observe([seen("m")])
+    held.learn_all()
+    serving = LatencyPredictor()
+    held.models.adopt("m", serving)
+
+    forgotten = held.host.forget("m")
+
+    assert forgotten == (0, 0)
+    assert held.host.predictor("m") is serving
+    assert held.forgotten == []
 
 
 def test_a_stored_version_is_in_use_again_after_forgetting(tmp_path: Path) -> None:

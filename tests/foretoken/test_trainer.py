@@ -233,7 +233,7 @@ def test_an_inbox_that_nobody_empties_drops_the_oldest_and_counts() -> None:
 
     _, taken = inbox.take()
     assert [each.observed_s for each in taken["m"]] == [2.0, 3.0, 4.0]
-    assert inbox.dropped == 2
+    assert inbox.dropped == {sent[0].model: 2}
     assert inbox.take() == (set(), {})
 
 

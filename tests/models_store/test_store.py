@@ -221,6 +221,17 @@ def test_prune_keeps_the_newest_and_the_one_in_use(store: ModelsStore) -> None:
     assert store.latest(FLEET) == names[0]
 
 
+def test_prune_keeps_what_was_in_use_before_however_old(store: ModelsStore) -> None:
+    names = [publish(store, bytes([n]), now=float(n)) for n in range(5)]
+    store.promote(FLEET, names[0])
+    newest = publish(store, b"new", now=9.0)
+
+    store.prune(FLEET, keep=2)
+
+    assert store.versions(FLEET) == [names[0], newest]
+    assert store.rollback(FLEET) == names[0]
+
+
 def test_half_written_version_is_invisible_and_pruned(store: ModelsStore) -> None:
     version = publish(store)
     leftover = version_folder(store, version).parent / f".{version}.tmp"

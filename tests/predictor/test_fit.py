@@ -46,6 +46,16 @@ def test_few_rows_stay_near_the_prior_and_many_leave_it() -> None:
     assert many[1] == pytest.approx(TRUTH[1], rel=0.15)
 
 
+def test_a_prior_of_next_to_nothing_does_not_stop_the_fit_of_other_terms() -> None:
+    design, _ = rows(400, noise=0.0)
+    target = design @ (TRUTH * [1, 0, 1])
+    prior = 2 * TRUTH * [1, 1e-200, 1]
+
+    found = fit_nonnegative(design, target, np.ones(400), prior=prior, ridge_rows=20)
+
+    np.testing.assert_allclose(found, TRUTH * [1, 0, 1], rtol=0.2, atol=1e-12)
+
+
 def test_terms_that_never_vary_apart_are_split_as_the_prior_says() -> None:
     design = np.column_stack([np.ones(50), np.full(50, 1000.0)])
 

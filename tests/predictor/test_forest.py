@@ -76,14 +76,16 @@ def test_any_row_gets_what_the_library_gives_it(kind: str, inputs: FloatArray) -
     np.testing.assert_allclose(said[0], booster.predict(inputs), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("n", [1, 8, 15, 16, 17, 200])
+@pytest.mark.parametrize("n", [0, 1, 8, 15, 16, 17, 200])
 def test_models_of_different_sizes_answer_together(n: int) -> None:
     inputs = table(n, seed=9)
 
     said = forest(*KINDS.values()).predict(inputs)
 
+    assert said.shape == (len(KINDS), n)
     for row, booster in zip(said, KINDS.values(), strict=True):
-        np.testing.assert_allclose(row, booster.predict(inputs), rtol=1e-9, atol=1e-12)
+        expected = booster.predict(inputs) if n else np.empty(0)
+        np.testing.assert_allclose(row, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_a_value_on_a_threshold_goes_left_and_the_next_one_right() -> None:

@@ -57,6 +57,14 @@ def test_one_target_does_not_flush_out_the_other() -> None:
     assert sum(np.isfinite(row.log_target[0]) for row in window.rows()) == 30
 
 
+def test_a_row_does_not_keep_the_rows_of_other_candidates_alive() -> None:
+    window, candidates = StratifiedWindow(SMALL), np.tile(seen("a:1", 0.0).features, (100, 1))
+
+    window.add(replace(seen("a:1", 0.0), features=candidates[3]))
+
+    assert window.rows()[0].features.base is None
+
+
 def test_the_newest_of_a_stratum_stay_in_the_order_they_came() -> None:
     window = StratifiedWindow(SMALL)
 

@@ -12,7 +12,8 @@ from heapq import heappop, heappush
 import numpy as np
 
 from benchmarks.prediction.simulated.recording import KINDS, Recording
-from predictor.types import LEVELS, FloatArray, Observation, Predictor
+from predictor.protocol import Predictor
+from predictor.types import LEVELS, FloatArray, Observation
 from scheduler.learning import use_of_whole
 
 
