@@ -107,6 +107,10 @@ class FleetBias:
         """Give the log correction by target, ``(2,)``."""
         return self._mean
 
+    def restart(self) -> None:
+        """Let the next label replace what was: another model stands beneath."""
+        self._count = [0, 0]
+
     def learn(self, target: int, residual: float) -> None:
         """Take in one label's log residual; one that is not finite says nothing."""
         if not isfinite(residual):

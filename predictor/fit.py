@@ -13,6 +13,7 @@ _ROUNDS = 3
 _HUBER = 2.0  # in robust standard deviations of the log residual
 _MIN_SIGMA = 0.02
 _LEAST_SIZE = 1e-12  # the square of a smaller one may be 0
+_LEAST_SHARE = 0.1  # of the median size: what had shrunk can grow again
 _LEAST_PULL = 0.05  # (log noise 0.4 / 2)^2: a term hardly seen is within a few times its prior
 _OLDEST_HALF_LIVES = 20.0  # a millionth: less would only cost precision
 _CORRELATED_ROWS = 4.0  # neighbouring labels share a queue: so many count as one
@@ -92,7 +93,8 @@ def _sizes(prior: FloatArray) -> FloatArray:
     known = prior > 0
     if not known.any():
         return np.ones(len(prior))
-    return np.maximum(np.where(known, prior, np.median(prior[known])), _LEAST_SIZE)
+    usual = max(float(np.median(prior[known])), _LEAST_SIZE)
+    return np.where(known, np.maximum(prior, _LEAST_SHARE * usual), usual)
 
 
 def _reweighted(predicted: FloatArray, target: FloatArray, weight: FloatArray) -> FloatArray:

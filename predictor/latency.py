@@ -248,6 +248,7 @@ class LatencyPredictor:
                 measured = snapshot.errors.get(f"{name}_{expert}")
                 if measured is not None:
                     self._mixture.seed(target, expert, measured)
+        self._fleet_bias.restart()
         self._trained = _Trained(models=prepared.models, version=version or snapshot.version)
 
     def report(self) -> PredictorReport:
