@@ -7,8 +7,9 @@ that cannot be used is named in the log, once, and tried again; what is served s
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 from foretoken.trainer_protocol import Report
 from models_store import ModelsStore, ModelsStoreError
@@ -23,6 +24,8 @@ from predictor import (
 from proxy import ModelMetrics
 
 log = logging.getLogger(__name__)
+
+REFRESH_S: Final = 1.0
 
 
 class _Found(NamedTuple):
@@ -49,6 +52,7 @@ class ModelUpdates:
         self._predictors: dict[str, LatencyPredictor] = {}
         self._seen: dict[str, str] = {}
         self._published: dict[tuple[str, ...], float] = {}
+        self._training_ended = asyncio.Event()
         self.reports: dict[str, Report] = {}
         self.reported_s: dict[str, float] = {}
         self.problems: dict[str, str] = {}
@@ -65,7 +69,8 @@ class ModelUpdates:
         self._serve(fleet, predictor, self._find(fleet))
 
     def trained(self, report: Report, now: float) -> None:
-        """Take in what a training came to."""
+        """Take in what a training came to; :meth:`run` then looks for its version at once."""
+        self._training_ended.set()
         self.reports[report.fleet] = report
         self.reported_s[report.fleet] = now
         result = "accepted" if report.accepted else report.reason or "refused"
@@ -90,6 +95,20 @@ class ModelUpdates:
                 "detail": report.detail,
             },
         )
+
+    async def run(self, dropped: Callable[[], tuple[int, int]]) -> None:
+        """Refresh every second, and at once after a training, until cancelled.
+
+        Args:
+            dropped: Gives the rows dropped so far on the way to the recorder and the trainer.
+        """
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._training_ended.wait(), REFRESH_S)
+            self._training_ended.clear()
+            await self.refresh()
+            trace_rows, trainer_rows = dropped()
+            self.dropped(trace_rows=trace_rows, trainer_rows=trainer_rows)
 
     async def refresh(self) -> None:
         """Follow the store and publish how every fleet's predictor does.

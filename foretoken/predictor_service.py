@@ -4,10 +4,9 @@ Ready at once, from the stored version or from physics alone; learns what it is 
 its trainer publishes as that of ``serve`` does.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
-from typing import Final
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from functools import partial
 
 from foretoken.background import Job, supervised
 from foretoken.model_updates import ModelUpdates
@@ -16,8 +15,6 @@ from foretoken.trainer import Trainer
 from foretoken.trainer_protocol import Report
 from models_store import ModelsStore
 from proxy import ProxyMetrics
-
-REFRESH_S: Final = 1.0
 
 
 class PredictorService:
@@ -44,7 +41,6 @@ class PredictorService:
         self._store = store
         self._metrics = metrics
         self._scratch = scratch
-        self._trained = asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -58,19 +54,15 @@ class PredictorService:
     def on_report(self, report: Report) -> None:
         """Take in a training report, and the version it may have published."""
         self.models.trained(report, self._clock())
-        self._trained.set()
 
     def _jobs(self) -> list[Job]:
-        jobs: list[Job] = [("learner", self.host.learner.run), ("models", self._refresh)]
+        jobs: list[Job] = [
+            ("learner", self.host.learner.run),
+            ("models", partial(self.models.run, self._dropped)),
+        ]
         if self.trainer is not None:
             jobs.append(("trainer", self.trainer.run))
         return jobs
 
-    async def _refresh(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._trained.wait(), REFRESH_S)
-            self._trained.clear()
-            await self.models.refresh()
-            dropped = 0 if self.trainer is None else self.trainer.dropped
-            self.models.dropped(trace_rows=0, trainer_rows=dropped)
+    def _dropped(self) -> tuple[int, int]:
+        return 0, 0 if self.trainer is None else self.trainer.dropped

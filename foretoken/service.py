@@ -36,7 +36,7 @@ from scheduler import Scheduler
 
 log = logging.getLogger(__name__)
 
-REFRESH_S = 1.0
+CONFIGURATION_S = 1.0
 # Settings that can change without a restart; everything else is refused on reload.
 RELOADABLE = ("endpoints", "scheduler.")
 
@@ -84,7 +84,6 @@ class Service:
         self._scrape_client = scrape_client
         self._metrics = metrics
         self._scratch = scratch
-        self._trained = asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -126,7 +125,6 @@ class Service:
     def on_report(self, report: Report) -> None:
         """Take in a training report, and the version it may have published."""
         self.models.trained(report, self.clock())
-        self._trained.set()
 
     def reload(self) -> Sequence[str]:
         """Read the configuration again and apply what changed.
@@ -173,7 +171,7 @@ class Service:
     def _jobs(self) -> list[Job]:
         jobs: list[Job] = [
             ("scraper", self.scraper.run),
-            ("models", self._refresh_models),
+            ("models", partial(self.models.run, self._dropped)),
             ("learner", self._learner.run),
         ]
         if self.trainer is not None:
@@ -184,21 +182,16 @@ class Service:
             jobs.append(("configuration", partial(self._watch_configuration, self._config.path)))
         return jobs
 
-    async def _refresh_models(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._trained.wait(), REFRESH_S)
-            self._trained.clear()
-            await self.models.refresh()
-            self.models.dropped(
-                trace_rows=0 if self.recorder is None else self.recorder.counts.missing_rows,
-                trainer_rows=0 if self.trainer is None else self.trainer.dropped,
-            )
+    def _dropped(self) -> tuple[int, int]:
+        return (
+            0 if self.recorder is None else self.recorder.counts.missing_rows,
+            0 if self.trainer is None else self.trainer.dropped,
+        )
 
     async def _watch_configuration(self, path: Path) -> None:
         seen = await asyncio.to_thread(_changed_at, path)
         while True:
-            await asyncio.sleep(REFRESH_S)
+            await asyncio.sleep(CONFIGURATION_S)
             changed = await asyncio.to_thread(_changed_at, path)
             if changed is not None and changed != seen:
                 seen = changed
