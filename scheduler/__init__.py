@@ -1,7 +1,6 @@
 """Decide where each request goes; pure, fed by events, returns what to do."""
 
 from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait
-from scheduler.decider import Mode, Reason
 from scheduler.errors import (
     DuplicateRequest,
     ModelNotFound,
@@ -10,6 +9,7 @@ from scheduler.errors import (
     UnknownTier,
 )
 from scheduler.fleet import Fleet, FleetFactory, TokenRatio, policies_of
+from scheduler.ladder import Mode, Reason
 from scheduler.policies import Policy, build_policy
 from scheduler.scheduler import Scheduler
 from scheduler.settings import (

@@ -6,63 +6,23 @@ reason of its own. Called by the scheduler only.
 """
 
 import random
-from dataclasses import dataclass
-from typing import Final, Literal
 
 import numpy as np
 
 from predictor import PredictorError
 from predictor.features import complete
-from predictor.types import (
-    Decision,
-    FloatArray,
-    Objective,
-    Predictions,
-    RequestFeatures,
-)
+from predictor.types import Decision, FloatArray, Predictions, RequestFeatures
 from scheduler.candidates import Candidates, total
 from scheduler.endpoint_table import EndpointTable, Members
 from scheduler.errors import UnknownTier
 from scheduler.fleet import Fleet
+from scheduler.ladder import Mode, rung
+from scheduler.objectives import Infeasible, by_objective
 from scheduler.policies import Policy
 from scheduler.predicted_latency import PredictedLatency
 from scheduler.prefix_index import PrefixIndex
+from scheduler.ranking import Order, cheapest_first, with_near_ties
 from scheduler.settings import SchedulerSettings, TierSettings
-
-Mode = Literal["predicted", "shadow", "heuristic"]
-
-Reason = Literal[
-    "predicted",
-    "objective_met",
-    "objective_unmet",
-    "cold",
-    "shadow",
-    "kill_switch",
-    "prediction_failed",
-    "policy",
-]
-"""Why this path decided.
-
-``predicted``: lowest predicted latency. ``objective_met``: the same among the endpoints
-that meet the objective; ``objective_unmet``: none does. ``cold``, ``prediction_failed``:
-the fallback decided for want of a prediction. ``shadow``, ``kill_switch``: it decided
-because the mode says so. ``policy``: the configured heuristic decided.
-"""
-
-# Costs this close to the best are told apart by cache and load, not by prediction.
-NEAR_TIE_RATIO: Final = 0.01
-LEAST_RETRY_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Infeasible:
-    """Say that no endpoint meets the objective of a request that may be refused.
-
-    Attributes:
-        retry_after_s: Predicted time until one might.
-    """
-
-    retry_after_s: float
 
 
 class Decider:
@@ -114,19 +74,15 @@ class Decider:
     ) -> Decision | Infeasible:
         """Choose among ``members``, of which there is at least one."""
         candidates = self._candidates(fleet, request, members, now)
-        policy, reason = self._path(fleet, candidates.predictions)
-        terms = policy.terms(candidates)
+        chosen = rung(fleet, candidates.predictions, self.mode)
+        terms = chosen.policy.terms(candidates)
         costs = total(terms)
-        order = self._order(candidates, costs, near_ties=isinstance(policy, PredictedLatency))
+        order, reason = _order(chosen.policy, candidates, costs), chosen.reason
         if reason == "predicted":
-            objective = _objective_left(request, tier, now)
-            if objective and candidates.predictions is not None:
-                likely = fleet.predictor.probability(candidates.predictions, objective)
-                feasible = likely >= tier.confidence
-                if not feasible.any() and tier.sheddable:
-                    return Infeasible(retry_after_s=_retry_after(candidates.predictions, objective))
-                reason = "objective_met" if feasible.any() else "objective_unmet"
-                order = order[np.argsort(~feasible[order], kind="stable")]
+            judged = by_objective(fleet, candidates, tier, order, now)
+            if isinstance(judged, Infeasible):
+                return judged
+            order, reason = judged
         return Decision(
             endpoints=members.names,
             features=candidates.features,
@@ -136,9 +92,9 @@ class Decider:
             terms=terms,
             chosen=int(order[0]),
             order=tuple(order.tolist()),
-            policy=policy.name,
+            policy=chosen.policy.name,
             reason=reason,
-            shadow_chosen=self._shadow(fleet, candidates) if reason == "shadow" else None,
+            shadow_chosen=_pick(chosen.shadow, candidates),
             prompt_tokens=int(candidates.prompt_tokens),
             decided_s=now,
         )
@@ -183,35 +139,17 @@ class Decider:
             draw=np.array([draw() for _ in members.names]),
         )
 
-    def _path(self, fleet: Fleet, predictions: Predictions | None) -> tuple[Policy, Reason]:
-        if self.mode == "heuristic":
-            return fleet.fallback, "kill_switch"
-        if not isinstance(fleet.policy, PredictedLatency):
-            return fleet.policy, "policy"
-        if predictions is None:
-            return fleet.fallback, "prediction_failed"
-        if predictions.layer == "cold":
-            return fleet.fallback, "cold"
-        if self.mode == "shadow":
-            return fleet.fallback, "shadow"
-        return fleet.policy, "predicted"
 
-    def _order(
-        self, candidates: Candidates, costs: FloatArray, *, near_ties: bool
-    ) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-        """Sort candidates best first; equal costs by the draw, near ones by cache and load."""
-        best = np.minimum.reduce(costs)
-        close = costs <= (best + NEAR_TIE_RATIO * abs(best) if near_ties else best)
-        level = np.where(close, best, costs)
-        if not near_ties or np.count_nonzero(close) == 1:
-            return np.lexsort((candidates.draw, level))
-        cache = np.where(close, -candidates.feature("cached_tokens"), 0.0)
-        load = np.where(close, candidates.inflight, 0.0)
-        return np.lexsort((candidates.draw, load, cache, level))
+def _order(policy: Policy, candidates: Candidates, costs: FloatArray) -> Order:
+    near_ties = isinstance(policy, PredictedLatency)
+    return (with_near_ties if near_ties else cheapest_first)(candidates, costs)
 
-    def _shadow(self, fleet: Fleet, candidates: Candidates) -> int:
-        costs = total(fleet.policy.terms(candidates))
-        return int(self._order(candidates, costs, near_ties=True)[0])
+
+def _pick(policy: Policy | None, candidates: Candidates) -> int | None:
+    """Give whom a policy would have picked, ``None`` for no policy."""
+    if policy is None:
+        return None
+    return int(_order(policy, candidates, total(policy.terms(candidates)))[0])
 
 
 def _to_tokens(blocks: FloatArray, block_tokens: float, most: float) -> None:
@@ -235,20 +173,3 @@ def _predict(fleet: Fleet, features: FloatArray, members: Members) -> Prediction
         return fleet.predictor.predict(features, members.names, members.hardware)
     except PredictorError:
         return None
-
-
-def _objective_left(request: RequestFeatures, tier: TierSettings, now: float) -> Objective:
-    """Merge the request's objective with its tier's, less the time already waited."""
-    wanted, default = request.objective, tier.objective
-    ttft_s = wanted.ttft_s if wanted.ttft_s is not None else default.ttft_s
-    tpot_s = wanted.tpot_s if wanted.tpot_s is not None else default.tpot_s
-    if ttft_s is not None:
-        ttft_s = max(ttft_s - (now - request.arrived_s), 0.0)
-    return Objective(ttft_s=ttft_s, tpot_s=tpot_s)
-
-
-def _retry_after(predictions: Predictions, objective: Objective) -> float:
-    """Estimate when an endpoint will have drained enough to start in time."""
-    if objective.ttft_s is None:
-        return LEAST_RETRY_S
-    return max(float(predictions.ttft_s.min()) - objective.ttft_s, LEAST_RETRY_S)

@@ -21,13 +21,15 @@ from predictor.types import (
 )
 from scheduler.accounting import InflightAccounting
 from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait
-from scheduler.decider import Decider, Infeasible, Mode
+from scheduler.decider import Decider
 from scheduler.eligibility import Eligibility
 from scheduler.endpoint_table import EndpointTable, Members
 from scheduler.errors import DuplicateRequest, ModelNotFound, UnknownRequest
 from scheduler.fleet import Fleet, FleetFactory, policies_of
+from scheduler.ladder import Mode
 from scheduler.learning import Lessons
 from scheduler.live import SHED, LiveRequest, record_unplaced
+from scheduler.objectives import Infeasible
 from scheduler.prefix_index import PrefixIndex, has_restarted
 from scheduler.settings import SchedulerSettings
 from scheduler.suspects import Suspects
