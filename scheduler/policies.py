@@ -86,5 +86,5 @@ def build_policy(settings: PolicySettings) -> Policy:
         case BoundedLoadHashSettings():
             return BoundedLoadHash(settings)
         case PredictedLatencySettings():
-            return PredictedLatency()
+            return PredictedLatency(settings)
     assert_never(settings)

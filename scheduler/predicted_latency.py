@@ -2,8 +2,7 @@
 
 A request's own latency alone is a bad objective: it abandons caches and piles
 prefills onto endpoints that decode for others. Adding the delay this request
-imposes there repairs that, and turned a loss of a quarter against the best
-heuristic into a win (measured in a simulator study; docs/decisions/scoring.md).
+imposes there repairs that (docs/decisions/scoring.md).
 
 Ranks by smooth physics and corrections all candidates share, never by a model's
 per-endpoint noise, which would scatter prefixes.
@@ -13,43 +12,90 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from scheduler.candidates import Candidates, Terms
+from predictor.types import FloatArray, Predictions
+from scheduler.candidates import Candidates, Terms, total
+from scheduler.settings import PredictedLatencySettings
 
 # Seconds to first token weigh more than seconds of streaming: a reader can read along.
 TTFT_WEIGHT: Final = 3.0
 # Prefilling again what another endpoint holds also evicts something here; the factor
 # is that eviction's share over the life of a cached prefix.
 DUPLICATE_WEIGHT: Final = 20.0
+# A first token twice as late as elsewhere counts as much as everything 15 % slower: seconds
+# alone would let any long answer hide a late first token.
+LATE_EXPONENT: Final = 0.2
+# Share of the KV cache that the growth of running answers takes while a prompt is prefilled.
+KV_MARGIN_RATIO: Final = 0.02
 
 
 class PredictedLatency:
     """Score the expected seconds a request takes and costs others at each endpoint.
 
-    Reads predictions, in-flight counts and prefix matches. Without predictions it
-    must not be asked: the scheduler then uses its fallback. Has no settings.
+    Reads predictions, in-flight counts, prefix matches and, where they are known, seats
+    and free KV room. Without predictions it must not be asked: the scheduler then uses
+    its fallback. With the objective ``total``, the default:
 
     cost = 3 TTFT + E[out] TPOT                         own latency
+         + 3 x wait for a seat and KV room              the same, before the engine starts
          + (decoding + queued) x own prefill            delay of those already there
          + (decoding + queued) x E[out] x added step    slower steps for them
          + 20 x prefill(best match - match here)        cache made twice
+         + all of these x ((TTFT / best TTFT)^0.2 - 1)  a first token later than need be
+
+    With ``own`` it is TTFT + E[out] TPOT, with ``ttft`` TTFT alone, waits included.
+    Source: docs/decisions/scoring.md has what was tried and measured.
     """
 
     name: ClassVar[str] = "predicted_latency"
+
+    def __init__(self, settings: PredictedLatencySettings | None = None) -> None:
+        self._objective = (settings or PredictedLatencySettings()).objective
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give each named part of the cost, ``(n,)`` seconds."""
         predicted = candidates.predictions
         if predicted is None:
             return {"none": np.zeros(len(candidates))}
-        others = candidates.inflight
-        expected = candidates.expected_output_tokens
-        cached = candidates.feature("cached_tokens")
-        return {
-            "ttft": TTFT_WEIGHT * predicted.rank_ttft_s,
-            "decode": expected * predicted.rank_tpot_s,
-            "delay_of_others": others * predicted.prefill_s,
-            "slower_steps": others * expected * predicted.decode_step_s,
-            "duplicate_cache": DUPLICATE_WEIGHT
-            * predicted.prefill_token_s
-            * (np.maximum.reduce(cached, initial=0.0) - cached),
+        ttft, room = predicted.rank_ttft_s, _wait_for_room(candidates, predicted)
+        if self._objective == "ttft":
+            return {"ttft": ttft, "wait_for_room": room}
+        decode = candidates.expected_output_tokens * predicted.rank_tpot_s
+        if self._objective == "own":
+            return {"ttft": ttft, "wait_for_room": room, "decode": decode}
+        terms = {
+            "ttft": TTFT_WEIGHT * ttft,
+            "wait_for_room": TTFT_WEIGHT * room,
+            "decode": decode,
+            **_cost_to_others(candidates, predicted),
         }
+        first = ttft + room
+        late = (first / np.minimum.reduce(first)) ** LATE_EXPONENT - 1.0
+        return {**terms, "late_first_token": total(terms) * late}
+
+
+def _cost_to_others(candidates: Candidates, predicted: Predictions) -> Terms:
+    others, expected = candidates.inflight, candidates.expected_output_tokens
+    cached = candidates.feature("cached_tokens")
+    return {
+        "delay_of_others": others * predicted.prefill_s,
+        "slower_steps": others * expected * predicted.decode_step_s,
+        "duplicate_cache": DUPLICATE_WEIGHT
+        * predicted.prefill_token_s
+        * (np.maximum.reduce(cached, initial=0.0) - cached),
+    }
+
+
+def _wait_for_room(candidates: Candidates, predicted: Predictions) -> FloatArray:
+    """Give the seconds until the engine has a seat and KV blocks for the request, ``(n,)``.
+
+    Those who run there leave one by one over the time one answer takes, each with its
+    share of the blocks. Unknown seats or room count as enough.
+    """
+    answer_s = candidates.expected_output_tokens * predicted.rank_tpot_s
+    seats = candidates.feature("max_seqs")
+    unseated = np.fmax(candidates.inflight + 1.0 - seats, 0.0) / seats
+    capacity, free = candidates.feature("kv_capacity_tokens"), candidates.feature("kv_free_tokens")
+    needed = candidates.queued_tokens + candidates.uncached_tokens + KV_MARGIN_RATIO * capacity
+    lacking = np.fmax(needed - free, 0.0) / np.maximum(capacity - free, 1.0)
+    waits: FloatArray = answer_s * np.fmax(np.fmax(unseated, lacking), 0.0)
+    return waits

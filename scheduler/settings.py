@@ -83,6 +83,9 @@ class PredictedLatencySettings(_Section):
     """Choose the lowest predicted latency, what it costs the others counted in."""
 
     kind: Literal["predicted_latency"] = "predicted_latency"
+    # What is minimised: everyone's seconds, the request's own, or its first token's. The
+    # last two lose against good heuristics wherever caches or batches are shared.
+    objective: Literal["total", "own", "ttft"] = "total"
 
 
 AnyPolicySettings = (
