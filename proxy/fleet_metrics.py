@@ -41,14 +41,23 @@ class FleetCollector(Collector):
         inflight = GaugeMetricFamily(
             "foretoken_inflight_requests", "Sent to it and not yet ended.", labels=["endpoint"]
         )
+        suspect = GaugeMetricFamily(
+            "foretoken_endpoint_suspect",
+            "1 while it is left alone for how it answered.",
+            labels=["endpoint", "reason"],
+        )
         for name, state in self._scheduler.states.items():
             up.add_metric([name], float(state.up))
+            why = self._scheduler.suspicion(name, now)
+            if why is not None:
+                suspect.add_metric([name, why], 1.0)
             inflight.add_metric([name], self._scheduler.load(name, now).inflight_requests)
             if state.scraped_s is not None:
                 age.add_metric([name], now - state.scraped_s)
         yield up
         yield age
         yield inflight
+        yield suspect
         yield GaugeMetricFamily(
             "foretoken_waiting_requests",
             "Requests that wait here for an endpoint.",

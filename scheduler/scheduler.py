@@ -32,7 +32,7 @@ from scheduler.live import SHED, LiveRequest, record_unplaced
 from scheduler.objectives import Infeasible
 from scheduler.prefix_index import PrefixIndex, has_restarted
 from scheduler.settings import SchedulerSettings
-from scheduler.suspects import Suspects
+from scheduler.suspects import Suspects, Suspicion
 from scheduler.waiting import Waiting, WaitingQueue
 
 NO_ENDPOINT_RETRY_S = 1.0
@@ -100,6 +100,10 @@ class Scheduler:
     def load(self, endpoint: str, now: float) -> EndpointLoad:
         """Give what this router has in flight at an endpoint."""
         return self._accounting.load(endpoint, now)
+
+    def suspicion(self, endpoint: str, now: float) -> Suspicion | None:
+        """Say why an endpoint is left alone for now, ``None`` where it is not."""
+        return self._suspects.reason(endpoint, now)
 
     def models(self) -> tuple[str, ...]:
         """List every name requests may ask for, sorted."""
@@ -265,7 +269,7 @@ class Scheduler:
         del self._live[request_id]
         if live.endpoint is not None:
             if live.endpoint in self._states:
-                self._suspects.judge(live.endpoint, measurement, now)
+                self._suspects.judge(live.endpoint, live.fleet.model, measurement, now)
             self._release(live, tpot_s=record.tpot_s)
             if measurement.outcome == "completed":
                 self._learn(live, record)
