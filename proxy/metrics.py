@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from predictor.types import Objective, RequestRecord
 from proxy.fleet_metrics import ModelMetrics, ScrapeMetrics
-from scheduler import SchedulerSettings, ShedReason
+from scheduler import FALLBACK_REASONS, SchedulerSettings, ShedReason
 
 # 1 ms to 10 min, about three per factor of ten: prefills differ by that much.
 TTFT_BUCKETS: Final = (
@@ -48,8 +48,6 @@ ERROR_BUCKETS: Final = (
 )
 DECISION_BUCKETS: Final = (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2)
 
-# Reasons of a decision that say the predictor could not, or must not, decide.
-_FALLBACK_REASONS: Final = frozenset({"cold", "prediction_failed", "kill_switch"})
 _NONE: Final = "none"  # label value where a request never had a fleet, a policy, a reason
 
 
@@ -131,7 +129,7 @@ class ProxyMetrics:
         if fleet is None:
             fleet = self._fleets[key] = _FleetChildren(self._families, model, policy)
         fleet.observe(record)
-        if reason in _FALLBACK_REASONS:
+        if reason in FALLBACK_REASONS:
             self._families.fallbacks.labels(reason).inc()
         if record.attempts > 1:
             self._families.retries.inc(record.attempts - 1)

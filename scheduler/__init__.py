@@ -9,7 +9,7 @@ from scheduler.errors import (
     UnknownTier,
 )
 from scheduler.fleet import Fleet, FleetFactory, TokenRatio, policies_of
-from scheduler.ladder import Mode, Reason
+from scheduler.ladder import FALLBACK_REASONS, Mode, Reason
 from scheduler.policies import Policy, build_policy
 from scheduler.scheduler import Scheduler
 from scheduler.settings import (
@@ -21,6 +21,7 @@ from scheduler.settings import (
 )
 
 __all__ = [
+    "FALLBACK_REASONS",
     "POLICIES",
     "Action",
     "Dispatch",

@@ -38,6 +38,8 @@ class Candidates:
         expected_output_tokens: Mean output length expected.
         predictions: ``None`` when the predictor could not be asked.
         draw: ``(n,)`` uniform random numbers in [0, 1), for policies that gamble.
+        preference: ``(n,)`` how much the request would rather go to each, all else equal;
+            ``None`` for all the same.
     """
 
     request: RequestFeatures
@@ -49,6 +51,7 @@ class Candidates:
     expected_output_tokens: float
     predictions: Predictions | None
     draw: FloatArray
+    preference: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.names)
