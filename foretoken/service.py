@@ -113,6 +113,7 @@ class Service:
         for endpoint in before.keys() - self.scheduler.states.keys():
             log.info("endpoint_removed", extra={"endpoint": endpoint})
             self._metrics.scrapes.forget(endpoint)
+        self._tell_changes()
         self.relay.tick()
 
     def on_record(self, record: RequestRecord) -> None:
@@ -158,6 +159,13 @@ class Service:
             (logging.INFO, "endpoint_up") if state.up else (logging.WARNING, "endpoint_down")
         )
         log.log(level, event, extra={"endpoint": state.endpoint, "model": state.model})
+
+    def _tell_changes(self) -> None:
+        """Log what has come to decide since the last scrape, and why."""
+        for model, fleet in self.scheduler.fleets.items():
+            for change in fleet.trust.take_changes():
+                fields = {"model": model, "level": change.level, "reason": change.reason}
+                log.info("level_changed", extra={**fields, "before": change.before})
 
     def _change_endpoints(self, wanted: Settings) -> None:
         before = {endpoint.name: endpoint for endpoint in self.settings.endpoints}

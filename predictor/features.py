@@ -215,7 +215,7 @@ def complete(
 def forget_stale(matrix: FloatArray, older_than_s: float) -> None:
     """Make unknown, in place, what rows hold of scrapes that are too old to go by.
 
-    Left are our own counts; ``scrape_age_s`` still says how old.
+    Left are our own counts; ``scrape_age_s`` still says how old. There is at least one row.
 
     >>> rows = np.zeros((2, N_FEATURES))
     >>> rows[:, COLUMN["scrape_age_s"]] = 0.1, 60.0
@@ -223,9 +223,10 @@ def forget_stale(matrix: FloatArray, older_than_s: float) -> None:
     >>> rows[:, COLUMN["waiting_requests"]]
     array([ 0., nan])
     """
-    stale = matrix[:, _SCRAPE_AGE] > older_than_s
-    if stale.any():
-        matrix[np.flatnonzero(stale)[:, None], _PASSING] = UNKNOWN
+    ages = matrix[:, _SCRAPE_AGE]
+    if np.fmax.reduce(ages) > older_than_s:
+        stale = np.flatnonzero(ages > older_than_s)
+        matrix[stale[:, None], _PASSING] = UNKNOWN
 
 
 def feature_matrix(

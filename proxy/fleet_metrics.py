@@ -8,7 +8,7 @@ and an endpoint that leaves takes its series with it. Constructed by ``build`` a
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from collectors.errors import ScrapeFailure
@@ -16,7 +16,7 @@ from scheduler import Scheduler
 
 
 class FleetCollector(Collector):
-    """Publish the present state of every endpoint and of the queue.
+    """Publish the present state of every endpoint, of the queue and of who decides.
 
     Args:
         scheduler: Knows it.
@@ -63,6 +63,24 @@ class FleetCollector(Collector):
             "Requests that wait here for an endpoint.",
             value=self._scheduler.waiting_requests,
         )
+        yield from self._ladder()
+
+    def _ladder(self) -> Iterator[Metric]:
+        labels = ["model_name", "level", "reason"]
+        level = GaugeMetricFamily(
+            "foretoken_fallback_level", "1 for what decides, and why.", labels=labels
+        )
+        changes = CounterMetricFamily(
+            "foretoken_fallback_changes", "Changes to this level for this reason.", labels=labels
+        )
+        for model, fleet in self._scheduler.fleets.items():
+            trust = fleet.trust
+            if trust.level is not None and trust.reason is not None:
+                level.add_metric([model, trust.level, trust.reason], 1.0)
+            for (name, reason), count in trust.changes_total.items():
+                changes.add_metric([model, name, reason], count)
+        yield level
+        yield changes
 
 
 class ScrapeMetrics:

@@ -1,8 +1,10 @@
 """Decide where each request goes; pure, fed by events, returns what to do."""
 
 from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait
+from scheduler.candidates import Signal
 from scheduler.errors import (
     DuplicateRequest,
+    MissingSignal,
     ModelNotFound,
     SchedulerError,
     UnknownRequest,
@@ -19,6 +21,7 @@ from scheduler.settings import (
     SchedulerSettings,
     TierSettings,
 )
+from scheduler.signals import check_signals
 
 __all__ = [
     "FALLBACK_REASONS",
@@ -29,6 +32,7 @@ __all__ = [
     "Fleet",
     "FleetFactory",
     "FleetSettings",
+    "MissingSignal",
     "Mode",
     "ModelNotFound",
     "Policy",
@@ -39,11 +43,13 @@ __all__ = [
     "SchedulerSettings",
     "Shed",
     "ShedReason",
+    "Signal",
     "TierSettings",
     "TokenRatio",
     "UnknownRequest",
     "UnknownTier",
     "Wait",
     "build_policy",
+    "check_signals",
     "policies_of",
 ]

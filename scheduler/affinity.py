@@ -65,7 +65,7 @@ class Affinity:
             Larger is better; ``None`` where it is all the same.
         """
         adapter = _adapter(fleet, request)
-        if adapter is None and session not in names:
+        if adapter is None and session is None:
             return None
         preferred = np.zeros(len(names))
         if adapter is not None:

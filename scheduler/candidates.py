@@ -4,11 +4,19 @@ Built once per decision by the scheduler; every policy reads the same object.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from predictor.features import COLUMN
 from predictor.types import FloatArray, Predictions, RequestFeatures
+
+Signal = Literal[
+    "own_load", "predictions", "prefix_hashes", "prefix_matches", "scraped_load", "sessions"
+]
+"""What a policy may read beside the endpoints' names: our own accounting, what the predictor
+says, the prompt's block hashes, which of them each endpoint holds, queues and KV usage as
+scraped, conversations."""
 
 Terms = dict[str, FloatArray]
 """The named parts a policy's cost is the sum of, each ``(n,)``; lower is better."""

@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from scheduler.candidates import Candidates, Terms
+from scheduler.candidates import Candidates, Signal, Terms
 
 # Seconds to first token weigh more than seconds of streaming: a reader can read along.
 TTFT_WEIGHT: Final = 3.0
@@ -35,6 +35,7 @@ class PredictedLatency:
     """
 
     name: ClassVar[str] = "predicted_latency"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load", "predictions", "prefix_matches"})
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give each named part of the cost, ``(n,)`` seconds."""
