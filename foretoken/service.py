@@ -148,11 +148,15 @@ class Service:
             raise ReloadRefused(f"needs a restart: {', '.join(fixed)}")
         if self.settings.endpoints != wanted.endpoints:
             self._change_endpoints(wanted)
+        self.apply(wanted)
+        return changed
+
+    def apply(self, wanted: Settings) -> None:
+        """Take the scheduler's settings into force."""
         if self.settings.scheduler != wanted.scheduler:
             self.scheduler.configure(wanted.scheduler)
             self._metrics.configure(wanted.scheduler)
         self.settings = wanted
-        return changed
 
     def _tell(self, state: EndpointState) -> None:
         level, event = (

@@ -16,6 +16,7 @@ from scheduler.policies import Policy, build_policy
 from scheduler.scheduler import Scheduler
 from scheduler.settings import (
     POLICIES,
+    CanarySettings,
     FleetSettings,
     PolicySettings,
     SchedulerSettings,
@@ -27,6 +28,7 @@ __all__ = [
     "FALLBACK_REASONS",
     "POLICIES",
     "Action",
+    "CanarySettings",
     "Dispatch",
     "DuplicateRequest",
     "Fleet",
