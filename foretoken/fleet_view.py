@@ -42,6 +42,7 @@ def deciding_view(fleet: Fleet) -> DecidingView:
         level=trust.level,
         reason=trust.reason,
         since_at_s=trust.since_s,
+        problem=trust.problem,
         policy=fleet.policy.name,
         fallback=fleet.fallback.name,
         shadow=None if fleet.shadow is None else fleet.shadow.name,

@@ -169,6 +169,8 @@ class Service:
         for model, fleet in self.scheduler.fleets.items():
             for change in fleet.trust.take_changes():
                 fields = {"model": model, "level": change.level, "reason": change.reason}
+                if change.reason in {"prediction_failed", "scores_unusable"}:
+                    fields["problem"] = str(fleet.trust.problem)
                 log.info("level_changed", extra={**fields, "before": change.before})
 
     def _change_endpoints(self, wanted: Settings) -> None:

@@ -184,7 +184,7 @@ def _scored(
     if deciding is not chosen:
         fleet.trust.stand(deciding.level, deciding.reason, now)
         if isinstance(chosen.policy, PredictedLatency):
-            fleet.trust.asked(failed=True, now=now)
+            fleet.trust.asked(problem=f"{chosen.policy.name}: costs are not finite", now=now)
     return deciding, terms, costs
 
 
@@ -230,7 +230,8 @@ def _predict(
 ) -> Predictions | None:
     try:
         said = fleet.predictor.predict(features, members.names, members.hardware)
-    except PredictorError:
-        said = None
-    fleet.trust.asked(failed=said is None, now=now)
+    except PredictorError as error:
+        fleet.trust.asked(problem=str(error), now=now)
+        return None
+    fleet.trust.asked(problem=None, now=now)
     return said

@@ -1,14 +1,15 @@
 """Which endpoints a request may go to.
 
 Those of its model, and of the adapter it may ask for, that are up, not draining and not
-excluded; doubtful ones (suspect, or not scraped for long) only where no other is left. Who
-serves a name changes rarely and is remembered between decisions. Called by the scheduler
-only.
+excluded; doubtful ones (suspect, or not scraped for long) only where no other is left,
+those not scraped first. Who serves a name changes rarely and is remembered between
+decisions. Called by the scheduler only.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from predictor.types import EndpointState
 from scheduler.endpoint_table import EndpointTable, Members
@@ -71,12 +72,12 @@ class Eligibility:
             )
         if not members:
             return members
-        doubtful = now - self._table.scraped_s(members.rows) > self.stale_after_s
-        if suspects:
-            doubtful |= np.array([suspects.is_suspect(name, now) for name in members.names])
-        if np.count_nonzero(doubtful) in {0, len(members)}:
-            return members
-        return members.only(np.flatnonzero(~doubtful).tolist())
+        stale = now - self._table.scraped_s(members.rows) > self.stale_after_s
+        if not suspects:
+            return _best(members, stale)
+        # An endpoint that failed is worse than one that nobody has looked at.
+        suspect = np.array([suspects.is_suspect(name, now) for name in members.names])
+        return _best(members, stale + 2 * suspect)
 
     def _members(self, model: str, asked: str) -> Members:
         known = self._open.get((model, asked))
@@ -87,6 +88,16 @@ class Eligibility:
                 if _serves(state, model, asked) and state.up and not state.draining
             )
         return known
+
+
+def _best(members: Members, doubt: NDArray[np.generic]) -> Members:
+    """Keep those that are doubted least, ``doubt`` being ``(n,)``."""
+    if not np.count_nonzero(doubt):
+        return members
+    least = doubt == doubt.min()
+    if least.all():
+        return members
+    return members.only(np.flatnonzero(least).tolist())
 
 
 def _serves(state: EndpointState, model: str, asked: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 REFUSALS: Final = frozenset({401, 403, 404})
 """Statuses that may be the endpoint's fault as well as the client's; 400 and 422 never are."""
 IN_A_ROW: Final = 5
-# The others must have served this many times what they refused meanwhile.
+# The others must meanwhile have served this many times what they refused.
 SERVED_PER_REFUSED: Final = 4
 # More than this share of a fleet is not misconfigured at the same time.
 MOST_OF_FLEET: Final = 0.5
@@ -70,7 +70,13 @@ class Refusals:
         tally.run += 1
         served = tallies.served - tally.served - tally.others_served
         refused = tallies.refused - tally.refused - tally.others_refused
-        if tally.run < IN_A_ROW or served < max(IN_A_ROW, SERVED_PER_REFUSED * refused):
+        # The others may have had no request since: what they last did counts.
+        others_serve = any(
+            other.served and not other.run
+            for name, other in tallies.endpoints.items()
+            if name != endpoint
+        )
+        if tally.run < IN_A_ROW or not others_serve or served < SERVED_PER_REFUSED * refused:
             return False
         tallies.doubted.add(endpoint)
         return True

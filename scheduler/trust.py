@@ -119,6 +119,7 @@ class Trust:
         reason: Why.
         since_s: Since when.
         changes_total: Changes by level and reason.
+        problem: What the predictor last failed with, ``None`` if it never did.
     """
 
     def __init__(self, settings: LadderSettings | None = None) -> None:
@@ -126,6 +127,7 @@ class Trust:
         self.reason: str | None = None
         self.since_s: float | None = None
         self.changes_total: Counter[tuple[Level, str]] = Counter()
+        self.problem: str | None = None
         self._changes: deque[Change] = deque(maxlen=_MOST_CHANGES)
         self._settings = LadderSettings()
         self._start(settings or self._settings)
@@ -156,9 +158,11 @@ class Trust:
 
     # What speaks against them
 
-    def asked(self, *, failed: bool, now: float) -> None:
-        """Note whether a prediction could be had and used."""
-        self._failures.tell(bad=failed, now=now)
+    def asked(self, *, problem: str | None, now: float) -> None:
+        """Note that a prediction was asked for, and why it could not be had or used, if so."""
+        if problem is not None:
+            self.problem = problem
+        self._failures.tell(bad=problem is not None, now=now)
 
     def took(self, seconds: float, now: float) -> None:
         """Note how long a decision took for which the predictor was asked."""

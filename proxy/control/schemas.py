@@ -163,6 +163,9 @@ class DecidingView(_Answer):
     )
     reason: str | None = Field(description="Why")
     since_at_s: float | None
+    problem: str | None = Field(
+        default=None, description="What the predictor last failed with, however long ago"
+    )
     policy: str
     fallback: str
     shadow: str | None = Field(description="Null for the usual one")

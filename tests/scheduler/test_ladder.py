@@ -81,6 +81,7 @@ def test_after_repeated_failures_the_predictor_is_left_alone_for_a_while() -> No
     again = traffic.decide(5.0).decision
 
     assert (resting.reason, resting.predictions) == ("prediction_failed", None)
+    assert traffic.scheduler.fleets["m"].trust.problem == "broken on purpose"
     assert again.reason == "predicted"
 
 

@@ -44,18 +44,21 @@ def only(name: str) -> dict[str, object]:
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_an_endpoint_that_refuses_what_others_serve_draws_no_more_traffic(status: int) -> None:
     fleet = Fleet("bad:1", "b:1", "c:1")
-    for _ in range(5):
-        fleet.ask(200, **only("b:1"))
+    fleet.ask(200, **only("b:1"))
 
-    first = [fleet.ask(status, **only("bad:1")) for _ in range(3)]
-    for _ in range(5):
-        fleet.ask(200, **only("b:1"))
-    more = [fleet.ask(status) for _ in range(10)]
+    answers = [fleet.ask(status) for _ in range(20)]
 
-    assert first == ["bad:1"] * 3
-    assert more[:2] == ["bad:1"] * 2
-    assert "bad:1" not in more[2:]
+    assert answers[:5] == ["bad:1"] * 5
+    assert "bad:1" not in answers[5:]
     assert fleet.scheduler.suspicion("bad:1", 0.0) == "refusing"
+
+
+def test_where_nobody_has_served_anything_the_clients_are_at_fault() -> None:
+    fleet = Fleet("bad:1", "b:1", "c:1")
+
+    answers = [fleet.ask(401) for _ in range(20)]
+
+    assert answers == ["bad:1"] * 20
 
 
 def test_it_is_tried_again_after_a_while_and_left_alone_longer() -> None:
@@ -91,14 +94,19 @@ def test_refusals_seen_everywhere_doubt_nobody() -> None:
 
 
 def test_a_wrong_client_that_moves_on_leaves_all_endpoints_trusted() -> None:
-    fleet = Fleet("a:1", "b:1")
-    for name in ("a:1", "b:1"):
-        for _ in range(8):
-            fleet.ask(200, at=frozenset(), **only("b:1" if name == "a:1" else "a:1"))
-        for _ in range(5):
-            fleet.ask(401, at=frozenset({name}), **only(name))
+    names = ("a:1", "b:1", "c:1", "d:1")
+    fleet = Fleet(*names)
+    for name in names:
+        fleet.ask(200, at=frozenset(), **only(name))
 
-    assert [fleet.scheduler.suspicion(name, 0.0) for name in ("a:1", "b:1")] == [None, None]
+    doubted_by = []
+    for name in names[:3]:
+        for _ in range(5):
+            fleet.ask(401, at=frozenset(names), **only(name))
+        doubted_by.append([fleet.scheduler.suspicion(each, 0.0) for each in names])
+
+    assert doubted_by[0] == ["refusing", None, None, None]
+    assert doubted_by[2] == [None] * 4
 
 
 def test_errors_in_the_request_itself_never_count() -> None:
@@ -124,10 +132,8 @@ def test_an_endpoint_that_left_is_forgotten() -> None:
 def doubted() -> Fleet:
     """A fleet of two in which one has just been found to refuse everything."""
     fleet = Fleet("bad:1", "b:1")
-    fleet.ask(401)
+    fleet.ask(200, **only("b:1"))
     for _ in range(5):
-        fleet.ask(200, **only("b:1"))
-    for _ in range(4):
         fleet.ask(401)
     assert fleet.scheduler.suspicion("bad:1", 0.0) == "refusing"
     return fleet
