@@ -112,6 +112,8 @@ class EndpointView:
             preemptions_total=page.preemptions_total,
             prefix_hits_total=page.prefix_hits_total,
             prefix_queries_total=page.prefix_queries_total,
+            active_adapters=page.active_adapters,
+            max_adapters=page.max_adapters,
             scraped_s=scraped_s,
         )
         self.state = self._rates.apply(seen)

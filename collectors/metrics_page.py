@@ -32,6 +32,8 @@ class MetricsPage:
     prefix_queries_total: float | None = None
     kv_capacity_tokens: int | None = None
     block_size: int | None = None
+    active_adapters: tuple[str, ...] = ()
+    max_adapters: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,9 @@ SIGNALS: Final = {
 }
 """Field of :class:`MetricsPage` -> where it stands on a page."""
 
+LORA: Final = b"vllm:lora_requests_info"
+_ADAPTERS: Final = re.compile(rb'[{,](running|waiting)_lora_adapters="([^"]*)"')
+_MAX_LORA: Final = re.compile(rb'[{,]max_lora="(\d{1,6})"')
 CACHE_CONFIG: Final = b"vllm:cache_config_info"
 _LABEL: Final = re.compile(rb'[{,](kv_cache_size_tokens|num_gpu_blocks|block_size)="(\d{1,18})"')
 
@@ -79,7 +84,14 @@ def parse_metrics(page: bytes) -> MetricsPage:
     """
     capacity, block_size = _cache_config(page)
     numbers = {field: _read(page, signal) for field, signal in SIGNALS.items()}
-    return MetricsPage(kv_capacity_tokens=capacity, block_size=block_size, **numbers)
+    active, most = _adapters(page)
+    return MetricsPage(
+        kv_capacity_tokens=capacity,
+        block_size=block_size,
+        active_adapters=active,
+        max_adapters=most,
+        **numbers,
+    )
 
 
 def _read(page: bytes, signal: Signal) -> float | None:
@@ -130,3 +142,26 @@ def _cache_config(page: bytes) -> tuple[int | None, int | None]:
         blocks = labels.get(b"num_gpu_blocks", 0) * labels.get(b"block_size", 0)
         capacities.append(labels.get(b"kv_cache_size_tokens") or blocks)
     return sum(capacities) or None, block_size
+
+
+def _adapters(page: bytes) -> tuple[tuple[str, ...], int | None]:
+    """Read the LoRA adapters of running and waiting requests, and how many fit.
+
+    Every set of adapters there ever was keeps its sample; its value is when it was last
+    so, and the latest one holds.
+    """
+    latest = max(_samples(page, LORA), key=_when, default=b"")
+    most = _MAX_LORA.search(latest)
+    if most is None:
+        return (), None
+    names = {
+        name.strip().decode(errors="replace")
+        for _, listed in _ADAPTERS.findall(latest)
+        for name in listed.split(b",")
+    }
+    return tuple(sorted(names - {""})), int(most[1])
+
+
+def _when(line: bytes) -> float:
+    value = _value(line)
+    return -math.inf if math.isnan(value) else value

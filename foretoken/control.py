@@ -7,17 +7,20 @@ from pydantic import ValidationError
 
 from collectors import EndpointSettings
 from foretoken.errors import ConfigurationInvalid
-from foretoken.fleet_view import fleet_view
+from foretoken.fleet_view import deciding_view, fleet_view
 from foretoken.service import Service
 from predictor.types import Decision, EndpointLoad, EndpointState, RequestFeatures
 from proxy import History
 from proxy.control import (
     ControlError,
+    DecidingView,
     DuplicateEndpoint,
     FleetView,
     Mode,
     NoEndpointUp,
     ReloadRefused,
+    TrialRefused,
+    TrialsBody,
     UnknownEndpoint,
 )
 
@@ -50,6 +53,20 @@ class ServicePlane:
         """Change who decides."""
         log.warning("mode_changed", extra={"before": self.mode, "mode": mode})
         self._service.scheduler.mode = mode
+
+    def deciding(self) -> Sequence[DecidingView]:
+        """Say who decides in each fleet."""
+        return [deciding_view(fleet) for fleet in self._service.scheduler.fleets.values()]
+
+    def set_trials(self, trials: TrialsBody) -> None:
+        """Change what is on trial."""
+        wanted = {"shadow": trials.shadow, "canary": trials.canary}
+        log.warning("trials_changed", extra={"model": trials.model, "trials": str(wanted)})
+        settings = self._service.settings
+        try:
+            self._service.apply(settings.with_trials(trials.model, wanted))
+        except ConfigurationInvalid as error:
+            raise TrialRefused("; ".join(error.problems)) from error
 
     def endpoints(self) -> Sequence[tuple[EndpointState, EndpointLoad]]:
         """Give every endpoint with what is in flight there."""

@@ -3,7 +3,8 @@
 from foretoken.model_updates import ModelUpdates
 from predictor import LatencyPredictor
 from predictor.physics import TARGETS
-from proxy.control import FleetView, TargetView, TrainingView
+from proxy.control import DecidingView, FleetView, TargetView, TrainingView
+from scheduler import Fleet
 
 
 def fleet_view(
@@ -30,6 +31,24 @@ def fleet_view(
         refused=report.refused,
         training=_training(fleet, models, alive=trainer_alive),
         problem=models.problems.get(fleet),
+    )
+
+
+def deciding_view(fleet: Fleet) -> DecidingView:
+    """Describe who decides in a fleet, and what is on trial beside it."""
+    trust, canary = fleet.trust, fleet.canary
+    return DecidingView(
+        model=fleet.model,
+        level=trust.level,
+        reason=trust.reason,
+        since_at_s=trust.since_s,
+        problem=trust.problem,
+        policy=fleet.policy.name,
+        fallback=fleet.fallback.name,
+        shadow=None if fleet.shadow is None else fleet.shadow.name,
+        canary=None if canary is None else canary.policy.name,
+        canary_share_ratio=0.0 if canary is None else canary.share,
+        session=fleet.session,
     )
 
 

@@ -113,6 +113,7 @@ class Service:
         for endpoint in before.keys() - self.scheduler.states.keys():
             log.info("endpoint_removed", extra={"endpoint": endpoint})
             self._metrics.scrapes.forget(endpoint)
+        self._tell_changes()
         self.relay.tick()
 
     def on_record(self, record: RequestRecord) -> None:
@@ -147,17 +148,30 @@ class Service:
             raise ReloadRefused(f"needs a restart: {', '.join(fixed)}")
         if self.settings.endpoints != wanted.endpoints:
             self._change_endpoints(wanted)
+        self.apply(wanted)
+        return changed
+
+    def apply(self, wanted: Settings) -> None:
+        """Take the scheduler's settings into force."""
         if self.settings.scheduler != wanted.scheduler:
             self.scheduler.configure(wanted.scheduler)
             self._metrics.configure(wanted.scheduler)
         self.settings = wanted
-        return changed
 
     def _tell(self, state: EndpointState) -> None:
         level, event = (
             (logging.INFO, "endpoint_up") if state.up else (logging.WARNING, "endpoint_down")
         )
         log.log(level, event, extra={"endpoint": state.endpoint, "model": state.model})
+
+    def _tell_changes(self) -> None:
+        """Log what has come to decide since the last scrape, and why."""
+        for model, fleet in self.scheduler.fleets.items():
+            for change in fleet.trust.take_changes():
+                fields = {"model": model, "level": change.level, "reason": change.reason}
+                if change.reason in {"prediction_failed", "scores_unusable"}:
+                    fields["problem"] = str(fleet.trust.problem)
+                log.info("level_changed", extra={**fields, "before": change.before})
 
     def _change_endpoints(self, wanted: Settings) -> None:
         before = {endpoint.name: endpoint for endpoint in self.settings.endpoints}

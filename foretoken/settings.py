@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -19,7 +19,12 @@ from models_store import StoreSettings
 from predictor import PredictorSettings
 from proxy import ProxySettings
 from proxy.control import ControlSettings
-from scheduler import SchedulerSettings
+from scheduler import FleetSettings, MissingSignal, SchedulerSettings, Signal, check_signals
+
+# What the service produces as it is built; whether sessions count is the scheduler's to say.
+_SIGNALS: Final[frozenset[Signal]] = frozenset(
+    {"own_load", "predictions", "prefix_hashes", "prefix_matches", "scraped_load"}
+)
 
 
 class _Section(BaseModel):
@@ -86,6 +91,37 @@ class Settings(_Section):
             )
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _policies_have_what_they_read(self) -> Self:
+        try:
+            check_signals(self.scheduler, _SIGNALS)
+        except MissingSignal as error:
+            msg = f"scheduler.{error}"
+            raise ValueError(msg) from error
+        return self
+
+    def with_trials(self, model: str | None, trials: Mapping[str, object]) -> "Settings":
+        """Give settings with other policies on trial.
+
+        Args:
+            model: Whose fleet; ``None`` for all that have none of their own.
+            trials: ``shadow`` and ``canary``.
+
+        Raises:
+            ConfigurationInvalid: A policy needs what is not produced.
+        """
+        scheduler = self.scheduler
+        if model is None:
+            changed = scheduler.model_copy(update=dict(trials))
+        else:
+            own = scheduler.models.get(model, FleetSettings()).model_copy(update=dict(trials))
+            changed = scheduler.model_copy(update={"models": {**scheduler.models, model: own}})
+        try:
+            check_signals(changed, _SIGNALS)
+        except MissingSignal as error:
+            raise ConfigurationInvalid("trials", (str(error),)) from error
+        return self.model_copy(update={"scheduler": changed})
 
     @property
     def store_dir(self) -> Path | None:

@@ -8,7 +8,8 @@ where it differs. Everything here is known at dispatch.
 NaN means unknown, and each layer has one rule for it, whatever the column: physics and
 the residual regression count it as 0 (nothing there, no such speed known); regimes take
 the larger of our own count and the scraped one, where known; boosted trees send it down
-the branch they learned for missing values; the biases read no columns.
+the branch they learned for missing values; the biases read no columns. Scraped values that
+are too old count as unknown (:func:`forget_stale`).
 """
 
 import hashlib
@@ -125,6 +126,16 @@ CLOCKS: Final = 5
 SCRAPED, OLDEST, RATED, DECODING, DRAIN = range(CLOCKS)
 """Columns of :attr:`EndpointRows.clocks`."""
 
+_PASSING: Final = [
+    COLUMN[name]
+    for name in (
+        *("running_requests", "waiting_requests", "kv_cache_usage", "kv_free_tokens"),
+        *("preemptions_per_s", "prefix_hit_ratio"),
+    )
+]
+"""Scraped columns that say nothing once they are old; capacities and sizes do not age."""
+_SCRAPE_AGE: Final = COLUMN["scrape_age_s"]
+
 _REQUEST: Final = slice(COLUMN["prompt_tokens"], COLUMN["matched_gpu_tokens"])
 _MATCHED: Final = slice(COLUMN["matched_gpu_tokens"], COLUMN["cached_gpu_tokens"])
 _HITS: Final = slice(COLUMN["cached_gpu_tokens"], COLUMN["cached_tokens"])
@@ -199,6 +210,23 @@ def complete(
     left -= ages[:, DECODING] * clocks[:, DRAIN]
     np.maximum(left, 0.0, out=left)
     return matrix
+
+
+def forget_stale(matrix: FloatArray, older_than_s: float) -> None:
+    """Make unknown, in place, what rows hold of scrapes that are too old to go by.
+
+    Left are our own counts; ``scrape_age_s`` still says how old. There is at least one row.
+
+    >>> rows = np.zeros((2, N_FEATURES))
+    >>> rows[:, COLUMN["scrape_age_s"]] = 0.1, 60.0
+    >>> forget_stale(rows, 2.0)
+    >>> rows[:, COLUMN["waiting_requests"]]
+    array([ 0., nan])
+    """
+    ages = matrix[:, _SCRAPE_AGE]
+    if np.fmax.reduce(ages) > older_than_s:
+        stale = np.flatnonzero(ages > older_than_s)
+        matrix[stale[:, None], _PASSING] = UNKNOWN
 
 
 def feature_matrix(

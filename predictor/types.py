@@ -128,6 +128,8 @@ class EndpointState:
         prefix_queries_total: Counter of prompt tokens looked up there.
         preemptions_per_s: Recent rate of preemptions, by its counter.
         prefix_hit_ratio: Recent share of looked-up prompt tokens found, by its counters.
+        active_adapters: LoRA adapters of its running and waiting requests.
+        max_adapters: LoRA adapters its memory holds at once; ``None`` where it tells of none.
         scraped_s: When the numbers were read, ``None`` before the first scrape.
     """
 
@@ -152,6 +154,8 @@ class EndpointState:
     prefix_queries_total: float | None = None
     preemptions_per_s: float | None = None
     prefix_hit_ratio: float | None = None
+    active_adapters: tuple[str, ...] = ()
+    max_adapters: int | None = None
     scraped_s: float | None = None
 
 
@@ -324,6 +328,10 @@ class Decision:
         policy: Name of the policy that decided.
         reason: Why it was this policy and this path, from a small closed set.
         shadow_chosen: Index another policy would have picked, when one runs in shadow.
+        shadow_policy: Name of that policy.
+        predicted_s: Expected seconds from dispatch to the last token where it goes,
+            ``None`` without predictions.
+        shadow_predicted_s: The same where the policy in shadow would have sent it.
         prompt_tokens: The count the features were made with.
         decided_s: When.
     """
@@ -339,6 +347,9 @@ class Decision:
     policy: str
     reason: str
     shadow_chosen: int | None = None
+    shadow_policy: str | None = None
+    predicted_s: float | None = None
+    shadow_predicted_s: float | None = None
     prompt_tokens: int
     decided_s: float
 

@@ -6,6 +6,7 @@ that cannot be decoded passes untouched and without features: the endpoint judge
 """
 
 import re
+from collections.abc import Iterator
 from typing import Final, Literal
 
 import msgspec
@@ -42,9 +43,12 @@ class Body(msgspec.Struct, frozen=True):
     messages: msgspec.Raw = _NOTHING
     prompt: msgspec.Raw = _NOTHING
     input: msgspec.Raw = _NOTHING
-    user: str | None = None
-    session_id: str | None = None
-    prompt_cache_key: str | None = None
+    # Raw, because clients put numbers and objects where a name belongs.
+    user: msgspec.Raw = _NOTHING
+    user_id: msgspec.Raw = _NOTHING
+    session_id: msgspec.Raw = _NOTHING
+    session_params: msgspec.Raw = _NOTHING
+    prompt_cache_key: msgspec.Raw = _NOTHING
     cache_salt: str | None = None
     priority: int | None = None
     stream_options: msgspec.Raw = _NOTHING
@@ -61,9 +65,21 @@ class Body(msgspec.Struct, frozen=True):
         return None
 
     @property
-    def session(self) -> str | None:
-        """Give the conversation the body names."""
-        return self.user or self.session_id or self.prompt_cache_key
+    def conversation(self) -> Iterator[str | None]:
+        """Give the names of the conversation, the most particular first."""
+        yield _name(self.session_id)
+        yield _session_param(self.session_params)
+        yield _name(self.prompt_cache_key)
+
+    @property
+    def person(self) -> Iterator[str | None]:
+        """Give the names of whoever asks."""
+        yield _name(self.user)
+        yield _name(self.user_id)
+
+
+class _SessionParams(msgspec.Struct):
+    session_id: msgspec.Raw = _NOTHING
 
 
 class _ModelOnly(msgspec.Struct):
@@ -72,6 +88,8 @@ class _ModelOnly(msgspec.Struct):
 
 _decode: Final = msgspec.json.Decoder(Body).decode
 _decode_model: Final = msgspec.json.Decoder(_ModelOnly).decode
+_decode_name: Final = msgspec.json.Decoder(str | int).decode
+_decode_session_params: Final = msgspec.json.Decoder(_SessionParams).decode
 _decode_options: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -97,6 +115,25 @@ def decode_body(payload: bytes) -> Body | None:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         model = _model_alone(payload)
         return None if model is None else Body(model=model)
+
+
+def _name(raw: msgspec.Raw) -> str | None:
+    """Read a name that may be a number; anything else is none."""
+    if not raw:
+        return None
+    try:
+        return str(_decode_name(raw))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def _session_param(raw: msgspec.Raw) -> str | None:
+    if not raw:
+        return None
+    try:
+        return _name(_decode_session_params(raw).session_id)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 def _model_alone(payload: bytes) -> str | None:

@@ -8,7 +8,7 @@ and an endpoint that leaves takes its series with it. Constructed by ``build`` a
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from collectors.errors import ScrapeFailure
@@ -16,7 +16,7 @@ from scheduler import Scheduler
 
 
 class FleetCollector(Collector):
-    """Publish the present state of every endpoint and of the queue.
+    """Publish the present state of every endpoint, of the queue and of who decides.
 
     Args:
         scheduler: Knows it.
@@ -41,19 +41,46 @@ class FleetCollector(Collector):
         inflight = GaugeMetricFamily(
             "foretoken_inflight_requests", "Sent to it and not yet ended.", labels=["endpoint"]
         )
+        suspect = GaugeMetricFamily(
+            "foretoken_endpoint_suspect",
+            "1 while it is left alone for how it answered.",
+            labels=["endpoint", "reason"],
+        )
         for name, state in self._scheduler.states.items():
             up.add_metric([name], float(state.up))
+            why = self._scheduler.suspicion(name, now)
+            if why is not None:
+                suspect.add_metric([name, why], 1.0)
             inflight.add_metric([name], self._scheduler.load(name, now).inflight_requests)
             if state.scraped_s is not None:
                 age.add_metric([name], now - state.scraped_s)
         yield up
         yield age
         yield inflight
+        yield suspect
         yield GaugeMetricFamily(
             "foretoken_waiting_requests",
             "Requests that wait here for an endpoint.",
             value=self._scheduler.waiting_requests,
         )
+        yield from self._ladder()
+
+    def _ladder(self) -> Iterator[Metric]:
+        labels = ["model_name", "level", "reason"]
+        level = GaugeMetricFamily(
+            "foretoken_fallback_level", "1 for what decides, and why.", labels=labels
+        )
+        changes = CounterMetricFamily(
+            "foretoken_fallback_changes", "Changes to this level for this reason.", labels=labels
+        )
+        for model, fleet in self._scheduler.fleets.items():
+            trust = fleet.trust
+            if trust.level is not None and trust.reason is not None:
+                level.add_metric([model, trust.level, trust.reason], 1.0)
+            for (name, reason), count in trust.changes_total.items():
+                changes.add_metric([model, name, reason], count)
+        yield level
+        yield changes
 
 
 class ScrapeMetrics:

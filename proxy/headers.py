@@ -38,21 +38,6 @@ _RESPONSE_DROPPED: Final = HOP_BY_HOP | {
     b"x-request-id",
 }
 
-# What clients and other routers use, the most common one first.
-_SESSION_HEADERS: Final = (
-    b"x-session-id",
-    b"x-user-id",
-    b"x-tenant-id",
-    b"x-claude-code-session-id",
-    b"session-id",
-    b"session_id",
-    b"thread-id",
-    b"x-session-affinity",
-    b"x-parent-session-id",
-    b"x-dynamo-session-id",
-    b"x-smg-routing-key",
-    b"x-session-token",
-)
 _TTFT_HEADERS: Final = ("x-slo-ttft-ms", "x-llm-d-slo-ttft-ms")
 _TPOT_HEADERS: Final = ("x-slo-tpot-ms", "x-llm-d-slo-tpot-ms")
 _MAX_ID_LENGTH: Final = 128
@@ -69,15 +54,6 @@ def text_of(headers: HeaderMap, name: bytes) -> str | None:
     """Give a header as text, ``None`` where it is missing or empty."""
     value = headers.get(name)
     return value.decode("latin-1") if value else None
-
-
-def session_of(headers: HeaderMap) -> str | None:
-    """Give the conversation that the headers name, by the first of those clients use."""
-    for name in _SESSION_HEADERS:
-        value = headers.get(name)
-        if value:
-            return value.decode("latin-1")
-    return None
 
 
 def objective_of(headers: HeaderMap) -> Objective:

@@ -13,11 +13,11 @@ from proxy.headers import (
     HeaderMap,
     objective_of,
     request_lines,
-    session_of,
     subset_of,
     text_of,
     vllm_priority_of,
 )
+from proxy.session import session_of
 
 _STREAM_KINDS: Final[dict[Kind, StreamKind]] = {"chat": "chat", "completions": "completions"}
 _EMPTY: Final = Body()
@@ -91,7 +91,7 @@ def _features(
         max_tokens=body.output_bound,
         streamed=bool(body.stream),
         block_hashes=prompt.block_hashes,
-        session_id=session_of(headers) or body.session,
+        session_id=session_of(headers, body),
         tenant=text_of(headers, b"x-llm-d-inference-fairness-id"),
         tier=text_of(headers, b"x-slo-tier"),
         priority=-priority,

@@ -10,9 +10,9 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from predictor.types import Objective, RequestRecord
+from predictor.types import Decision, Objective, RequestRecord
 from proxy.fleet_metrics import ModelMetrics, ScrapeMetrics
-from scheduler import SchedulerSettings, ShedReason
+from scheduler import FALLBACK_REASONS, SchedulerSettings, ShedReason
 
 # 1 ms to 10 min, about three per factor of ten: prefills differ by that much.
 TTFT_BUCKETS: Final = (
@@ -48,8 +48,6 @@ ERROR_BUCKETS: Final = (
 )
 DECISION_BUCKETS: Final = (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2)
 
-# Reasons of a decision that say the predictor could not, or must not, decide.
-_FALLBACK_REASONS: Final = frozenset({"cold", "prediction_failed", "kill_switch"})
 _NONE: Final = "none"  # label value where a request never had a fleet, a policy, a reason
 
 
@@ -131,8 +129,10 @@ class ProxyMetrics:
         if fleet is None:
             fleet = self._fleets[key] = _FleetChildren(self._families, model, policy)
         fleet.observe(record)
-        if reason in _FALLBACK_REASONS:
+        if reason in FALLBACK_REASONS:
             self._families.fallbacks.labels(reason).inc()
+        if decision is not None and decision.shadow_policy is not None:
+            self._compare(model, decision, decision.shadow_policy)
         if record.attempts > 1:
             self._families.retries.inc(record.attempts - 1)
         self._judge(record)
@@ -143,6 +143,15 @@ class ProxyMetrics:
         if counter is None:
             counter = self._ended[key] = self._families.requests.labels(*key)
         counter.inc()
+
+    def _compare(self, model: str, decision: Decision, shadow: str) -> None:
+        """Count what the policy in shadow would have done."""
+        labels, families = (model, decision.policy, shadow), self._families
+        same = decision.shadow_chosen == decision.chosen
+        families.shadowed.labels(*labels, "true" if same else "false").inc()
+        if decision.predicted_s is not None and decision.shadow_predicted_s is not None:
+            families.chosen_s.labels(*labels).inc(decision.predicted_s)
+            families.shadow_s.labels(*labels).inc(decision.shadow_predicted_s)
 
     def _judge(self, record: RequestRecord) -> None:
         """Count whether a request met its objective, or that of its tier."""
@@ -221,6 +230,22 @@ class _Families:
             "foretoken_fallback_decisions",
             "Decisions the fallback took because the predictor could not or must not.",
             ["reason"],
+        )
+        shadow = [*by_policy, "shadow_policy"]
+        self.shadowed = counter(
+            "foretoken_shadow_decisions",
+            "Decisions that another policy was scored beside, by whether it picked the same.",
+            [*shadow, "same"],
+        )
+        self.chosen_s = counter(
+            "foretoken_decision_predicted_e2e_seconds",
+            "Expected dispatch to last token where requests went, of those scored in shadow.",
+            shadow,
+        )
+        self.shadow_s = counter(
+            "foretoken_shadow_predicted_e2e_seconds",
+            "The same where the policy in shadow would have sent them.",
+            shadow,
         )
         self.retries = counter("foretoken_retries", "Dispatches beyond a request's first.", [])
         self.matched = counter(

@@ -114,7 +114,9 @@ class Relay:
     def _route(self, features: RequestFeatures) -> Action:
         started_s = self._clock()
         action = self._scheduler.route(features, started_s)
-        self._metrics.decided(self._clock() - started_s)
+        ended_s = self._clock()
+        self._metrics.decided(ended_s - started_s)
+        self._scheduler.decided(features.request_id, ended_s - started_s, ended_s)
         return action
 
     def _request_id(self, headers: HeaderMap) -> str:

@@ -1,33 +1,40 @@
 """Decide where each request goes; pure, fed by events, returns what to do."""
 
 from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait
+from scheduler.candidates import Signal
 from scheduler.errors import (
     DuplicateRequest,
+    MissingSignal,
     ModelNotFound,
     SchedulerError,
     UnknownRequest,
     UnknownTier,
 )
 from scheduler.fleet import Fleet, FleetFactory, TokenRatio, policies_of
-from scheduler.ladder import Mode, Reason
+from scheduler.ladder import FALLBACK_REASONS, Mode, Reason
 from scheduler.policies import Policy, build_policy
 from scheduler.scheduler import Scheduler
 from scheduler.settings import (
     POLICIES,
+    CanarySettings,
     FleetSettings,
     PolicySettings,
     SchedulerSettings,
     TierSettings,
 )
+from scheduler.signals import check_signals
 
 __all__ = [
+    "FALLBACK_REASONS",
     "POLICIES",
     "Action",
+    "CanarySettings",
     "Dispatch",
     "DuplicateRequest",
     "Fleet",
     "FleetFactory",
     "FleetSettings",
+    "MissingSignal",
     "Mode",
     "ModelNotFound",
     "Policy",
@@ -38,11 +45,13 @@ __all__ = [
     "SchedulerSettings",
     "Shed",
     "ShedReason",
+    "Signal",
     "TierSettings",
     "TokenRatio",
     "UnknownRequest",
     "UnknownTier",
     "Wait",
     "build_policy",
+    "check_signals",
     "policies_of",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictor.types import FloatArray
-from scheduler.candidates import Candidates, Terms, total
+from scheduler.candidates import Candidates, Signal, Terms, total
 from scheduler.load_policies import LeastRequest, QueuedTokens, TokenLoad
 from scheduler.rendezvous import places
 from scheduler.settings import (
@@ -42,6 +42,7 @@ class WeightedBlend:
     """
 
     name: ClassVar[str] = "weighted_blend"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load", "prefix_matches", "scraped_load"})
 
     def __init__(self, settings: WeightedBlendSettings) -> None:
         self._settings = settings
@@ -76,6 +77,7 @@ class PrefixAffinity:
     """
 
     name: ClassVar[str] = "prefix_affinity"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load", "prefix_matches"})
 
     def __init__(self, settings: PrefixAffinitySettings) -> None:
         self._settings = settings
@@ -110,6 +112,7 @@ class RadixCacheAware:
     """
 
     name: ClassVar[str] = "radix_cache_aware"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load", "prefix_matches"})
 
     def __init__(self, settings: RadixCacheAwareSettings) -> None:
         self._settings = settings
@@ -146,6 +149,7 @@ class BoundedLoadHash:
     """
 
     name: ClassVar[str] = "bounded_load_hash"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load", "prefix_hashes"})
 
     def __init__(self, settings: BoundedLoadHashSettings) -> None:
         self._settings = settings
@@ -176,6 +180,7 @@ class SessionAffinity:
     """
 
     name: ClassVar[str] = "session_affinity"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load", "sessions"})
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give the place in the conversation's order, or requests in flight without one."""

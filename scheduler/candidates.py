@@ -4,11 +4,19 @@ Built once per decision by the scheduler; every policy reads the same object.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from predictor.features import COLUMN
 from predictor.types import FloatArray, Predictions, RequestFeatures
+
+Signal = Literal[
+    "own_load", "predictions", "prefix_hashes", "prefix_matches", "scraped_load", "sessions"
+]
+"""What a policy may read beside the endpoints' names: our own accounting, what the predictor
+says, the prompt's block hashes, which of them each endpoint holds, queues and KV usage as
+scraped, conversations."""
 
 Terms = dict[str, FloatArray]
 """The named parts a policy's cost is the sum of, each ``(n,)``; lower is better."""
@@ -38,6 +46,8 @@ class Candidates:
         expected_output_tokens: Mean output length expected.
         predictions: ``None`` when the predictor could not be asked.
         draw: ``(n,)`` uniform random numbers in [0, 1), for policies that gamble.
+        preference: ``(n,)`` how much the request would rather go to each, all else equal;
+            ``None`` for all the same.
     """
 
     request: RequestFeatures
@@ -49,6 +59,7 @@ class Candidates:
     expected_output_tokens: float
     predictions: Predictions | None
     draw: FloatArray
+    preference: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.names)

@@ -1,22 +1,25 @@
 """Turn one request and the endpoints that may serve it into a decision.
 
-Asks the predictor once, lets one policy decide, and says which and why. A failing
-or cold predictor never fails a request: the fallback heuristic decides, under a
-reason of its own. Called by the scheduler only.
+Asks the predictor once, lets one policy decide, and says which and why. A failing,
+slow or cold predictor never fails a request, nor do scores that are no numbers: a lower
+level of the ladder decides, under a reason of its own. Scrapes that are too old count as
+unknown, which leaves our own accounting. Called by the scheduler only.
 """
 
+import math
 import random
 
 import numpy as np
 
 from predictor import PredictorError
-from predictor.features import complete
+from predictor.features import complete, forget_stale
 from predictor.types import Decision, FloatArray, Predictions, RequestFeatures
-from scheduler.candidates import Candidates, total
+from scheduler.affinity import Affinity
+from scheduler.candidates import Candidates, Terms, total
 from scheduler.endpoint_table import EndpointTable, Members
 from scheduler.errors import UnknownTier
 from scheduler.fleet import Fleet
-from scheduler.ladder import Mode, rung
+from scheduler.ladder import Mode, Rung, below, rung
 from scheduler.objectives import Infeasible, by_objective
 from scheduler.policies import Policy
 from scheduler.predicted_latency import PredictedLatency
@@ -38,11 +41,13 @@ class Decider:
         settings: SchedulerSettings,
         table: EndpointTable,
         index: PrefixIndex,
+        affinity: Affinity,
         rng: random.Random,
     ) -> None:
         self._settings = settings
         self._table = table
         self._index = index
+        self._affinity = affinity
         self._rng = rng
         self.mode: Mode = settings.mode
 
@@ -73,16 +78,20 @@ class Decider:
         now: float,
     ) -> Decision | Infeasible:
         """Choose among ``members``, of which there is at least one."""
-        candidates = self._candidates(fleet, request, members, now)
-        chosen = rung(fleet, candidates.predictions, self.mode)
-        terms = chosen.policy.terms(candidates)
-        costs = total(terms)
+        session = self._session(fleet, request)
+        candidates = self._candidates(fleet, request, members, session, now)
+        chosen = rung(fleet, request, candidates.predictions, self.mode, now)
+        chosen, terms, costs = _scored(chosen, fleet, candidates, now)
         order, reason = _order(chosen.policy, candidates, costs), chosen.reason
-        if reason == "predicted":
+        if isinstance(chosen.policy, PredictedLatency):
             judged = by_objective(fleet, candidates, tier, order, now)
             if isinstance(judged, Infeasible):
                 return judged
-            order, reason = judged
+            order, verdict = judged
+            reason = verdict if reason == "predicted" else reason
+        if fleet.session == "strict" and session in members.names:
+            order, reason = _first(order, members.names.index(session)), "session"
+        shadow = _pick(chosen.shadow, candidates)
         return Decision(
             endpoints=members.names,
             features=candidates.features,
@@ -94,16 +103,26 @@ class Decider:
             order=tuple(order.tolist()),
             policy=chosen.policy.name,
             reason=reason,
-            shadow_chosen=_pick(chosen.shadow, candidates),
+            shadow_chosen=shadow,
+            shadow_policy=None if chosen.shadow is None else chosen.shadow.name,
+            predicted_s=_predicted_s(candidates, int(order[0])),
+            shadow_predicted_s=_predicted_s(candidates, shadow),
             prompt_tokens=int(candidates.prompt_tokens),
             decided_s=now,
         )
+
+    def _session(self, fleet: Fleet, request: RequestFeatures) -> str | None:
+        """Give the endpoint of the request's conversation, where that counts."""
+        if fleet.session == "off":
+            return None
+        return self._affinity.session_endpoint(fleet.model, request)
 
     def _candidates(
         self,
         fleet: Fleet,
         request: RequestFeatures,
         members: Members,
+        session: str | None,
         now: float,
     ) -> Candidates:
         table, rows = self._table, members.rows
@@ -125,6 +144,9 @@ class Decider:
             streamed=request.streamed,
             now=now,
         )
+        forget_stale(features, self._settings.stale_after_s)
+        # Under the kill switch the predictor is not asked: it may be what is wrong.
+        asks = self.mode != "heuristic" and fleet.trust.rests(now) is None
         draw = self._rng.random
         return Candidates(
             request=request,
@@ -134,15 +156,50 @@ class Decider:
             matched_tokens=np.add.reduce(matched, axis=1),
             prompt_tokens=prompt_tokens,
             expected_output_tokens=expected,
-            # Under the kill switch the predictor is not asked: it may be what is wrong.
-            predictions=None if self.mode == "heuristic" else _predict(fleet, features, members),
+            predictions=_predict(fleet, features, members, now) if asks else None,
             draw=np.array([draw() for _ in members.names]),
+            preference=self._affinity.preference(
+                fleet.model, request, members.names, session=session
+            ),
         )
 
 
 def _order(policy: Policy, candidates: Candidates, costs: FloatArray) -> Order:
     near_ties = isinstance(policy, PredictedLatency)
     return (with_near_ties if near_ties else cheapest_first)(candidates, costs)
+
+
+def _scored(
+    chosen: Rung, fleet: Fleet, candidates: Candidates, now: float
+) -> tuple[Rung, Terms, FloatArray]:
+    """Score the candidates by the first level, from ``chosen`` down, whose costs are numbers."""
+    deciding = chosen
+    while True:
+        terms = deciding.policy.terms(candidates)
+        costs = total(terms)
+        lower = None if math.isfinite(np.add.reduce(costs)) else below(deciding, fleet)
+        if lower is None:
+            break
+        deciding = lower
+    if deciding is not chosen:
+        fleet.trust.stand(deciding.level, deciding.reason, now)
+        if isinstance(chosen.policy, PredictedLatency):
+            fleet.trust.asked(problem=f"{chosen.policy.name}: costs are not finite", now=now)
+    return deciding, terms, costs
+
+
+def _first(order: Order, index: int) -> Order:
+    """Put one candidate first."""
+    return np.concatenate(([index], order[order != index]))
+
+
+def _predicted_s(candidates: Candidates, index: int | None) -> float | None:
+    """Give the seconds a request is expected to take at a candidate."""
+    said = candidates.predictions
+    if said is None or index is None:
+        return None
+    streaming_s = candidates.expected_output_tokens * said.tpot_s[index]
+    return float(said.ttft_s[index] + streaming_s)
 
 
 def _pick(policy: Policy | None, candidates: Candidates) -> int | None:
@@ -168,8 +225,13 @@ def _tiers_to_tokens(blocks: FloatArray, block_tokens: float, most: float) -> No
     blocks[:, 1] -= blocks[:, 0]
 
 
-def _predict(fleet: Fleet, features: FloatArray, members: Members) -> Predictions | None:
+def _predict(
+    fleet: Fleet, features: FloatArray, members: Members, now: float
+) -> Predictions | None:
     try:
-        return fleet.predictor.predict(features, members.names, members.hardware)
-    except PredictorError:
+        said = fleet.predictor.predict(features, members.names, members.hardware)
+    except PredictorError as error:
+        fleet.trust.asked(problem=str(error), now=now)
         return None
+    fleet.trust.asked(problem=None, now=now)
+    return said

@@ -1,13 +1,15 @@
 """Which endpoints a request may go to.
 
-Those of its model that are up, not draining and not excluded; doubtful ones (suspect, or
-not scraped for long) only where no other is left. Who serves a model changes rarely and
-is remembered between decisions. Called by the scheduler only.
+Those of its model, and of the adapter it may ask for, that are up, not draining and not
+excluded; doubtful ones (suspect, or not scraped for long) only where no other is left,
+those not scraped first. Who serves a name changes rarely and is remembered between
+decisions. Called by the scheduler only.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from predictor.types import EndpointState
 from scheduler.endpoint_table import EndpointTable, Members
@@ -32,7 +34,8 @@ class Eligibility:
         self._table = table
         self._suspects = suspects
         self._states: Mapping[str, EndpointState] = {}
-        self._open: dict[str, Members] = {}  # by model: up and not draining
+        # By model and name asked for: up and not draining. The scheduler refuses other names.
+        self._open: dict[tuple[str, str], Members] = {}
 
     def update(self, states: Mapping[str, EndpointState]) -> None:
         """Take in the whole present set of endpoints."""
@@ -46,15 +49,16 @@ class Eligibility:
 
     def served(self, live: LiveRequest) -> bool:
         """Say whether any endpoint serves the request's model, whatever its state."""
-        model, allowed = live.fleet.model, live.request.allowed_endpoints
+        model, asked = live.fleet.model, live.request.model
+        allowed = live.request.allowed_endpoints
         return any(
-            state.model == model and (allowed is None or name in allowed)
+            _serves(state, model, asked) and (allowed is None or name in allowed)
             for name, state in self._states.items()
         )
 
     def eligible(self, live: LiveRequest, now: float) -> Members:
         """List where the request may go, in the order endpoints were told in."""
-        members = self._members(live.fleet.model)
+        members = self._members(live.fleet.model, live.request.model)
         allowed, suspects = live.request.allowed_endpoints, self._suspects
         if allowed is not None or live.tried or suspects:
             members = members.only(
@@ -68,23 +72,40 @@ class Eligibility:
             )
         if not members:
             return members
-        doubtful = now - self._table.scraped_s(members.rows) > self.stale_after_s
-        if suspects:
-            doubtful |= np.array([suspects.is_suspect(name, now) for name in members.names])
-        if np.count_nonzero(doubtful) in {0, len(members)}:
-            return members
-        return members.only(np.flatnonzero(~doubtful).tolist())
+        stale = now - self._table.scraped_s(members.rows) > self.stale_after_s
+        if not suspects:
+            return _best(members, stale)
+        # An endpoint that failed is worse than one that nobody has looked at.
+        suspect = np.array([suspects.is_suspect(name, now) for name in members.names])
+        return _best(members, stale + 2 * suspect)
 
-    def _members(self, model: str) -> Members:
-        known = self._open.get(model)
+    def _members(self, model: str, asked: str) -> Members:
+        known = self._open.get((model, asked))
         if known is None:
-            known = self._open[model] = self._table.members(
+            known = self._open[model, asked] = self._table.members(
                 state
                 for state in self._states.values()
-                if state.model == model and state.up and not state.draining
+                if _serves(state, model, asked) and state.up and not state.draining
             )
         return known
 
 
-def _standing(state: EndpointState) -> tuple[str | None, bool, bool, str | None]:
-    return state.model, state.up, state.draining, state.hardware
+def _best(members: Members, doubt: NDArray[np.generic]) -> Members:
+    """Keep those that are doubted least, ``doubt`` being ``(n,)``."""
+    if not np.count_nonzero(doubt):
+        return members
+    least = doubt == doubt.min()
+    if least.all():
+        return members
+    return members.only(np.flatnonzero(least).tolist())
+
+
+def _serves(state: EndpointState, model: str, asked: str) -> bool:
+    """Say whether an endpoint of a model answers to the name asked for, empty for the model."""
+    return state.model == model and (asked in {model, ""} or asked in state.adapters)
+
+
+def _standing(
+    state: EndpointState,
+) -> tuple[str | None, tuple[str, ...], bool, bool, str | None]:
+    return state.model, state.adapters, state.up, state.draining, state.hardware

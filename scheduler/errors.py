@@ -55,3 +55,21 @@ class DuplicateRequest(SchedulerError):
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         super().__init__(f"request id {request_id!r} is already in flight")
+
+
+class MissingSignal(SchedulerError):
+    """A policy needs what nothing produces as configured.
+
+    Attributes:
+        path: Where the settings name the policy.
+        policy: Its name.
+        missing: The signals, sorted.
+    """
+
+    def __init__(self, path: str, policy: str, missing: tuple[str, ...]) -> None:
+        self.path = path
+        self.policy = policy
+        self.missing = missing
+        super().__init__(
+            f"{path}: {policy} needs {', '.join(missing)}, which nothing produces as configured"
+        )

@@ -11,7 +11,8 @@ from predictor import OutputLengths
 from predictor.protocol import Predictor
 from predictor.types import RequestFeatures
 from scheduler.policies import Policy, build_policy
-from scheduler.settings import FleetSettings, SchedulerSettings
+from scheduler.settings import FleetSettings, SchedulerSettings, SessionMode
+from scheduler.trust import Trust
 
 # Bytes per token of English text under common BPE vocabularies; corrected by traffic.
 DEFAULT_BYTES_PER_TOKEN: Final = 4.0
@@ -54,6 +55,19 @@ class TokenRatio:
         self._bytes = self._bytes * keep + prompt_bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """Hold a policy on trial.
+
+    Attributes:
+        policy: Decides for its share.
+        share: Of the requests, 0 to 1.
+    """
+
+    policy: Policy
+    share: float
+
+
 @dataclass(slots=True, kw_only=True)
 class Fleet:
     """Hold the long-lived parts of one model's fleet.
@@ -65,6 +79,10 @@ class Fleet:
         predictor: Predicts and learns for this fleet's endpoints.
         output_lengths: What outputs have been like.
         token_ratio: What prompts have been like.
+        shadow: Scored beside the one that decides, ``None`` for the usual one.
+        canary: Decides for a share of the requests, ``None`` for none.
+        session: What a conversation's last endpoint counts.
+        trust: What speaks against the predictions.
     """
 
     model: str
@@ -73,6 +91,26 @@ class Fleet:
     predictor: Predictor
     output_lengths: OutputLengths
     token_ratio: TokenRatio = field(default_factory=TokenRatio)
+    shadow: Policy | None = None
+    canary: Canary | None = None
+    session: SessionMode = "prefer"
+    trust: Trust = field(default_factory=Trust)
+
+    def configure(self, settings: SchedulerSettings) -> None:
+        """Take other settings into force, its policies among them."""
+        self.policy, self.fallback = policies_of(settings, self.model)
+        self.configure_trials(settings)
+
+    def configure_trials(self, settings: SchedulerSettings) -> None:
+        """Take the settings into force of what goes on beside its policies."""
+        own = settings.models.get(self.model, FleetSettings())
+        shadow, canary = own.shadow or settings.shadow, own.canary or settings.canary
+        self.shadow = None if shadow is None else build_policy(shadow)
+        self.canary = None
+        if canary is not None and canary.share > 0:
+            self.canary = Canary(policy=build_policy(canary.policy), share=canary.share)
+        self.session = own.session or settings.session
+        self.trust.configure(settings.ladder)
 
     def prompt_tokens(self, request: RequestFeatures) -> int:
         """Give the prompt's length, exact where known."""

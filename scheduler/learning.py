@@ -56,6 +56,7 @@ class Lessons:
         seen = live.observation(now)
         if seen is not None:
             seen = replace(seen, upstream_ttft_s=ttft_s, waited_s=live.waited_s)
+            live.fleet.trust.judge(live.decision, seen)
             live.fleet.predictor.learn(seen)
 
     def progress(
@@ -96,6 +97,7 @@ class Lessons:
         if record.ttft_s is not None:  # its TTFT was learned at the first token
             use = use_of_whole(_decoding_s(record), live.early_s)
             seen = replace(seen, upstream_ttft_s=None, use=use)
+        fleet.trust.judge(live.decision, seen)
         fleet.predictor.learn(seen)
 
     def forget(self, endpoint: str) -> None:

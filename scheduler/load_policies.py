@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from scheduler.candidates import Candidates, Terms
+from scheduler.candidates import Candidates, Signal, Terms
 
 
 class RoundRobin:
@@ -19,6 +19,7 @@ class RoundRobin:
     """
 
     name: ClassVar[str] = "round_robin"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load"})
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give the sequence number of each endpoint's last dispatch."""
@@ -29,6 +30,7 @@ class Random:
     """Pick uniformly at random. Reads nothing."""
 
     name: ClassVar[str] = "random"
+    needs: ClassVar[frozenset[Signal]] = frozenset()
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give each endpoint's random draw."""
@@ -43,6 +45,7 @@ class LeastRequest:
     """
 
     name: ClassVar[str] = "least_request"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load"})
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give requests in flight."""
@@ -56,6 +59,7 @@ class PowerOfTwo:
     """
 
     name: ClassVar[str] = "power_of_two"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load"})
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give requests in flight for the two drawn, and more than any for the rest."""
@@ -76,6 +80,7 @@ class TokenLoad:
     """
 
     name: ClassVar[str] = "token_load"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load", "prefix_matches"})
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give tokens in flight including this request's uncached ones."""
@@ -96,6 +101,7 @@ class QueuedTokens:
     """
 
     name: ClassVar[str] = "queued_tokens"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load", "prefix_matches"})
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give queued plus own uncached tokens."""
@@ -113,6 +119,7 @@ class QueuedTokensSpeed:
     """
 
     name: ClassVar[str] = "queued_tokens_speed"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load", "predictions", "prefix_matches"})
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give queued plus own prefill, in seconds where predictions exist."""
@@ -132,6 +139,7 @@ class Lmetric:
     """
 
     name: ClassVar[str] = "lmetric"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load", "prefix_matches"})
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give (queued + own uncached tokens) x (requests in flight + 1)."""
@@ -147,6 +155,7 @@ class LmetricOwn:
     """
 
     name: ClassVar[str] = "lmetric_own"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load", "prefix_matches"})
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give own uncached tokens x (requests in flight + 1)."""
@@ -162,6 +171,7 @@ class LmetricSpeed:
     """
 
     name: ClassVar[str] = "lmetric_speed"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load", "predictions", "prefix_matches"})
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give the product, in seconds x requests where predictions exist."""

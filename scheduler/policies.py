@@ -14,7 +14,7 @@ from scheduler.affinity_policies import (
     SessionAffinity,
     WeightedBlend,
 )
-from scheduler.candidates import Candidates, Terms
+from scheduler.candidates import Candidates, Signal, Terms
 from scheduler.load_policies import (
     LeastRequest,
     Lmetric,
@@ -40,9 +40,15 @@ from scheduler.settings import (
 
 
 class Policy(Protocol):
-    """Score every candidate; lower is better."""
+    """Score every candidate; lower is better.
+
+    Attributes:
+        name: Under which it is chosen and counted.
+        needs: What it reads; without a producer of it the service does not start.
+    """
 
     name: ClassVar[str]
+    needs: ClassVar[frozenset[Signal]]
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give the named parts of the cost, each finite and ``(n,)``."""

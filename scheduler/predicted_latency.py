@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from predictor.types import FloatArray, Predictions
-from scheduler.candidates import Candidates, Terms, total
+from scheduler.candidates import Candidates, Signal, Terms, total
 from scheduler.settings import PredictedLatencySettings
 
 # Seconds to first token weigh more than seconds of streaming: a reader can read along.
@@ -47,6 +47,7 @@ class PredictedLatency:
     """
 
     name: ClassVar[str] = "predicted_latency"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load", "predictions", "prefix_matches"})
 
     def __init__(self, settings: PredictedLatencySettings | None = None) -> None:
         self._objective = (settings or PredictedLatencySettings()).objective

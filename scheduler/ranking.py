@@ -24,7 +24,7 @@ def cheapest_first(candidates: Candidates, costs: FloatArray) -> Order:
 
 
 def with_near_ties(candidates: Candidates, costs: FloatArray) -> Order:
-    """Sort by cost; costs close to the best by cache, then load, then the draw."""
+    """Sort by cost; costs close to the best by preference, cache, load and the draw."""
     best = np.minimum.reduce(costs)
     close = costs <= best + NEAR_TIE_RATIO * abs(best)
     level = np.where(close, best, costs)
@@ -32,4 +32,7 @@ def with_near_ties(candidates: Candidates, costs: FloatArray) -> Order:
         return np.lexsort((candidates.draw, level))
     cache = np.where(close, -candidates.feature("cached_tokens"), 0.0)
     load = np.where(close, candidates.inflight, 0.0)
-    return np.lexsort((candidates.draw, load, cache, level))
+    if candidates.preference is None:
+        return np.lexsort((candidates.draw, load, cache, level))
+    rather = np.where(close, -candidates.preference, 0.0)
+    return np.lexsort((candidates.draw, load, cache, rather, level))

@@ -21,18 +21,20 @@ from predictor.types import (
 )
 from scheduler.accounting import InflightAccounting
 from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait
+from scheduler.affinity import Affinity
 from scheduler.decider import Decider
 from scheduler.eligibility import Eligibility
 from scheduler.endpoint_table import EndpointTable, Members
-from scheduler.errors import DuplicateRequest, ModelNotFound, UnknownRequest
-from scheduler.fleet import Fleet, FleetFactory, policies_of
+from scheduler.errors import DuplicateRequest, UnknownRequest
+from scheduler.fleet import Fleet, FleetFactory
+from scheduler.fleets import Fleets
 from scheduler.ladder import Mode
 from scheduler.learning import Lessons
 from scheduler.live import SHED, LiveRequest, record_unplaced
 from scheduler.objectives import Infeasible
 from scheduler.prefix_index import PrefixIndex, has_restarted
 from scheduler.settings import SchedulerSettings
-from scheduler.suspects import Suspects
+from scheduler.suspects import Suspects, Suspicion
 from scheduler.waiting import Waiting, WaitingQueue
 
 NO_ENDPOINT_RETRY_S = 1.0
@@ -51,18 +53,19 @@ class Scheduler:
         self, *, settings: SchedulerSettings, make_fleet: FleetFactory, rng: random.Random
     ) -> None:
         self._settings = settings
-        self._make_fleet = make_fleet
         self._table = table = EndpointTable()
         self._accounting = InflightAccounting(table)
         self._index = PrefixIndex(default_capacity_blocks=settings.prefix_blocks, table=table)
-        self._decider = Decider(settings=settings, table=table, index=self._index, rng=rng)
+        self._affinity = Affinity()
+        self._decider = Decider(
+            settings=settings, table=table, index=self._index, affinity=self._affinity, rng=rng
+        )
         self._suspects = Suspects(backoff_s=settings.failure_backoff_s)
         self._eligibility = Eligibility(
             table=table, suspects=self._suspects, stale_after_s=settings.stale_after_s
         )
         self._states: dict[str, EndpointState] = {}
-        self._fleet_of: dict[str, str] = {}
-        self._fleets: dict[str, Fleet] = {}
+        self._fleets = Fleets(make_fleet, settings)
         self._live: dict[str, LiveRequest] = {}
         self._queue, self._lessons = WaitingQueue(), Lessons()
 
@@ -85,7 +88,7 @@ class Scheduler:
     @property
     def fleets(self) -> Mapping[str, Fleet]:
         """Give every fleet by its base model."""
-        return self._fleets
+        return self._fleets.by_model
 
     @property
     def waiting_requests(self) -> int:
@@ -101,9 +104,13 @@ class Scheduler:
         """Give what this router has in flight at an endpoint."""
         return self._accounting.load(endpoint, now)
 
+    def suspicion(self, endpoint: str, now: float) -> Suspicion | None:
+        """Say why an endpoint is left alone for now, ``None`` where it is not."""
+        return self._suspects.reason(endpoint, now)
+
     def models(self) -> tuple[str, ...]:
         """List every name requests may ask for, sorted."""
-        return tuple(sorted(self._fleet_of))
+        return self._fleets.names()
 
     def preview(self, request: RequestFeatures, now: float) -> Decision | None:
         """Decide as if the request came now, and book nothing.
@@ -116,7 +123,7 @@ class Scheduler:
             UnknownTier: It names a tier that is not configured.
         """
         tier = self._decider.tier(request)
-        fleet = self._fleet(request)
+        fleet = self._fleets.find(request)
         if fleet is None:
             return None
         live = LiveRequest(request=request, tier=tier, fleet=fleet)
@@ -133,18 +140,12 @@ class Scheduler:
         self._suspects.backoff_s = settings.failure_backoff_s
         self._eligibility.stale_after_s = settings.stale_after_s
         self._index.default_capacity_blocks = settings.prefix_blocks
-        for fleet in self._fleets.values():
-            fleet.policy, fleet.fallback = policies_of(settings, fleet.model)
+        self._fleets.configure(settings)
 
     def update(self, states: Iterable[EndpointState]) -> None:
         """Take in the whole present set of endpoints; those missing have left."""
         before, self._states = self._states, {state.endpoint: state for state in states}
-        self._fleet_of = {
-            name: state.model
-            for state in self._states.values()
-            if state.model is not None
-            for name in (state.model, *state.adapters)
-        }
+        self._fleets.update(self._states.values())
         self._eligibility.update(self._states)
         for name, state in self._states.items():
             known = before.get(name)
@@ -152,9 +153,8 @@ class Scheduler:
                 self._take_in(state, known)
         for name in before.keys() - self._states.keys():
             self._index.clear(name)
-            self._suspects.forget(name)
-            self._accounting.forget(name)
-            self._lessons.forget(name)
+            for part in (self._affinity, self._suspects, self._accounting, self._lessons):
+                part.forget(name)
 
     def route(self, request: RequestFeatures, now: float) -> Action:
         """Place a request that has just come in.
@@ -168,7 +168,7 @@ class Scheduler:
             raise DuplicateRequest(request.request_id)
         self._lessons.tell_overdue(self._live, now)
         tier = self._decider.tier(request)
-        fleet = self._fleet(request)
+        fleet = self._fleets.find(request)
         if fleet is None:
             # An endpoint that is not up yet may serve it.
             return Shed(
@@ -186,6 +186,12 @@ class Scheduler:
             if not placed:  # whatever went wrong, the id is free again
                 self._live.pop(request.request_id, None)
         return action
+
+    def decided(self, request_id: str, seconds: float, now: float) -> None:
+        """Take in how long it took to decide about a request, which no clock here can tell."""
+        live = self._live.get(request_id)
+        if live is not None and live.decision is not None and live.decision.predictions is not None:
+            live.fleet.trust.took(seconds, now)
 
     def reroute(self, request_id: str, now: float) -> Action:
         """Place a request again whose dispatch failed before the first byte.
@@ -265,7 +271,7 @@ class Scheduler:
         del self._live[request_id]
         if live.endpoint is not None:
             if live.endpoint in self._states:
-                self._suspects.judge(live.endpoint, measurement, now)
+                self._suspects.judge(live.endpoint, live.fleet.model, measurement, now)
             self._release(live, tpot_s=record.tpot_s)
             if measurement.outcome == "completed":
                 self._learn(live, record)
@@ -297,25 +303,14 @@ class Scheduler:
         self._table.see(state)
         if before is not None and state.up and has_restarted(before, state):
             self._index.clear(name)  # its cache is empty again
+            self._affinity.forget(name)
+        self._affinity.see(state)
         if state.up and state.scraped_s is not None:
             self._suspects.seen_up(name, state.scraped_s)
         if state.model is None:
             return
-        if state.model not in self._fleets:
-            self._fleets[state.model] = self._make_fleet(state.model)
-        ratio = self._fleets[state.model].token_ratio
+        ratio = self._fleets.of_model(state.model).token_ratio
         self._index.resize(state, block_tokens=BLOCK_BYTES / ratio.bytes_per_token)
-
-    def _fleet(self, request: RequestFeatures) -> Fleet | None:
-        """Find the fleet; ``None`` when an endpoint that has not told yet might serve it."""
-        model = self._fleet_of.get(request.model)
-        if model is None and not request.model and len(self._fleets) == 1:
-            model = next(iter(self._fleets))
-        if model is not None:
-            return self._fleets[model]
-        if any(state.model is None for state in self._states.values()):
-            return None
-        raise ModelNotFound(request.model, self.models())
 
     def _place(self, live: LiveRequest, now: float) -> Action:
         members = self._eligibility.eligible(live, now)
@@ -360,6 +355,7 @@ class Scheduler:
             now=now,
         )
         self._index.insert(state.endpoint, request.block_hashes)
+        self._affinity.sent(live.fleet.model, request, state.endpoint)
         self._lessons.dispatched(live)
         return Dispatch(
             request_id=request.request_id,

@@ -156,11 +156,65 @@ class TierSettings(_Section):
         return Objective(ttft_s=self.ttft_s, tpot_s=self.tpot_s)
 
 
+class CanarySettings(_Section):
+    """Let another policy decide for a share of the requests."""
+
+    policy: PolicySettings
+    # Of conversations, else of requests, by a hash that does not change. 0 is none.
+    share: float = Field(ge=0, le=1)
+
+
+class LadderSettings(_Section):
+    """Say when predictions must not decide, and when they may again."""
+
+    # So many of the last decisions without a usable prediction, or over the budget, leave
+    # the predictor alone for hold_s: one lost prediction is its own request's matter.
+    failures: int = Field(default=5, ge=1, le=1000)
+    of_last_decisions: int = Field(default=20, ge=1, le=1000)
+    # Time of a whole decision. One over a hundred endpoints takes about a millisecond;
+    # twenty of them are felt by the streams that share the event loop.
+    decision_budget_s: float = Field(default=0.02, gt=0, le=10)
+    # Predictions do not decide when the median of the last labels is further off than
+    # this factor, either way, in TTFT or TPOT ...
+    max_error_factor: float = Field(default=3.0, gt=1, le=100)
+    # ... until it has been within this one for hold_s. Ranking bears a factor common to all
+    # endpoints, so both are wide: they catch a broken model, not a bad day.
+    good_error_factor: float = Field(default=2.0, gt=1, le=100)
+    # Labels of each target in the median: ten seconds at ten requests a second.
+    error_labels: int = Field(default=100, ge=10, le=10_000)
+    # Longer than a burst, shorter than anyone looks at a graph.
+    hold_s: float = Field(default=10.0, gt=0, le=3600)
+
+    @model_validator(mode="after")
+    def _bounds_apart(self) -> "LadderSettings":
+        if self.good_error_factor >= self.max_error_factor:
+            msg = (
+                f"good_error_factor = {self.good_error_factor:g} must be less than "
+                f"max_error_factor = {self.max_error_factor:g}"
+            )
+            raise ValueError(msg)
+        if self.failures > self.of_last_decisions:
+            msg = (
+                f"failures = {self.failures} must not be more than "
+                f"of_last_decisions = {self.of_last_decisions}"
+            )
+            raise ValueError(msg)
+        return self
+
+
+SessionMode = Literal["prefer", "strict", "off"]
+"""What a conversation's last endpoint is: the first among near-ties, the only one while it
+can take requests, nothing."""
+
+
 class FleetSettings(_Section):
     """Override the scheduler's policy for the fleet of one model."""
 
     policy: PolicySettings | None = None
     fallback: PolicySettings | None = None
+    shadow: PolicySettings | None = None
+    canary: CanarySettings | None = None
+    session: SessionMode | None = None
 
 
 class SchedulerSettings(_Section):
@@ -172,6 +226,12 @@ class SchedulerSettings(_Section):
     # "predicted" lets the policy decide; "shadow" scores and records it but lets the
     # fallback decide; "heuristic" is the kill switch. Changeable at run time.
     mode: Literal["predicted", "shadow", "heuristic"] = "predicted"
+    # Scored beside the policy that decides and recorded with it. None: where predictions
+    # decide the fallback, in shadow mode the policy.
+    shadow: PolicySettings | None = None
+    canary: CanarySettings | None = None
+    session: SessionMode = "prefer"
+    ladder: LadderSettings = LadderSettings()
     tiers: dict[str, TierSettings] = Field(
         default_factory=lambda: {
             "interactive": TierSettings(priority=10),

@@ -14,7 +14,7 @@ from foretoken.simulation.arms import ARMS, Arm, Brain
 from foretoken.simulation.llmd_predictor import RETRAIN_S, LlmdLatencyPolicy, LlmdPredictor
 from foretoken.simulation.world import World
 from scheduler import Policy
-from scheduler.candidates import Candidates, Terms
+from scheduler.candidates import Candidates, Signal, Terms
 
 
 class ShortSighted:
@@ -26,6 +26,7 @@ class ShortSighted:
     """
 
     name: ClassVar[str] = "short_sighted"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"prefix_matches"})
 
     def __init__(self, policy: Policy, match_tokens: int) -> None:
         self._policy = policy

@@ -51,7 +51,7 @@ from foretoken.simulation.llmd_rows import (
 )
 from foretoken.simulation.llmd_scores import composite_weights, headroom_weights, lots, stick
 from predictor.types import LEVELS, FloatArray, Objective, Observation, Predictions
-from scheduler.candidates import Candidates, Terms
+from scheduler.candidates import Candidates, Signal, Terms
 
 RETRAIN_S: Final = 10.0
 """Time between trainings in the production chart."""
@@ -200,6 +200,7 @@ class LlmdLatencyPolicy:
     """
 
     name: ClassVar[str] = "llmd_predictor"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"own_load", "predictions", "prefix_matches"})
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ import numpy as np
 from foretoken.simulation.world import World
 from predictor.types import FloatArray
 from scheduler import Policy
-from scheduler.candidates import Candidates, Terms, total
+from scheduler.candidates import Candidates, Signal, Terms, total
 from simulator.engine_state import EngineState
 from simulator.projection import Coming, Projection, Projector
 from simulator.types import SimRequest
@@ -93,6 +93,8 @@ class Futures:
 
 class _Oracle:
     """Score each endpoint by what comes of sending the request there."""
+
+    needs: ClassVar[frozenset[Signal]] = frozenset()  # the truth is no signal
 
     def __init__(self, world: World) -> None:
         self._futures = Futures(world)

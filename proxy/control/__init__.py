@@ -6,17 +6,26 @@ from proxy.control.errors import (
     DuplicateEndpoint,
     NoEndpointUp,
     ReloadRefused,
+    TrialRefused,
     UnknownEndpoint,
 )
 from proxy.control.plane import ControlPlane
 from proxy.control.predictor_plane import PredictorPlane, Taken
-from proxy.control.schemas import FleetView, Mode, TargetView, TrainingView
+from proxy.control.schemas import (
+    DecidingView,
+    FleetView,
+    Mode,
+    TargetView,
+    TrainingView,
+    TrialsBody,
+)
 from proxy.control.settings import ControlSettings, PredictorApiSettings
 
 __all__ = [
     "ControlError",
     "ControlPlane",
     "ControlSettings",
+    "DecidingView",
     "DuplicateEndpoint",
     "FleetView",
     "Mode",
@@ -27,6 +36,8 @@ __all__ = [
     "Taken",
     "TargetView",
     "TrainingView",
+    "TrialRefused",
+    "TrialsBody",
     "UnknownEndpoint",
     "build_control",
     "build_predictor_app",

@@ -41,6 +41,13 @@ class UnknownEndpoint(ControlError):
         super().__init__(f"endpoint {endpoint!r} is not known here", param="endpoint")
 
 
+class TrialRefused(ControlError):
+    """A policy cannot be tried as the service is configured."""
+
+    status = 422
+    code = "trial_refused"
+
+
 class NoEndpointUp(ControlError):
     """No endpoint could take such a request now."""
 

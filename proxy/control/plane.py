@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from predictor.types import Decision, EndpointLoad, EndpointState, RequestFeatures
-from proxy.control.schemas import FleetView, Mode
+from proxy.control.schemas import DecidingView, FleetView, Mode, TrialsBody
 from proxy.history import History
 
 
@@ -41,6 +41,18 @@ class ControlPlane(Protocol):
 
     def set_mode(self, mode: Mode) -> None:
         """Change who decides, from the next request on."""
+        ...
+
+    def deciding(self) -> Sequence[DecidingView]:
+        """Say who decides in each fleet, and what is on trial there."""
+        ...
+
+    def set_trials(self, trials: TrialsBody) -> None:
+        """Change what is on trial, until the configuration file next changes.
+
+        Raises:
+            TrialRefused: A policy needs what is not produced here.
+        """
         ...
 
     def endpoints(self) -> Sequence[tuple[EndpointState, EndpointLoad]]:

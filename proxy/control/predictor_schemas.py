@@ -22,7 +22,10 @@ from pydantic import (
 from predictor.features import NAMES
 from predictor.types import EndpointLoad, EndpointState, Use
 
-_NOT_NUMBERS: Final = {"endpoint", "url", "model", "adapters", "hardware", "up", "draining"}
+_NOT_NUMBERS: Final = {
+    *("endpoint", "url", "model", "adapters", "hardware", "up", "draining"),
+    *("active_adapters", "max_adapters"),
+}
 STATE_NAMES: Final = (
     *(f.name for f in fields(EndpointState) if f.name not in {*_NOT_NUMBERS, "scraped_s"}),
     "scrape_age_s",

@@ -14,6 +14,7 @@ from proxy.control.access import local_only
 from proxy.control.errors import UnknownDecision
 from proxy.control.plane import ControlPlane
 from proxy.control.schemas import (
+    DecidingView,
     DecisionView,
     EndpointView,
     ErrorBody,
@@ -23,6 +24,7 @@ from proxy.control.schemas import (
     NewEndpoint,
     PredictionView,
     ReloadView,
+    TrialsBody,
 )
 from proxy.control.views import decision_view, endpoint_views, prediction_view
 
@@ -64,6 +66,11 @@ def read_routes(plane: ControlPlane) -> APIRouter:
         """Say who decides."""
         return ModeBody(mode=plane.mode)
 
+    @router.get("/deciding")
+    async def deciding() -> list[DecidingView]:
+        """Say who decides in each fleet, why, and what is on trial beside it."""
+        return list(plane.deciding())
+
     @router.post("/predict")
     async def predict(body: HypotheticalRequest) -> PredictionView:
         """Predict a request at every endpoint without sending it."""
@@ -100,6 +107,12 @@ def change_routes(plane: ControlPlane, *, allow_remote: bool) -> APIRouter:
         """Change who decides: the shadow mode and the kill switch."""
         plane.set_mode(body.mode)
         return ModeBody(mode=plane.mode)
+
+    @router.put("/trials")
+    async def set_trials(body: TrialsBody) -> list[DecidingView]:
+        """Change the policy in shadow and the canary, until the file next changes."""
+        plane.set_trials(body)
+        return list(plane.deciding())
 
     @router.post("/reload")
     async def reload() -> ReloadView:

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl
 
+from scheduler import CanarySettings, PolicySettings
+
 Mode = Literal["predicted", "shadow", "heuristic"]
 """Who decides: the policy; the fallback while the policy is recorded; the fallback."""
 
@@ -105,7 +107,10 @@ class DecisionView(DecisionSummary):
 
     prompt_tokens: int | None = Field(description="The count the features were made with")
     version: str | None = Field(description="Trained model that took part")
+    shadow_policy: str | None = Field(description="Scored beside the one that decided")
     shadow_endpoint: str | None = Field(description="What the policy in shadow would pick")
+    predicted_s: float | None = Field(description="Expected dispatch to last token where it went")
+    shadow_predicted_s: float | None = Field(description="The same at the shadow's pick")
     candidates: list[CandidateView]
 
 
@@ -147,6 +152,36 @@ class FleetView(_Answer):
     problem: str | None = Field(
         default=None, description="Why the stored version in use is not being served"
     )
+
+
+class DecidingView(_Answer):
+    """Who decides in one fleet, and what is on trial there."""
+
+    model: str
+    level: Literal["mixture", "prior", "heuristic", "least_request"] | None = Field(
+        description="What decided last; null before the first decision"
+    )
+    reason: str | None = Field(description="Why")
+    since_at_s: float | None
+    problem: str | None = Field(
+        default=None, description="What the predictor last failed with, however long ago"
+    )
+    policy: str
+    fallback: str
+    shadow: str | None = Field(description="Null for the usual one")
+    canary: str | None
+    canary_share_ratio: float
+    session: Literal["prefer", "strict", "off"]
+
+
+class TrialsBody(_Body):
+    """What to try beside the policies, in place of what the configuration says."""
+
+    model: str | None = Field(
+        default=None, max_length=512, description="Whose fleet; null for all without their own"
+    )
+    shadow: PolicySettings | None = None
+    canary: CanarySettings | None = None
 
 
 class ModeBody(_Body):

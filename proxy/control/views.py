@@ -102,6 +102,9 @@ def decision_view(record: RequestRecord, epoch_s: float) -> DecisionView:
         **dict(decision_summary(record, epoch_s)),
         prompt_tokens=decision.prompt_tokens if decision else record.request.prompt_tokens,
         version=predictions.version if predictions else None,
+        shadow_policy=decision.shadow_policy if decision else None,
+        predicted_s=decision.predicted_s if decision else None,
+        shadow_predicted_s=decision.shadow_predicted_s if decision else None,
         shadow_endpoint=decision.endpoints[shadow] if decision and shadow is not None else None,
         candidates=candidates(decision) if decision else [],
     )

@@ -127,3 +127,32 @@ def test_damaged_pages_never_raise(at: int, junk: bytes) -> None:
     parsed = parse_metrics(NEW[:at] + junk + NEW[at + len(junk) :])
 
     assert isinstance(parsed, MetricsPage)
+
+
+LORA_PAGE = b"""# TYPE vllm:lora_requests_info gauge
+vllm:lora_requests_info{max_lora="4",running_lora_adapters="a",waiting_lora_adapters=""} 1.7e+09
+vllm:lora_requests_info{max_lora="4",running_lora_adapters="c,b",waiting_lora_adapters="d"} 1.8e+09
+vllm:lora_requests_info{max_lora="4",running_lora_adapters="",waiting_lora_adapters=""} 1.75e+09
+vllm:num_requests_running 3.0
+"""
+
+
+def test_the_adapters_of_the_latest_sample_are_the_present_ones() -> None:
+    page = parse_metrics(LORA_PAGE)
+
+    assert page.active_adapters == ("b", "c", "d")
+    assert page.max_adapters == 4
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"vllm:lora_requests_info 1.0",
+        b'vllm:lora_requests_info{max_lora="x",running_lora_adapters="a"} 1.0',
+        b'vllm:lora_requests_info{max_lora="-1"} NaN',
+    ],
+)
+def test_adapters_that_cannot_be_read_are_unknown(line: bytes) -> None:
+    page = parse_metrics(line + b"\n")
+
+    assert (page.active_adapters, page.max_adapters) == ((), None)

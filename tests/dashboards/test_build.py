@@ -29,6 +29,7 @@ class EmptyFleet:
     """A scheduler as the fleet's collector sees it, without endpoints."""
 
     states: Mapping[str, Any] = {}
+    fleets: Mapping[str, Any] = {}
     waiting_requests = 0
 
 

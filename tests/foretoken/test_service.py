@@ -1,14 +1,16 @@
 """The service without a server: what a reload changes and what background tasks count."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 import pytest
 
 from foretoken.build import Built, build
+from foretoken.control import ServicePlane
 from foretoken.settings import ConfigFile
-from predictor.types import EndpointState
-from proxy.control import ReloadRefused
+from predictor.types import EndpointState, RequestFeatures
+from proxy.control import ReloadRefused, TrialRefused, TrialsBody
 
 FILE = """
 [proxy]
@@ -69,3 +71,55 @@ def test_a_fleet_that_shows_up_after_a_reload_has_the_policy_in_force(tmp_path: 
     )
 
     assert built.service.scheduler.fleets["late"].policy.name == "round_robin"
+
+
+UP = EndpointState(endpoint="b:1", url="http://b:1", model="m", up=True, scraped_s=0.0)
+
+
+def test_trials_last_until_the_file_changes(tmp_path: Path) -> None:
+    built = make(tmp_path)
+    plane = ServicePlane(built.service)
+    built.service.on_states((UP,))
+    trials = {"model": "m", "shadow": "random", "canary": {"policy": "round_robin", "share": 0.5}}
+
+    plane.set_trials(TrialsBody.model_validate(trials))
+    (during,) = plane.deciding()
+    changed = reload(built)
+    (after,) = plane.deciding()
+
+    assert (during.shadow, during.canary, during.canary_share_ratio) == (
+        "random",
+        "round_robin",
+        0.5,
+    )
+    assert changed == ["scheduler.models"]
+    assert (after.shadow, after.canary) == (None, None)
+
+
+def test_a_policy_that_lacks_what_it_reads_is_not_tried(tmp_path: Path) -> None:
+    built = make(tmp_path, FILE + "[scheduler]\nsession = 'off'\n")
+    plane = ServicePlane(built.service)
+    built.service.on_states((UP,))
+
+    with pytest.raises(TrialRefused, match="session_affinity needs sessions"):
+        plane.set_trials(TrialsBody.model_validate({"shadow": "session_affinity"}))
+
+    assert plane.deciding()[0].shadow is None
+
+
+def test_each_change_of_level_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="foretoken.service")
+    built = make(tmp_path)
+    built.service.on_states((UP,))
+    request = RequestFeatures(request_id="r", arrived_s=0.0, model="m", prompt_bytes=100)
+
+    built.service.scheduler.route(request, 0.0)
+    built.service.on_states((UP,))
+    built.service.on_states((UP,))
+
+    (line,) = [each for each in caplog.records if each.getMessage() == "level_changed"]
+    fields = vars(line)
+    assert (fields["model"], fields["level"], fields["reason"]) == ("m", "heuristic", "cold")
+    assert fields["before"] is None

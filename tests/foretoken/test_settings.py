@@ -74,6 +74,12 @@ def test_a_flag_for_a_section_that_is_no_table_is_named(tmp_path: Path) -> None:
         ("[[endpoints]]\nurl = 'ftp://a'", ("endpoints.0.url = 'ftp://a'", "http://")),
         ("[[endpoints]]\nurl='http://a:1'\n[[endpoints]]\nurl='http://a:1/'", ("twice: a:1",)),
         ("[scrape]\ninterval_s = 5", ("stale_after_s = 2", "scrape.interval_s = 5")),
+        (
+            "[scheduler]\npolicy = 'session_affinity'\nsession = 'off'",
+            ("scheduler.policy: session_affinity needs sessions", "nothing produces"),
+        ),
+        ("[scheduler.canary]\npolicy='lmetric'\nshare=2", ("scheduler.canary.share = 2",)),
+        ("[scheduler.ladder]\ngood_error_factor = 3", ("must be less than max_error_factor = 3",)),
         ("port = ", ("Invalid value",)),
     ],
 )

@@ -68,12 +68,6 @@ def test_a_bound_that_is_no_count_is_unknown(bound: str) -> None:
     assert (body.model, body.output_bound) == ("m", None)
 
 
-def test_the_session_is_the_first_that_the_body_names() -> None:
-    body, _ = read({"prompt_cache_key": "k", "session_id": "s"})
-
-    assert body.session == "s"
-
-
 @given(field=FIELDS, value=JSON)
 def test_a_field_of_any_shape_leaves_the_model_readable(field: str, value: object) -> None:
     payload = json.dumps({"model": "m", **({} if field == "model" else {field: value})}).encode()

@@ -13,7 +13,6 @@ from proxy.headers import (
     request_id_of,
     request_lines,
     response_headers,
-    session_of,
     subset_of,
     vllm_priority_of,
 )
@@ -47,14 +46,6 @@ def test_a_malformed_objective_is_refused_beside_a_good_one() -> None:
 
     with pytest.raises(BadHeader, match="x-llm-d-slo-ttft-ms"):
         objective_of(headers)
-
-
-def test_the_session_header_of_most_clients_comes_first() -> None:
-    headers = {b"session-id": b"codex", b"x-session-id": b"mine"}
-
-    assert session_of(headers) == "mine"
-    assert session_of({b"x-session-affinity": b"other"}) == "other"
-    assert session_of({}) is None
 
 
 @pytest.mark.parametrize(

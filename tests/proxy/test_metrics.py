@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from predictor.types import Measurement, Objective, RequestRecord
 from proxy import FleetCollector, ProxyMetrics, log_request
-from scheduler import Dispatch, Scheduler, SchedulerSettings, TierSettings
+from scheduler import POLICIES, Dispatch, Scheduler, SchedulerSettings, TierSettings
 from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
 
 SETTINGS = SchedulerSettings(
@@ -139,6 +139,64 @@ def test_decisions_of_the_fallback_are_counted_by_reason() -> None:
     metrics.proxy.observe(finished(broken))
 
     assert metrics.value("fallback_decisions_total", reason="prediction_failed") == 1
+
+
+def test_the_predicted_gain_over_the_policy_in_shadow_is_a_ratio_of_two_sums() -> None:
+    metrics = Metrics()
+    record = finished()
+    assert record.decision is not None
+    made = replace(record.decision, predicted_s=2.0, shadow_predicted_s=3.0, shadow_chosen=None)
+
+    metrics.proxy.observe(replace(record, decision=made))
+    metrics.proxy.observe(replace(record, decision=made))
+    metrics.proxy.observe(replace(record, decision=replace(made, shadow_policy=None)))
+
+    labels = {"model_name": "m", "policy": "predicted_latency", "shadow_policy": "lmetric"}
+    assert metrics.value("decision_predicted_e2e_seconds_total", **labels) == 4.0
+    assert metrics.value("shadow_predicted_e2e_seconds_total", **labels) == 6.0
+    assert metrics.value("shadow_decisions_total", **labels, same="false") == 2
+
+
+def test_a_shadow_without_predictions_counts_its_picks_alone() -> None:
+    metrics = Metrics()
+    settings = SETTINGS.model_copy(update={"policy": POLICIES["lmetric"]})
+    settings = settings.model_copy(update={"shadow": POLICIES["least_request"]})
+    broken = make_scheduler(KnownPhysics(broken=True), [endpoint("a:1")], settings)
+
+    metrics.proxy.observe(finished(broken))
+
+    labels = {"model_name": "m", "policy": "lmetric", "shadow_policy": "least_request"}
+    assert metrics.value("shadow_decisions_total", **labels, same="true") == 1
+    assert metrics.value("decision_predicted_e2e_seconds_total", **labels) is None
+
+
+def test_what_decides_is_read_at_the_scrape_with_its_reason() -> None:
+    metrics = Metrics()
+    physics = KnownPhysics(layer="cold")
+    scheduler = make_scheduler(physics, [endpoint("a:1")], SETTINGS)
+    metrics.registry.register(FleetCollector(scheduler, clock=lambda: 5.0))
+
+    scheduler.route(request("one"), now=0.0)
+    cold = metrics.value("fallback_level", model_name="m", level="heuristic", reason="cold")
+    physics.layer = "prior"
+    scheduler.route(request("two"), now=0.0)
+
+    labels = {"model_name": "m", "level": "prior", "reason": "predicted"}
+    assert cold == 1.0
+    assert metrics.value("fallback_level", model_name="m", level="heuristic", reason="cold") is None
+    assert metrics.value("fallback_level", **labels) == 1.0
+    assert metrics.value("fallback_changes_total", **labels) == 1.0
+
+
+def test_an_endpoint_that_is_left_alone_shows_with_its_reason() -> None:
+    metrics = Metrics()
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")], SETTINGS)
+    metrics.registry.register(FleetCollector(scheduler, clock=lambda: 0.1))
+    scheduler.route(request(), now=0.0)
+
+    scheduler.turned_away("r", now=0.0)
+
+    assert metrics.value("endpoint_suspect", endpoint="a:1", reason="failing") == 1.0
 
 
 def test_dispatches_beyond_the_first_are_retries() -> None:

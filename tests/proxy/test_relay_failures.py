@@ -350,3 +350,18 @@ async def test_whatever_becomes_of_requests_each_ends_once_and_books_nothing() -
         assert proxy.relay.live_requests == 0
         assert proxy.scheduler.inflight_requests == 0
         assert proxy.scheduler.waiting_requests == 0
+
+
+async def test_an_endpoint_with_a_wrong_key_does_not_keep_the_traffic() -> None:
+    refusal = json_response({"error": {"message": "no"}}, status=b"401 Unauthorized")
+    async with (
+        FakeEndpoint(default=[refusal]) as wrong,
+        FakeEndpoint() as right,
+        running_proxy(wrong, right) as proxy,
+    ):
+        only_right = {"x-gateway-destination-endpoint-subset": right.name}
+        await proxy.client.post(CHAT, json=BODY, headers=only_right)
+
+        answers = [(await proxy.client.post(CHAT, json=BODY)).status_code for _ in range(9)]
+
+        assert answers == [401] * 5 + [200] * 4

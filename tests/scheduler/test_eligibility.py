@@ -125,3 +125,11 @@ def test_the_order_is_that_of_the_last_update(updates: list[list[str]]) -> None:
     for names in updates:
         world.tell(*(endpoint(name) for name in names))
         assert world.names() == tuple(names)
+
+
+def test_a_suspect_is_avoided_even_where_nobody_has_been_scraped_for_long() -> None:
+    world = World(*(endpoint(name) for name in NAMES))
+    world.suspects.erred("a:1", now=60.0)
+
+    assert world.names(now=60.5) == ("b:1", "c:1")
+    assert world.names(now=60.5, allowed_endpoints=frozenset({"a:1"})) == ("a:1",)

@@ -21,12 +21,14 @@ from predictor.types import (
 )
 from proxy.control import (
     ControlSettings,
+    DecidingView,
     DuplicateEndpoint,
     FleetView,
     Mode,
     ReloadRefused,
     TargetView,
     TrainingView,
+    TrialsBody,
     UnknownEndpoint,
     build_control,
 )
@@ -45,6 +47,7 @@ class FakePlane:
         self.history = History(requests=500, seconds=300)
         self.epoch_s = EPOCH_S
         self.mode: Mode = "predicted"
+        self.trials = TrialsBody()
         self.clock = clock or (lambda: now)
         self.states = {
             name: EndpointState(
@@ -70,6 +73,26 @@ class FakePlane:
 
     def set_mode(self, mode: Mode) -> None:
         self.mode = mode
+
+    def deciding(self) -> Sequence[DecidingView]:
+        canary = self.trials.canary
+        return [
+            DecidingView(
+                model=MODEL,
+                level="prior",
+                reason="predicted",
+                since_at_s=EPOCH_S,
+                policy="predicted_latency",
+                fallback="lmetric",
+                shadow=None if self.trials.shadow is None else self.trials.shadow.kind,
+                canary=None if canary is None else canary.policy.kind,
+                canary_share_ratio=0.0 if canary is None else canary.share,
+                session="prefer",
+            )
+        ]
+
+    def set_trials(self, trials: TrialsBody) -> None:
+        self.trials = trials
 
     def endpoints(self) -> Sequence[tuple[EndpointState, EndpointLoad]]:
         return [(s, EndpointLoad(inflight_requests=8)) for s in self.states.values()]

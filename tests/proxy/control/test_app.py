@@ -152,6 +152,40 @@ def test_an_unknown_mode_is_422_and_names_the_field() -> None:
     assert plane.mode == "predicted"
 
 
+def test_trials_are_set_by_name_or_with_settings() -> None:
+    plane = FakePlane()
+    canary = {"policy": {"kind": "weighted_blend", "kv_weight": 0}, "share": 0.1}
+
+    (before,) = call(plane, "GET", "/deciding").json()
+    (after,) = call(plane, "PUT", "/trials", json={"shadow": "random", "canary": canary}).json()
+
+    assert (before["level"], before["reason"]) == ("prior", "predicted")
+    assert (before["shadow"], before["canary"], before["canary_share_ratio"]) == (None, None, 0.0)
+    assert (after["shadow"], after["canary"]) == ("random", "weighted_blend")
+    assert after["canary_share_ratio"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "told"),
+    [
+        ({"shadow": "best"}, "shadow", "there are: bounded_load_hash"),
+        ({"canary": {"policy": "random", "share": 2}}, "canary.share", "less than or equal to 1"),
+        ({"share": 0.1}, "share", ""),
+    ],
+)
+def test_a_trial_that_cannot_be_is_422_and_says_why(
+    body: dict[str, object], param: str, told: str
+) -> None:
+    plane = FakePlane()
+
+    answer = call(plane, "PUT", "/trials", json=body)
+
+    assert answer.status_code == 422
+    assert error_of(answer)["param"].startswith(param)
+    assert told in error_of(answer)["message"]
+    assert plane.trials.canary is None
+
+
 def test_a_decision_is_explained_with_candidates_and_what_happened() -> None:
     plane = FakePlane()
     plane.history.add(record("r/1", made=decision(ttft_s=(0.1, 0.2), shadow=1)))
@@ -293,6 +327,8 @@ def test_openapi_describes_every_route_and_its_refusals() -> None:
         "/foretoken/decisions/{request_id}",
         "/foretoken/models",
         "/foretoken/mode",
+        "/foretoken/deciding",
+        "/foretoken/trials",
         "/foretoken/reload",
         "/foretoken/predict",
         "/foretoken/events",
@@ -306,6 +342,7 @@ CHANGES = [
     ("DELETE", "/endpoints/10.0.0.1:8000", None),
     ("POST", "/endpoints/10.0.0.1:8000/drain", None),
     ("PUT", "/mode", {"mode": "heuristic"}),
+    ("PUT", "/trials", {"shadow": "random"}),
     ("POST", "/reload", None),
 ]
 
@@ -334,10 +371,10 @@ def test_changes_from_elsewhere_or_from_web_pages_are_refused(
 def test_looking_from_elsewhere_is_allowed() -> None:
     statuses = [
         call(FakePlane(), "GET", path, client="10.1.2.3").status_code
-        for path in ("/", "/endpoints", "/decisions", "/models", "/mode")
+        for path in ("/", "/endpoints", "/decisions", "/models", "/mode", "/deciding")
     ]
 
-    assert statuses == [200] * 5
+    assert statuses == [200] * 6
 
 
 def test_changes_from_elsewhere_are_taken_where_the_settings_allow() -> None:
