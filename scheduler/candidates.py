@@ -93,6 +93,11 @@ class Candidates:
         """Give the uncached tokens already waiting for prefill at each, ``(n,)``."""
         return self.feature("queued_prefill_tokens")
 
+    def seats_left(self) -> FloatArray:
+        """Give how many more requests the batch takes, below 0 for a queue; unknown: infinite."""
+        seats = self.feature("max_seqs")
+        return np.where(np.isnan(seats), np.inf, seats - self.inflight)
+
     def waiting(self) -> FloatArray:
         """Give the scraped queue; unknown counts as our own requests without a token."""
         scraped = self.feature("waiting_requests")

@@ -21,9 +21,9 @@ TTFT_WEIGHT: Final = 3.0
 # Prefilling again what another endpoint holds also evicts something here; the factor
 # is that eviction's share over the life of a cached prefix.
 DUPLICATE_WEIGHT: Final = 20.0
-# A first token twice as late as elsewhere counts as much as everything 15 % slower: seconds
-# alone would let any long answer hide a late first token.
-LATE_EXPONENT: Final = 0.2
+# A first token twice as late as elsewhere counts as much as everything a quarter slower:
+# seconds alone would let any long answer hide a late first token.
+LATE_EXPONENT: Final = 0.3
 # Share of the KV cache that the growth of running answers takes while a prompt is prefilled.
 KV_MARGIN_RATIO: Final = 0.02
 
@@ -39,8 +39,9 @@ class PredictedLatency:
          + 3 x wait for a seat and KV room              the same, before the engine starts
          + (decoding + queued) x own prefill            delay of those already there
          + (decoding + queued) x E[out] x added step    slower steps for them
+         + 3 x E[out] TPOT where all seats are taken    delay of those who come next
          + 20 x prefill(best match - match here)        cache made twice
-         + all of these x ((TTFT / best TTFT)^0.2 - 1)  a first token later than need be
+         + all of these x ((TTFT / best TTFT)^0.3 - 1)  a first token later than need be
 
     With ``own`` it is TTFT + E[out] TPOT, with ``ttft`` TTFT alone, waits included.
     Source: docs/decisions/scoring.md has what was tried and measured.
@@ -57,10 +58,11 @@ class PredictedLatency:
         predicted = candidates.predictions
         if predicted is None:
             return {"none": np.zeros(len(candidates))}
-        ttft, room = predicted.rank_ttft_s, _wait_for_room(candidates, predicted)
+        ttft = predicted.rank_ttft_s
+        decode = candidates.expected_output_tokens * predicted.rank_tpot_s
+        room = _wait_for_room(candidates, decode)
         if self._objective == "ttft":
             return {"ttft": ttft, "wait_for_room": room}
-        decode = candidates.expected_output_tokens * predicted.rank_tpot_s
         if self._objective == "own":
             return {"ttft": ttft, "wait_for_room": room, "decode": decode}
         terms = {
@@ -68,6 +70,9 @@ class PredictedLatency:
             "wait_for_room": TTFT_WEIGHT * room,
             "decode": decode,
             **_cost_to_others(candidates, predicted),
+            # Who queues here for a seat puts off all who queue later: of those about as many
+            # come in the time of an answer as there are seats, and each waits one turn more.
+            "delay_of_next": np.where(candidates.seats_left() < 1, TTFT_WEIGHT * decode, 0.0),
         }
         first = ttft + room
         late = (first / np.minimum.reduce(first)) ** LATE_EXPONENT - 1.0
@@ -86,17 +91,15 @@ def _cost_to_others(candidates: Candidates, predicted: Predictions) -> Terms:
     }
 
 
-def _wait_for_room(candidates: Candidates, predicted: Predictions) -> FloatArray:
+def _wait_for_room(candidates: Candidates, answer_s: FloatArray) -> FloatArray:
     """Give the seconds until the engine has a seat and KV blocks for the request, ``(n,)``.
 
     Those who run there leave one by one over the time one answer takes, each with its
     share of the blocks. Unknown seats or room count as enough.
     """
-    answer_s = candidates.expected_output_tokens * predicted.rank_tpot_s
-    seats = candidates.feature("max_seqs")
-    unseated = np.fmax(candidates.inflight + 1.0 - seats, 0.0) / seats
     capacity, free = candidates.feature("kv_capacity_tokens"), candidates.feature("kv_free_tokens")
     needed = candidates.queued_tokens + candidates.uncached_tokens + KV_MARGIN_RATIO * capacity
     lacking = np.fmax(needed - free, 0.0) / np.maximum(capacity - free, 1.0)
+    unseated = np.maximum(1.0 - candidates.seats_left(), 0.0) / candidates.feature("max_seqs")
     waits: FloatArray = answer_s * np.fmax(np.fmax(unseated, lacking), 0.0)
     return waits
