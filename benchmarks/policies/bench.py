@@ -80,8 +80,9 @@ class Bench:
             self.refused.extend(play_missing(planned, self.folder, self.jobs, self.progress))
 
     def results(self, planned: Sequence[Planned]) -> Results:
-        """Read the figures there are."""
-        return Results(records(planned, self.folder), REFERENCES)
+        """Read the figures there are; an arm that lacks a seed of the plan counts as missing."""
+        seeds = {each.job.seed for each in planned}
+        return Results(records(planned, self.folder), REFERENCES, seeds)
 
     # Any: a JSON document, as written to disk.
     def read(self, planned: Planned) -> dict[str, Any] | None:

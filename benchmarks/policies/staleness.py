@@ -77,7 +77,7 @@ def aged(bench: Bench, cells: tuple[Cell, ...], seeds: tuple[int, ...]) -> Ratio
 def judge(found: Ratios, cells: tuple[Cell, ...]) -> Verdict:
     """Judge ours: e2e over the cells."""
     ours = {cell.name: values["e2e_mean_s"] for cell, values in found[OURS].items()}
-    whole = len(ours) == len(cells)
+    whole = bool(ours) and len(ours) == len(cells)
     return Verdict(
         what="e2e mean",
         reached=geomean(ours.values()) if whole else None,

@@ -60,35 +60,73 @@ def mean_e2e(runs: Sequence[Windows], first: int, count: int) -> float | None:
 
 def steady_e2e(runs: Sequence[Windows], changed_s: float) -> float | None:
     """Give the mean e2e of the last third of what came after a change."""
-    whole = min(len(each["requests"]) for each in runs)
+    whole = _count(runs)
     third = (whole - round(changed_s / WINDOW_S)) // 3
     return mean_e2e(runs, whole - third, third)
 
 
-def back_s(runs: Sequence[Windows], changed_s: float, *, within: float) -> float | None:
-    """Tell how long after a change e2e was last above its steady state, by rolling means.
+def back_to_own_s(runs: Sequence[Windows], changed_s: float, *, within: float) -> float | None:
+    """Tell how long after a change e2e was last above its own last third.
+
+    Says nothing against a policy that never gets better; :func:`back_to_usual_s` does.
 
     Args:
         runs: One for each seed, pooled: a single one's windows are too noisy.
         changed_s: When it changed.
-        within: Share above the steady state that counts as back.
+        within: Share above that counts as back.
 
     Returns:
         End of the last window above it, after the change; 0 if there is none. ``None``
         where nothing arrived.
 
     >>> slow = {"requests": [1] * 10, "e2e_s": [1, 9, 3, 1, 1, 1, 1, 1, 1, 1]}
-    >>> back_s([slow], 10.0, within=0.1)
+    >>> back_to_own_s([slow], 10.0, within=0.1)
     20.0
     """
     steady = steady_e2e(runs, changed_s)
     if steady is None:
         return None
-    first, whole = round(changed_s / WINDOW_S), min(len(each["requests"]) for each in runs)
+    first, whole = round(changed_s / WINDOW_S), _count(runs)
     judged = range(first, whole - (whole - first) // 3)
     means = {number: mean_e2e(runs, number, 1) for number in judged}
     late = [number for number, mean in means.items() if mean and mean > steady * (1 + within)]
     return (late[-1] + 1 - first) * WINDOW_S if late else 0.0
+
+
+def back_to_usual_s(
+    runs: Sequence[Windows], usual: Sequence[Windows], changed_s: float, *, within: float
+) -> float | None:
+    """Tell how long after a change e2e was last above that of a world that was always so.
+
+    The same requests arrive in both, so what the traffic does cancels.
+
+    Args:
+        runs: One for each seed, pooled.
+        usual: The same policy and seeds, where the change was there from the start.
+        changed_s: When it changed.
+        within: Share above that counts as back.
+
+    Returns:
+        End of the last window above it, after the change; 0 if there is none. ``None``
+        where nothing arrived.
+
+    >>> usual = {"requests": [1] * 4, "e2e_s": [1, 1, 2, 2]}
+    >>> slow = {"requests": [1] * 4, "e2e_s": [1, 3, 3, 2.1]}
+    >>> back_to_usual_s([slow], [usual], 10.0, within=0.1)
+    20.0
+    """
+    first = round(changed_s / WINDOW_S)
+    numbers = range(first, min(_count(runs), _count(usual)))
+    pairs = {number: (mean_e2e(runs, number, 1), mean_e2e(usual, number, 1)) for number in numbers}
+    known = {number: (one, other) for number, (one, other) in pairs.items() if one and other}
+    if not known:
+        return None
+    late = [number for number, (one, other) in known.items() if one > other * (1 + within)]
+    return (late[-1] + 1 - first) * WINDOW_S if late else 0.0
+
+
+def _count(runs: Sequence[Windows]) -> int:
+    return min(len(each["requests"]) for each in runs)
 
 
 def _took_s(run: Run, outcome: Outcome) -> float | None:

@@ -1,6 +1,7 @@
 """The parts of the policy benchmark: what is compared with what, and what falls short."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,13 @@ from benchmarks.policies.planning import plan
 from benchmarks.policies.ratios import Results
 from benchmarks.policies.results import Planned, Record, is_done, read, write
 from benchmarks.policies.scenarios import Scenario
-from benchmarks.policies.windows import back_s, makespan_s, steady_e2e, windows
+from benchmarks.policies.windows import (
+    back_to_own_s,
+    back_to_usual_s,
+    makespan_s,
+    steady_e2e,
+    windows,
+)
 from foretoken.simulation.arms import ARMS
 from foretoken.simulation.comparison import load
 from foretoken.simulation.figures import FIGURES
@@ -207,8 +214,17 @@ def test_back_is_after_the_last_window_above_the_steady_state_of_all_seeds() -> 
     noisy = {"requests": [10.0] * 11, "e2e_s": [10, 10, 50, 30, 20, 18, 20, 20, 20, 20, 20.0]}
 
     assert steady_e2e([slow, noisy], 20.0) == pytest.approx(2.0)
-    assert back_s([slow], 20.0, within=0.1) == 60.0
-    assert back_s([slow, noisy], 20.0, within=0.1) == 20.0
+    assert back_to_own_s([slow], 20.0, within=0.1) == 60.0
+    assert back_to_own_s([slow, noisy], 20.0, within=0.1) == 20.0
+
+
+def test_a_policy_that_stays_bad_is_never_back_to_what_it_could_be() -> None:
+    usual = {"requests": [10.0] * 11, "e2e_s": [10.0] * 11}
+    worse = {"requests": [10.0] * 11, "e2e_s": [10.0] * 2 + [20.0] * 9}
+
+    assert back_to_own_s([worse], 20.0, within=0.1) == 0.0
+    assert back_to_usual_s([worse], [usual], 20.0, within=0.1) == 90.0
+    assert back_to_usual_s([usual], [usual], 20.0, within=0.1) == 0.0
 
 
 def test_a_change_is_judged_on_ours_and_names_the_best_heuristic() -> None:
@@ -216,8 +232,8 @@ def test_a_change_is_judged_on_ours_and_names_the_best_heuristic() -> None:
     upset = {**calm, "e2e_s": [20.0] * 12 + [40.0] * 8 + [20.0] * 16}
 
     found = [
-        changing.recovery("predicted_latency", (upset,)),
-        changing.recovery("lmetric", (calm,)),
+        changing.recovery("predicted_latency", (upset,), (calm,)),
+        changing.recovery("lmetric", (calm,), (calm,)),
     ]
     judged = changing.judge(changing.CASES[0], found)
 
@@ -419,9 +435,8 @@ def test_plots_are_drawn_from_the_documents_alone(tmp_path: Path) -> None:
     found = results(
         *(every_seed(cell, arm, 3.0 + len(arm)) for cell in (CHAT, MIX) for arm in arms)
     )
-    one = changing.recovery(
-        "predicted_latency", ({"requests": [9.0] * 36, "e2e_s": [20.0] * 36, "lost": [0.0] * 36},)
-    )
+    calm = {"requests": [9.0] * 36, "e2e_s": [20.0] * 36, "lost": [0.0] * 36}
+    one = changing.recovery("predicted_latency", (calm,), (calm,))
     figures = {"lmetric": {"e2e_mean_s": 3.0, "ttft_p90_s": 0.2, "tpot_p90_s": 0.02}}
     document = {
         "quality": {"cells": [quality._cell_json(found, cell) for cell in found.cells]},
@@ -473,3 +488,15 @@ def test_a_part_without_results_falls_short(tmp_path: Path) -> None:
     assert status == 1
     assert set(found) == {"quality", "herding"}
     assert set(found) <= set(PARTS)
+
+
+def test_every_table_has_its_place_on_the_page_and_nothing_played_meets_no_must(
+    tmp_path: Path,
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scheduling.md").read_text()
+    asked = bench(tmp_path, table_only=True, quick=True)
+
+    met = {name: part(asked)[1] for name, part in PARTS.items()}
+
+    assert set(asked.pages.names) == set(re.findall(r"<!-- ([\w-]+) -->", page))
+    assert [name for name, well in met.items() if well] == ["loads"]  # which judges nothing
