@@ -18,6 +18,7 @@ from benchmarks.policies.musts import Verdict, all_pass, must_table, number, wit
 from benchmarks.policies.ratios import Overall, Results, overall, ratios
 from benchmarks.policies.results import Planned, records
 from foretoken.simulation.arms import ARMS
+from simulator.workloads import load_workload
 
 OURS: Final = "predicted_latency"
 LLMD_DEFAULT: Final = "prefix_affinity"
@@ -70,7 +71,8 @@ TARGETS: Final = (
 
 def main_part(bench: Bench) -> tuple[Document, bool]:
     """Play what is missing, compare and judge."""
-    cells = bench.cells(_known(WHOLE, bench), QUICK)
+    left_out = _unknown(WHOLE, bench) if bench.asked is None and not bench.quick else []
+    cells = bench.cells([cell for cell in WHOLE if cell not in left_out], QUICK)
     seeds = bench.held_out(HELD_OUT)
     planned = bench.planned(cells, bench.policies or PLAYED, seeds)
     bench.play(planned)
@@ -90,6 +92,7 @@ def main_part(bench: Bench) -> tuple[Document, bool]:
         "seeds": list(seeds),
         "verdicts": [one.as_json() for one in verdicts],
         "cells": [_cell_json(results, cell) for cell in results.cells],
+        "left_out": [cell.name for cell in left_out],
     }
     return document, all_pass(verdicts)
 
@@ -181,16 +184,13 @@ def windows_a_request(results: Results, cell: Cell) -> float | None:
     return found[0].windows_s[1] / e2e_s if found and e2e_s else None
 
 
-def _known(cells: Sequence[Cell], bench: Bench) -> list[Cell]:
-    """Leave out cells whose capacity nobody has measured, and say so."""
-    kept = []
-    for cell in cells:
-        planned = bench.planned([cell], [OURS], [0])
-        kept += [cell] if planned else []
-    if bench.refused:
-        bench.progress.print(f"left out, for no capacity is known: {len(cells) - len(kept)} cells")
-        bench.refused.clear()
-    return kept
+def _unknown(cells: Sequence[Cell], bench: Bench) -> list[Cell]:
+    """Find the cells that cannot be played, as nobody has measured their capacity; say so."""
+    found = [cell for cell in cells if load_workload(cell.workload).capacity(cell.fleet) is None]
+    if found:
+        names = ", ".join(cell.name for cell in found)
+        bench.progress.print(f"left out, no capacity is known: {names}", soft_wrap=True)
+    return found
 
 
 def _verdict(results: Results, target: Target, cells: Sequence[Cell]) -> Verdict:

@@ -500,3 +500,21 @@ def test_every_table_has_its_place_on_the_page_and_nothing_played_meets_no_must(
 
     assert set(asked.pages.names) == set(re.findall(r"<!-- ([\w-]+) -->", page))
     assert [name for name, well in met.items() if well] == ["loads"]  # which judges nothing
+
+
+def test_cells_of_unknown_capacity_are_left_out_of_the_judgement(tmp_path: Path) -> None:
+    nowhere = Cell(workload="post-a", fleet=MIXED, load=0.7)
+
+    assert quality._unknown([MIX, nowhere], bench(tmp_path)) == [nowhere]
+
+
+def test_a_trace_that_is_missing_is_no_reason_to_judge_without_it(tmp_path: Path) -> None:
+    asked = bench(tmp_path, table_only=True)
+
+    document, met = quality.main_part(asked)
+
+    left_out = document["left_out"]
+    assert isinstance(left_out, list)
+    assert "mooncake@ten-qwen3-32b-h100@0.7" not in left_out
+    assert any("mooncake@ten-qwen3-32b-h100@0.7" in line for line in asked.refused)
+    assert not met
