@@ -120,6 +120,11 @@ class TargetPhysics:
             unit.append(known.day_zero.unit)
         return np.array(own), np.array(smooth), np.array(unit)
 
+    def log_scale(self, name: str, hardware: str | None) -> float:
+        """Give the log speed factor that is in an endpoint's smooth coefficients."""
+        known = self._endpoints.get(name)
+        return self._classes.get(hardware or "", 0.0) if known is None else known.log_scale
+
     def append(
         self,
         name: str,

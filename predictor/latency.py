@@ -162,6 +162,10 @@ class LatencyPredictor:
             version=None if trained is None else trained.version,
         )
 
+    def log_scales(self, endpoints: Sequence[str], hardware: Sequence[str | None]) -> FloatArray:
+        """Give ``(2, n)`` log speed factors by target that ``rank_*_s`` tell endpoints apart by."""
+        return self._physics.log_scales(endpoints, hardware)
+
     def learn(self, observation: Observation) -> None:
         """Take in one observation; its two targets may come in two calls.
 

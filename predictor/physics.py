@@ -158,6 +158,11 @@ class PhysicsPrior:
         terms = terms or Terms.of(features)
         return _log_seconds(terms.design, self._at(endpoints, hardware))[0]
 
+    def log_scales(self, endpoints: Sequence[str], hardware: Sequence[str | None]) -> FloatArray:
+        """Give ``(2, n)`` log speed factors: what makes smooth seconds differ by endpoint."""
+        pairs = list(zip(endpoints, hardware, strict=True))
+        return np.array([[target.log_scale(*pair) for pair in pairs] for target in self._targets])
+
     def learn(
         self,
         features: FloatArray,

@@ -5,7 +5,9 @@ measures it): 0.7 is a busy fleet, 0.95 one at the edge. Windows are the workloa
 and the same for every arm of a cell.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 TEN, EIGHT, MIXED, MIXED_70B = "ten-qwen3-32b-h100", "eight-8b-h100", "mixed-8b", "mixed-70b"
@@ -13,6 +15,8 @@ HOMOGENEOUS: Final = frozenset({TEN, EIGHT})
 
 CORE_SEEDS: Final = (1, 2)
 SEEDS: Final = (1, 2, 3)
+HELD_OUT: Final = (11, 12, 13)
+"""Seeds no choice was made on; 1 and 2 are those the policy was tuned on."""
 
 Group = Literal["homogeneous", "mixed"]
 
@@ -22,14 +26,16 @@ class Cell:
     """Name one cell.
 
     Attributes:
-        workload: Name of a workload.
-        fleet: Name of a fleet.
+        workload: Name of a workload, or path of its file.
+        fleet: Likewise.
         load: Share of the fleet's capacity for the workload.
+        rate: Requests a second, or users, where no capacity is known; ``load`` is then 0.
     """
 
     workload: str
     fleet: str
-    load: float
+    load: float = 0.0
+    rate: float | None = None
 
     @property
     def name(self) -> str:
@@ -37,13 +43,30 @@ class Cell:
 
         >>> Cell(workload="post-c", fleet="mixed-8b", load=0.95).name
         'post-c@mixed-8b@0.95'
+        >>> Cell(workload="my/chats.jsonl.gz", fleet="mixed-8b", rate=5.0).name
+        'chats@mixed-8b@5-per-s'
         """
-        return f"{self.workload}@{self.fleet}@{self.load:g}"
+        amount = f"{self.load:g}" if self.rate is None else f"{self.rate:g}-per-s"
+        return f"{_stem(self.workload)}@{_stem(self.fleet)}@{amount}"
 
     @property
     def group(self) -> Group:
         """Tell whether its endpoints are all alike."""
         return "homogeneous" if self.fleet in HOMOGENEOUS else "mixed"
+
+
+def _stem(name_or_path: str) -> str:
+    """Shorten a path to what a table has room for; a name stays."""
+    return Path(name_or_path).name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".toml")
+
+
+def matching(cells: Iterable[Cell], texts: Sequence[str]) -> tuple[Cell, ...]:
+    """Give the cells whose name has one of the texts in it.
+
+    >>> [cell.name for cell in matching(CORE, ["reasoning", "azure@mixed"])]
+    ['reasoning@ten-qwen3-32b-h100@0.7', 'azure@mixed-8b@0.95']
+    """
+    return tuple(cell for cell in cells if any(text in cell.name for text in texts))
 
 
 def _cells(table: dict[tuple[str, str], tuple[float, ...]]) -> tuple[Cell, ...]:
@@ -95,3 +118,16 @@ WHOLE: Final = (
     ),
 )
 """The whole matrix."""
+
+FEW: Final = _cells(
+    {
+        ("post-c", TEN): (0.95,),
+        ("mooncake", TEN): (0.7,),
+        ("sharegpt", MIXED): (0.7,),
+        ("azure", MIXED): (0.95,),
+    }
+)
+"""Few that differ: shared prefixes, long prompts, mixed speeds with and without a queue."""
+
+QUICK: Final = _cells({("sharegpt", MIXED): (0.7,)})
+"""The one that is played in seconds."""

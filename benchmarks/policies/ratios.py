@@ -45,13 +45,20 @@ class Results:
     Args:
         records: Results, in the order of the cells and policies.
         references: Names of the arms that know what no router can know.
+        seeds: Seeds a figure needs to be given, those there are by default.
     """
 
-    def __init__(self, records: Sequence[Record], references: Iterable[str]) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        references: Iterable[str],
+        seeds: Iterable[int] | None = None,
+    ) -> None:
         self._by_run = {(each.cell, each.policy, each.seed): each for each in records}
         self.cells = tuple(dict.fromkeys(each.cell for each in records))
         self.policies = tuple(dict.fromkeys(each.policy for each in records))
-        self.seeds = tuple(sorted({each.seed for each in records}))
+        found = (each.seed for each in records) if seeds is None else seeds
+        self.seeds = tuple(sorted(set(found)))
         self.references = frozenset(references)
 
     @property
@@ -73,7 +80,7 @@ class Results:
         """Give a figure's mean over the seeds; ``None`` unless every seed has it."""
         values = [self.value(cell, policy, seed, metric) for seed in self.seeds]
         known = [value for value in values if value is not None]
-        return fmean(known) if len(known) == len(values) else None
+        return fmean(known) if known and len(known) == len(values) else None
 
     def best_heuristic(self, cell: Cell, metric: str) -> str | None:
         """Name the heuristic with the least mean: the best in hindsight."""
@@ -102,7 +109,7 @@ def ratios(
             for seed in results.seeds
         ]
         known = [own / base for own, base in pairs if own is not None and base]
-        if len(known) == len(pairs):
+        if known and len(known) == len(pairs):
             found[cell] = known
     return found
 

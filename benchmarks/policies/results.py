@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.policies.cells import Cell
+from benchmarks.policies.scenarios import Scenario
 from foretoken.errors import FileNotWritable
 from foretoken.output_file import write_whole
 from foretoken.simulation.jobs import Job
@@ -32,20 +33,26 @@ class Planned:
         cell: Its cell.
         job: What to play.
         definitions: Digest of the workload and the fleet as defined.
+        scenario: What happens meanwhile, ``None`` for nothing.
     """
 
     cell: Cell
     job: Job
     definitions: str
+    scenario: Scenario | None = None
 
     def path(self, folder: Path) -> Path:
         """Say where its result lies."""
-        return folder / self.cell.name / f"{self.job.policy}-seed{self.job.seed}.json"
+        folder /= (
+            self.cell.name if self.scenario is None else f"{self.cell.name}@{self.scenario.name}"
+        )
+        return folder / f"{self.job.policy}-seed{self.job.seed}.json"
 
     def settings(self) -> dict[str, object]:
         """Give everything its result depends on, except the code."""
         job = {name: value for name, value in asdict(self.job).items() if name != "data"}
-        return {"layout": LAYOUT, "load": self.cell.load, "defined": self.definitions, **job}
+        found = {"layout": LAYOUT, "load": self.cell.load, "defined": self.definitions, **job}
+        return found if self.scenario is None else {**found, "scenario": repr(self.scenario)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +91,7 @@ def digest(*definitions: object) -> str:
 
 def is_done(planned: Planned, folder: Path) -> bool:
     """Tell whether a run was already played with the same settings."""
-    return _read(planned, folder) is not None
+    return read(planned, folder) is not None
 
 
 def write(planned: Planned, folder: Path, run: Mapping[str, object], code: str) -> None:
@@ -104,7 +111,7 @@ def write(planned: Planned, folder: Path, run: Mapping[str, object], code: str) 
 
 def records(planned: Iterable[Planned], folder: Path) -> list[Record]:
     """Read the results there are, in the order of the plan."""
-    found = ((each, _read(each, folder)) for each in planned)
+    found = ((each, read(each, folder)) for each in planned)
     return [_record(each, run) for each, run in found if run is not None]
 
 
@@ -118,7 +125,7 @@ def code_version(root: Path) -> str:
 
 
 # Any: a JSON document, as written to disk.
-def _read(planned: Planned, folder: Path) -> dict[str, Any] | None:
+def read(planned: Planned, folder: Path) -> dict[str, Any] | None:
     """Give a run's result, ``None`` unless it is whole and of the same settings."""
     try:
         document = json.loads(planned.path(folder).read_text())

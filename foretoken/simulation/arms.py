@@ -118,13 +118,21 @@ class VirtualTrainer:
             self._predictor.swap(wanted, f"{now:g}")
 
 
-def _predicted_latency(_: World) -> Brain:
+def learned(
+    policy: Policy, wrap: Callable[[LatencyPredictor], Predictor] = lambda predictor: predictor
+) -> Brain:
+    """Let a policy decide on the predictor under test: cold at the start, trained as in service.
+
+    Args:
+        policy: Scores candidates.
+        wrap: Puts something between the predictor and the policy.
+    """
     settings = PredictorSettings()
     predictor = LatencyPredictor(settings)
     trainer = VirtualTrainer(predictor, settings)
     return Brain(
-        policy=build_policy(POLICIES["predicted_latency"]),
-        predictor=predictor,
+        policy=policy,
+        predictor=wrap(predictor),
         observe=trainer.observe,
         train=trainer.train,
     )
@@ -155,7 +163,7 @@ def _prefill_tokens_per_s(spec: EndpointSpec) -> float:
 
 def _arm(name: str) -> Arm:
     if name == "predicted_latency":
-        return Arm(name=name, build=_predicted_latency)
+        return Arm(name=name, build=lambda _: learned(build_policy(POLICIES[name])))
     if name.startswith("prefix_affinity"):
         return Arm(name=name, build=_prefix_affinity(name))
     if name.endswith("_speed"):

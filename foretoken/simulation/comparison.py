@@ -20,6 +20,7 @@ from foretoken.simulation.jobs import Job, play_each
 from foretoken.simulation.jobs import Progress as Tell
 from foretoken.simulation.outcome import Run
 from foretoken.simulation.run import simulate
+from foretoken.simulation.variants import VARIANTS
 from simulator.errors import SimulatorError
 from simulator.fleets import FleetSpec, fleet_names, load_fleet
 from simulator.workloads import Workload, load_workload, workload_names
@@ -166,12 +167,21 @@ def play_job(job: Job, progress: Tell) -> Run:
         SimulationRefused: What it names does not exist, or a request fits no endpoint.
     """
     workload, fleet = load(job.workload, job.fleet, job.data)
+    return play_world(job, workload, fleet, progress)
+
+
+def play_world(job: Job, workload: Workload, fleet: FleetSpec, progress: Tell) -> Run:
+    """Play one run on a workload and a fleet that need not be those it names.
+
+    Raises:
+        SimulationRefused: A request fits no endpoint, or the traffic cannot be written.
+    """
     with refusals():
         return simulate(
             fleet=fleet,
             workload=workload,
             rate=job.rate,
-            arm=ARMS[job.policy],
+            arm=(ARMS | VARIANTS)[job.policy],
             seed=job.seed,
             warmup_s=job.warmup_s,
             measure_s=job.measure_s,

@@ -11,8 +11,9 @@ from random import Random
 from predictor.counters import CounterRates
 from predictor.types import EndpointState
 from simulator.engine import Engine
-from simulator.fleets import Crash, EndpointSpec, Fault, FleetSpec, Flush, Hang, SlowDown
+from simulator.fleets import Crash, EndpointSpec, Fault, FleetSpec, Flush, Hang, Replace, SlowDown
 from simulator.kv_tier import KvTier
+from simulator.profiles import Profile, profile
 from simulator.types import SimRequest, Token
 
 
@@ -21,7 +22,7 @@ class VirtualEndpoint:
 
     Args:
         spec: What it is.
-        engine: Its engine.
+        make_engine: Makes an engine of it on hardware of a profile.
         model: Model it serves.
         hardware: Label the scheduler is told, ``None`` for none.
         shared_kv_tokens: What the storage holds that it shares, ``None`` without.
@@ -31,7 +32,7 @@ class VirtualEndpoint:
     def __init__(
         self,
         spec: EndpointSpec,
-        engine: Engine,
+        make_engine: Callable[[Profile], Engine],
         *,
         model: str,
         hardware: str | None,
@@ -39,7 +40,8 @@ class VirtualEndpoint:
         wake: Callable[["VirtualEndpoint", float], None],
     ) -> None:
         self.spec = spec
-        self.engine = engine
+        self._make_engine = make_engine
+        self.engine = make_engine(spec.profile)
         self.up = True
         self._rates = CounterRates()
         self._unseen = EndpointState(
@@ -55,7 +57,7 @@ class VirtualEndpoint:
         )
         self._wake = wake
         self._due_s: float | None = None
-        self._usual_speed = engine.speed
+        self._usual_speed = self.engine.speed
 
     def submit(self, request: SimRequest, now: float) -> bool:
         """Take in a request; false if the endpoint is down."""
@@ -124,6 +126,9 @@ class VirtualEndpoint:
                 lost, self.up, self._due_s = self.engine.crash(), False, None
             case Flush():
                 self.engine.flush()
+            case Replace():
+                lost = self.engine.crash()
+                self._become(profile(fault.profile))
         self._plan(now)
         return lost
 
@@ -132,6 +137,18 @@ class VirtualEndpoint:
         self.engine.cut(now)
         self.up, self.engine.speed = True, self._usual_speed
         self._plan(now)
+
+    def _become(self, hardware: Profile) -> None:
+        """Be another machine, with nothing on it, at the same address."""
+        steps = self.engine.counters.steps  # the simulator's count, not the machine's
+        self.engine, self._due_s = self._make_engine(hardware), None
+        self.engine.counters.steps = steps
+        self._unseen = replace(
+            self._unseen,
+            hardware=None if self._unseen.hardware is None else hardware.name,
+            max_batched_tokens=self.spec.engine.max_num_batched_tokens
+            or hardware.max_num_batched_tokens,
+        )
 
     def _plan(self, now: float) -> None:
         engine = self.engine
@@ -170,7 +187,7 @@ def build_endpoints(
     return {
         spec.name: VirtualEndpoint(
             spec,
-            Engine(spec.profile, spec.engine, Random(f"{seed} {spec.name}"), tier),
+            _maker(spec, seed, tier),
             model=fleet.model,
             hardware=spec.profile.name if labels else None,
             shared_kv_tokens=fleet.shared_tier.tokens if fleet.shared_tier else None,
@@ -178,3 +195,7 @@ def build_endpoints(
         )
         for spec in fleet.endpoints
     }
+
+
+def _maker(spec: EndpointSpec, seed: int, tier: KvTier | None) -> Callable[[Profile], Engine]:
+    return lambda hardware: Engine(hardware, spec.engine, Random(f"{seed} {spec.name}"), tier)

@@ -363,6 +363,7 @@ class _Simulation:
     def _fail(self, endpoint: VirtualEndpoint, fault: Fault, now: float) -> None:
         for request_id in endpoint.fault(fault, now):
             self._after(now, partial(self._lose, request_id))
+        self.world.engines[endpoint.spec.name] = endpoint.engine  # it may be another machine
 
     def _lose(self, request_id: str, now: float) -> None:
         """Route again what had no token yet, as the proxy does; the rest is cut."""

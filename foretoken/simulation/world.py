@@ -4,7 +4,6 @@ The virtual-time driver writes it. Arms that are references (oracles, ideal phys
 it; no policy under test is given it.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from simulator.engine import Engine
@@ -24,6 +23,6 @@ class World:
     """
 
     fleet: FleetSpec
-    engines: Mapping[str, Engine]
+    engines: dict[str, Engine]
     requests: dict[str, SimRequest] = field(default_factory=dict)
     now_s: float = 0.0

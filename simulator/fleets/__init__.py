@@ -1,6 +1,6 @@
 """What a workload is sent to: declarative fleets of simulated endpoints."""
 
-from simulator.fleets.faults import Crash, Fault, Flush, Hang, SlowDown
+from simulator.fleets.faults import Crash, Fault, Flush, Hang, Replace, SlowDown
 from simulator.fleets.fleet import (
     EndpointSpec,
     FleetSpec,
@@ -16,6 +16,7 @@ __all__ = [
     "FleetSpec",
     "Flush",
     "Hang",
+    "Replace",
     "SharedTier",
     "SlowDown",
     "fleet_names",

@@ -69,4 +69,12 @@ class Flush(_Fault):
     kind: Literal["flush"] = "flush"
 
 
-Fault = Annotated[SlowDown | Hang | Crash | Flush, Field(discriminator="kind")]
+class Replace(_Fault):
+    """Other hardware serves under the endpoint's name from then on; all that was there is lost."""
+
+    kind: Literal["replace"] = "replace"
+    profile: str
+    """Of the hardware that takes its place: of the same model."""
+
+
+Fault = Annotated[SlowDown | Hang | Crash | Flush | Replace, Field(discriminator="kind")]

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from simulator.errors import FleetInvalid, UnknownFleet, UnknownProfile
-from simulator.fleets.faults import Fault
+from simulator.fleets.faults import Fault, Replace
 from simulator.profiles import Profile, profile
 from simulator.settings import EngineSettings
 
@@ -110,8 +110,13 @@ class _Entry(BaseModel):
     def endpoints(self, path: str) -> list[EndpointSpec]:
         try:
             timing = profile(self.profile)
+            coming = [profile(one.profile) for one in self.faults if isinstance(one, Replace)]
         except UnknownProfile as error:
             raise FleetInvalid(path, f"endpoints.{self.name}.profile: {error}") from error
+        for other in coming:
+            if other.model != timing.model:
+                problem = f"{other.name} is of {other.model}, not of {timing.model}"
+                raise FleetInvalid(path, f"endpoints.{self.name}.faults: {problem}")
         faults = tuple(sorted(self.faults, key=lambda fault: fault.at_s))
         for fault, following in pairwise(faults):
             if fault.ends_s is None or fault.ends_s > following.at_s:

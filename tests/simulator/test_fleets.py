@@ -142,3 +142,17 @@ def test_a_missing_file_or_one_without_endpoints_is_refused(tmp_path: Path) -> N
         load_fleet(tmp_path / "absent.toml")
     with pytest.raises(FleetInvalid, match="endpoints: Field required"):
         _fleet(tmp_path, FLEET.split("[[", maxsplit=1)[0])
+
+
+@pytest.mark.parametrize(
+    ("profile", "problem"),
+    [("h100_sxm/none", "unknown profile"), ("h100_sxm/llama-3.1-70b", "llama-3.1-70b")],
+)
+def test_a_machine_that_cannot_serve_the_model_takes_no_place(
+    tmp_path: Path, profile: str, problem: str
+) -> None:
+    fault = f'{{ kind = "replace", at_s = 45, profile = "{profile}" }}'
+    text = FLEET.replace('{ kind = "flush", at_s = 45 }', fault)
+
+    with pytest.raises(FleetInvalid, match=problem):
+        _fleet(tmp_path, text)

@@ -12,7 +12,17 @@ from foretoken.simulation.figures import steady_figures
 from foretoken.simulation.outcome import UNFINISHED, Run
 from foretoken.simulation.run import simulate
 from simulator.errors import WorkloadTooLong
-from simulator.fleets import Crash, Fault, FleetSpec, Flush, Hang, SharedTier, SlowDown, load_fleet
+from simulator.fleets import (
+    Crash,
+    Fault,
+    FleetSpec,
+    Flush,
+    Hang,
+    Replace,
+    SharedTier,
+    SlowDown,
+    load_fleet,
+)
 from simulator.settings import EngineSettings
 from simulator.workloads import Workload, WorkloadSpec, load_workload
 
@@ -151,6 +161,21 @@ def test_a_flushed_cache_costs_hits() -> None:
         for run in (usual, flushed)
     )
     assert flushed_hits < usual_hits
+
+
+def test_a_machine_that_takes_anothers_place_has_its_own_pace_and_an_empty_cache() -> None:
+    usual = _play(fleet=_fleet(endpoints=1), rate=1.0)
+    other = _play(
+        fleet=_fleet(Replace(at_s=0.1, profile="l40s/llama-3.1-8b"), endpoints=1), rate=1.0
+    )
+    late = _play(fleet=_fleet(Replace(at_s=30.0, profile="l40s/llama-3.1-8b"), endpoints=1))
+
+    usual_s, other_s = (steady_figures(run)["tpot_p50_s"] for run in (usual, other))
+    assert usual_s is not None
+    assert other_s is not None
+    assert other_s > 2 * usual_s
+    assert _outcomes(late)["cut"] > 0
+    assert late.outcomes[-1].endpoint == usual.endpoints[0]
 
 
 def test_shared_storage_is_there_for_every_endpoint() -> None:
