@@ -21,8 +21,9 @@ from foretoken.simulation.wrapped import (
 )
 from predictor import LatencyPredictor
 from scheduler import POLICIES, Policy, build_policy
-from scheduler.candidates import Candidates, Terms
+from scheduler.candidates import Candidates, Terms, total
 from scheduler.predicted_latency import PredictedLatency
+from scheduler.settings import PredictedLatencySettings
 
 RANKINGS: Final[dict[str, str]] = {
     "rank_prior": "prior only",
@@ -34,7 +35,18 @@ RANKINGS: Final[dict[str, str]] = {
 }
 """What ranking rests on, each with a little more learned, by variant."""
 
-TERMS: Final = ("ttft", "decode", "delay_of_others", "slower_steps", "duplicate_cache")
+LATE: Final = "late_first_token"
+"""The term that is a share of all the others."""
+
+TERMS: Final = (
+    "ttft",
+    "wait_for_room",
+    "decode",
+    "delay_of_others",
+    "slower_steps",
+    "duplicate_cache",
+    LATE,
+)
 """The terms of the default's cost, each of which a variant goes without."""
 
 OBJECTIVES: Final[dict[str, str]] = {
@@ -46,29 +58,6 @@ OBJECTIVES: Final[dict[str, str]] = {
 
 NOISE: Final = 0.10
 BIAS: Final = 0.30
-
-
-class Own(PredictedLatency):
-    """Minimise the request's own end-to-end time, by what the default ranks by."""
-
-    def terms(self, candidates: Candidates) -> Terms:
-        """Give the parts of the cost, ``(n,)`` seconds."""
-        said = candidates.predictions
-        assert said is not None  # noqa: S101  # the scheduler asks its fallback otherwise
-        return {
-            "ttft": said.rank_ttft_s,
-            "decode": candidates.expected_output_tokens * said.rank_tpot_s,
-        }
-
-
-class OwnTtft(PredictedLatency):
-    """Minimise the request's own time to first token, by what the default ranks by."""
-
-    def terms(self, candidates: Candidates) -> Terms:
-        """Give the cost, ``(n,)`` seconds."""
-        said = candidates.predictions
-        assert said is not None  # noqa: S101  # the scheduler asks its fallback otherwise
-        return {"ttft": said.rank_ttft_s}
 
 
 class Naive(PredictedLatency):
@@ -100,8 +89,12 @@ class Without(PredictedLatency):
     def terms(self, candidates: Candidates) -> Terms:
         """Give the other parts of the cost, ``(n,)`` seconds."""
         terms = self._default.terms(candidates)
+        late = terms.pop(LATE)
+        share = late / total(terms)
+        if self._term == LATE:
+            return terms
         del terms[self._term]
-        return terms
+        return {**terms, LATE: share * total(terms)}
 
 
 def _default() -> Policy:
@@ -133,8 +126,8 @@ _ALL: Final = (
     _arm("rank_speeds", change=lambda _: endpoint_speeds),
     _arm("rank_speeds_boosted", change=lambda _: endpoint_speeds_boosted),
     _arm("rank_boosted", change=lambda _: endpoint_boosted),
-    _arm("own", Own),
-    _arm("own_ttft", OwnTtft),
+    _arm("own", lambda: build_policy(PredictedLatencySettings(objective="own"))),
+    _arm("own_ttft", lambda: build_policy(PredictedLatencySettings(objective="ttft"))),
     *map(_without, TERMS),
     _arm("naive", Naive),
     *(
