@@ -83,12 +83,18 @@ class Decider:
         chosen = rung(fleet, request, candidates.predictions, self.mode, now)
         chosen, terms, costs = _scored(chosen, fleet, candidates, now)
         order, reason = _order(chosen.policy, candidates, costs), chosen.reason
+        explored = None
+        if reason == "predicted":
+            explored = fleet.exploration.order(candidates, costs, order)
+            order = order if explored is None else explored
         if isinstance(chosen.policy, PredictedLatency):
             judged = by_objective(fleet, candidates, tier, order, now)
             if isinstance(judged, Infeasible):
                 return judged
             order, verdict = judged
             reason = verdict if reason == "predicted" else reason
+            if reason == "predicted" and explored is not None:
+                reason = "explored"
         if fleet.session == "strict" and session in members.names:
             order, reason = _first(order, members.names.index(session)), "session"
         shadow = _pick(chosen.shadow, candidates)
@@ -234,4 +240,4 @@ def _predict(
         fleet.trust.asked(problem=str(error), now=now)
         return None
     fleet.trust.asked(problem=None, now=now)
-    return said
+    return fleet.leanings.corrected(said, members.names)

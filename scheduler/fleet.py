@@ -10,6 +10,8 @@ from typing import Final
 from predictor import OutputLengths
 from predictor.protocol import Predictor
 from predictor.types import RequestFeatures
+from scheduler.exploration import Exploration
+from scheduler.leanings import Leanings
 from scheduler.policies import Policy, build_policy
 from scheduler.settings import FleetSettings, SchedulerSettings, SessionMode
 from scheduler.trust import Trust
@@ -83,6 +85,8 @@ class Fleet:
         canary: Decides for a share of the requests, ``None`` for none.
         session: What a conversation's last endpoint counts.
         trust: What speaks against the predictions.
+        leanings: How far the ranking of each endpoint is off for good.
+        exploration: When to try an endpoint passed over for long.
     """
 
     model: str
@@ -95,6 +99,8 @@ class Fleet:
     canary: Canary | None = None
     session: SessionMode = "prefer"
     trust: Trust = field(default_factory=Trust)
+    leanings: Leanings = field(default_factory=Leanings)
+    exploration: Exploration = field(default_factory=Exploration)
 
     def configure(self, settings: SchedulerSettings) -> None:
         """Take other settings into force, its policies among them."""

@@ -45,6 +45,11 @@ class Fleets:
                 continue
             self._model_of |= dict.fromkeys((state.model, *state.adapters), state.model)
 
+    def forget(self, endpoint: str) -> None:
+        """Forget an endpoint that has left."""
+        for fleet in self.by_model.values():
+            fleet.leanings.forget(endpoint)
+
     def of_model(self, model: str) -> Fleet:
         """Give the fleet of a base model, built where it is the first of it."""
         fleet = self.by_model.get(model)

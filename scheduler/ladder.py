@@ -24,6 +24,7 @@ Mode = Literal["predicted", "shadow", "heuristic"]
 Reason = (
     Literal[
         "predicted",
+        "explored",
         "objective_met",
         "objective_unmet",
         "session",
@@ -38,7 +39,8 @@ Reason = (
 )
 """Why this path decided.
 
-``predicted``: lowest predicted latency. ``objective_met``: the same among the endpoints
+``predicted``: lowest predicted latency. ``explored``: an endpoint passed over for long is
+tried, which costs little. ``objective_met``: the same among the endpoints
 that meet the objective; ``objective_unmet``: none does. ``session``: the conversation has
 to stay where it is. ``canary``: the request is of the share that the canary's policy
 decides for. ``cold``, ``prediction_failed``, ``prediction_slow``, ``prediction_inaccurate``:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from heapq import heappop, heappush
 from typing import Final
 
-from predictor.types import RequestRecord, Use
+from predictor.types import Observation, RequestRecord, Use
 from scheduler.live import LiveRequest
 
 _LONGER: Final = 2.0  # times its early span: the rest of an answer then has as much to tell
@@ -57,6 +57,7 @@ class Lessons:
         if seen is not None:
             seen = replace(seen, upstream_ttft_s=ttft_s, waited_s=live.waited_s)
             live.fleet.trust.judge(live.decision, seen)
+            _lean(live, seen)
             live.fleet.predictor.learn(seen)
 
     def progress(
@@ -73,6 +74,7 @@ class Lessons:
         seen = live.observation(now)
         if seen is not None:
             seen = replace(seen, tpot_s=tpot_s, output_tokens=round(tokens), use="teaching")
+            _lean(live, seen)
             live.fleet.predictor.learn(seen)
         return True
 
@@ -98,6 +100,7 @@ class Lessons:
             use = use_of_whole(_decoding_s(record), live.early_s)
             seen = replace(seen, upstream_ttft_s=None, use=use)
         fleet.trust.judge(live.decision, seen)
+        _lean(live, seen)
         fleet.predictor.learn(seen)
 
     def forget(self, endpoint: str) -> None:
@@ -149,6 +152,20 @@ def use_of_whole(decoding_s: float | None, early_s: float | None) -> Use:
     if decoding_s is None or early_s is None or decoding_s > _LONGER * early_s:
         return "fully"
     return "scoring"
+
+
+def _lean(live: LiveRequest, seen: Observation) -> None:
+    """Note what the request was ranked by beside what teaches."""
+    decision = live.decision
+    if decision is None or decision.predictions is None or seen.use == "scoring":
+        return
+    ranked = decision.predictions.rank_ttft_s, decision.predictions.rank_tpot_s
+    for target, actual_s in enumerate((seen.upstream_ttft_s, seen.tpot_s)):
+        if actual_s is not None:
+            ranked_s = float(ranked[target][decision.chosen])
+            live.fleet.leanings.learn(
+                target, decision.endpoint, actual_s=actual_s, ranked_s=ranked_s
+            )
 
 
 def _decoding_s(record: RequestRecord) -> float | None:

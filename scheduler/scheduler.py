@@ -153,7 +153,8 @@ class Scheduler:
                 self._take_in(state, known)
         for name in before.keys() - self._states.keys():
             self._index.clear(name)
-            for part in (self._affinity, self._suspects, self._accounting, self._lessons):
+            parts = (self._affinity, self._suspects, self._accounting, self._lessons, self._fleets)
+            for part in parts:
                 part.forget(name)
 
     def route(self, request: RequestFeatures, now: float) -> Action:
@@ -357,6 +358,8 @@ class Scheduler:
         self._index.insert(state.endpoint, request.block_hashes)
         self._affinity.sent(live.fleet.model, request, state.endpoint)
         self._lessons.dispatched(live)
+        if decision.policy == "predicted_latency":
+            live.fleet.exploration.decided(decision)
         return Dispatch(
             request_id=request.request_id,
             endpoint=state.endpoint,

@@ -1,0 +1,51 @@
+"""Send a request now and then where none went for long, within a budget of seconds.
+
+An endpoint that looks slow gets no requests, and so no labels that would show it has
+recovered. Each decision saves a little of what it expects to cost; an endpoint passed
+over for long is tried once the savings pay for what that costs more. So exploration is
+bought only when it is cheap, and what it may cost is known: ``BUDGET_RATIO`` of the whole.
+One per fleet; written by the scheduler, read by the decider.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from predictor.types import Decision, FloatArray
+from scheduler.candidates import Candidates
+from scheduler.ranking import Order
+
+BUDGET_RATIO: Final = 0.002
+"""Share of the cost of all decisions that may go into exploration."""
+
+MOST_SAVED: Final = 3.0
+"""Decisions' worth of cost that savings may grow to: no spree after quiet hours."""
+
+LONG_DISPATCHES: Final = 200.0
+"""Dispatches per candidate after which an endpoint was passed over for long."""
+
+
+class Exploration:
+    """Decide whether the next request tries an endpoint passed over for long."""
+
+    def __init__(self) -> None:
+        self._saved_s = 0.0
+
+    def order(self, candidates: Candidates, costs: FloatArray, order: Order) -> Order | None:
+        """Put the cheapest endpoint passed over for long first, ``None`` where none is tried."""
+        turns = candidates.turns
+        long = turns < np.maximum.reduce(turns) - LONG_DISPATCHES * len(candidates)
+        if not long.any():
+            return None
+        tried = int(np.argmin(np.where(long, costs, np.inf)))
+        if costs[tried] - costs[order[0]] > self._saved_s:
+            return None
+        return np.concatenate(([tried], order[order != tried]))
+
+    def decided(self, decision: Decision) -> None:
+        """Save a little of a decision's cost, and pay what it cost more than the best."""
+        best_s = float(np.minimum.reduce(decision.costs))
+        saved_s = min(self._saved_s + BUDGET_RATIO * best_s, MOST_SAVED * best_s)
+        if decision.reason == "explored":
+            saved_s -= float(decision.costs[decision.chosen]) - best_s
+        self._saved_s = max(saved_s, 0.0)
