@@ -99,6 +99,7 @@ def test_trials_last_until_the_file_changes(tmp_path: Path) -> None:
 def test_a_policy_that_lacks_what_it_reads_is_not_tried(tmp_path: Path) -> None:
     built = make(tmp_path, FILE + "[scheduler]\nsession = 'off'\n")
     plane = ServicePlane(built.service)
+    reload(built)
     built.service.on_states((UP,))
 
     with pytest.raises(TrialRefused, match="session_affinity needs sessions"):
@@ -112,6 +113,7 @@ def test_each_change_of_level_is_logged_once(
 ) -> None:
     caplog.set_level(logging.INFO, logger="foretoken.service")
     built = make(tmp_path)
+    reload(built)
     built.service.on_states((UP,))
     request = RequestFeatures(request_id="r", arrived_s=0.0, model="m", prompt_bytes=100)
 
