@@ -30,7 +30,8 @@ from scheduler.ladder import Mode
 from scheduler.learning import Lessons
 from scheduler.live import SHED, LiveRequest, record_unplaced
 from scheduler.objectives import Infeasible
-from scheduler.prefix_index import PrefixIndex, has_restarted
+from scheduler.prefix_caches import caches_of
+from scheduler.prefix_index import has_restarted
 from scheduler.settings import SchedulerSettings
 from scheduler.suspects import Suspects
 from scheduler.waiting import Waiting, WaitingQueue
@@ -45,6 +46,9 @@ class Scheduler:
         settings: Bounds, tiers and policies.
         make_fleet: Builds the fleet of a model when its first endpoint shows up.
         rng: Breaks ties; the only source of randomness.
+
+    Attributes:
+        caches: What endpoints hold; whoever hears their KV events tells it.
     """
 
     def __init__(
@@ -54,8 +58,8 @@ class Scheduler:
         self._make_fleet = make_fleet
         self._table = table = EndpointTable()
         self._accounting = InflightAccounting(table)
-        self._index = PrefixIndex(default_capacity_blocks=settings.prefix_blocks, table=table)
-        self._decider = Decider(settings=settings, table=table, index=self._index, rng=rng)
+        self.caches = caches_of(settings, table)
+        self._decider = Decider(settings=settings, table=table, caches=self.caches, rng=rng)
         self._suspects = Suspects(backoff_s=settings.failure_backoff_s)
         self._eligibility = Eligibility(
             table=table, suspects=self._suspects, stale_after_s=settings.stale_after_s
@@ -132,7 +136,7 @@ class Scheduler:
         self._decider.configure(settings)
         self._suspects.backoff_s = settings.failure_backoff_s
         self._eligibility.stale_after_s = settings.stale_after_s
-        self._index.default_capacity_blocks = settings.prefix_blocks
+        self.caches.configure(settings)
         for fleet in self._fleets.values():
             fleet.policy, fleet.fallback = policies_of(settings, fleet.model)
 
@@ -151,7 +155,7 @@ class Scheduler:
             if state is not known:  # one scrape changes one of them
                 self._take_in(state, known)
         for name in before.keys() - self._states.keys():
-            self._index.clear(name)
+            self.caches.forget(name)
             self._suspects.forget(name)
             self._accounting.forget(name)
             self._lessons.forget(name)
@@ -296,7 +300,7 @@ class Scheduler:
         name = state.endpoint
         self._table.see(state)
         if before is not None and state.up and has_restarted(before, state):
-            self._index.clear(name)  # its cache is empty again
+            self.caches.clear(name)  # its cache is empty again
         if state.up and state.scraped_s is not None:
             self._suspects.seen_up(name, state.scraped_s)
         if state.model is None:
@@ -304,7 +308,7 @@ class Scheduler:
         if state.model not in self._fleets:
             self._fleets[state.model] = self._make_fleet(state.model)
         ratio = self._fleets[state.model].token_ratio
-        self._index.resize(state, block_tokens=BLOCK_BYTES / ratio.bytes_per_token)
+        self.caches.resize(state, block_tokens=BLOCK_BYTES / ratio.bytes_per_token)
 
     def _fleet(self, request: RequestFeatures) -> Fleet | None:
         """Find the fleet; ``None`` when an endpoint that has not told yet might serve it."""
@@ -359,7 +363,7 @@ class Scheduler:
             output_tokens=output_tokens,
             now=now,
         )
-        self._index.insert(state.endpoint, request.block_hashes)
+        self.caches.sent(state.endpoint, request)
         self._lessons.dispatched(live)
         return Dispatch(
             request_id=request.request_id,
@@ -371,6 +375,7 @@ class Scheduler:
 
     def _release(self, live: LiveRequest, *, tpot_s: float | None) -> None:
         if live.endpoint is not None:
+            self.caches.left(live.request.request_id)
             self._accounting.release(live.request.request_id, live.endpoint, tpot_s=tpot_s)
             if live.endpoint not in self._states:
                 self._accounting.forget(live.endpoint)  # it left while this was in flight
@@ -384,10 +389,8 @@ class Scheduler:
 
     def _learn(self, live: LiveRequest, record: RequestRecord) -> None:
         self._lessons.finished(live, record)
-        decision, cached = record.decision, record.measurement.cached_tokens
-        if decision is not None and cached is not None and decision.endpoint in self._states:
-            matched = float(decision.matched_tokens[decision.chosen])
-            self._index.report(decision.endpoint, matched_tokens=matched, cached_tokens=cached)
+        if record.decision is not None and record.decision.endpoint in self._states:
+            self.caches.report(record.decision, record.measurement.cached_tokens)
 
     def _get(self, request_id: str) -> LiveRequest:
         live = self._live.get(request_id)
