@@ -44,10 +44,12 @@ Holders = Callable[[int], int]
 class _Cache:
     """What is known of one endpoint's cache as a whole.
 
-    ``whole`` says that nothing was missed; ``claims`` that its layers are of kinds whose
-    prefixes can be found; ``room`` that there was room for all it announced.
+    ``followed`` says that its announcements come and hold true; ``whole`` that nothing of
+    what it holds was missed; ``claims`` that its layers are of kinds whose prefixes can be
+    found; ``room`` that there was room for all it announced.
     """
 
+    followed: bool = False
     whole: bool = False
     claims: bool = True
     room: bool = True
@@ -139,14 +141,14 @@ class ExactIndex:
         """Begin with an empty cache: all is known of it from here on, or not all."""
         before = self._caches.get(row)
         self._forget_blocks(row)
-        cache = self._caches[row] = _Cache(whole=whole)
+        cache = self._caches[row] = _Cache(followed=True, whole=whole)
         if before is not None:
             cache.block_tokens, cache.capacity_blocks = before.block_tokens, before.capacity_blocks
         self._judge(row)
 
     def lose(self, row: int) -> None:
-        """Note that announcements may have been missed: it cannot be spoken for."""
-        self._cache(row).whole = False
+        """Note that announcements stay away or are wrong: it cannot be spoken for."""
+        self._cache(row).followed = False
         self._judge(row)
 
     def resize(self, row: int, *, block_tokens: int | None, capacity_tokens: int | None) -> None:
@@ -206,7 +208,8 @@ class ExactIndex:
         cache = self._caches[row]
         if not cache.whole and cache.capacity_blocks and len(cache.full) == 1:
             cache.whole = cache.copies >= KNOWN_SHARE * cache.capacity_blocks
-        known = cache.whole and cache.claims and cache.room and cache.block_tokens is not None
+        known = cache.followed and cache.whole and cache.claims and cache.room
+        known = known and cache.block_tokens is not None
         self._known = self._known & ~(1 << row) | known << row
 
     def _stored(self, row: int, cache: _Cache, event: BlocksStored) -> None:
@@ -296,7 +299,7 @@ class ExactIndex:
         behind = [
             self._holders(tier, sorted(cache.full), names)
             for tier in range(1, len(TIERS))
-            if (tier, 0) in self._places and not cache.windows
+            if not cache.windows and any(of == tier for of, _ in self._places)
         ]
         return [
             _behind(depth, row, behind, len(names)) for depth, row in zip(depths, rows, strict=True)

@@ -106,6 +106,11 @@ class PrefixCaches:
         start = root(None if itself else model, salt)
         return {size: chain(tokens, size, start) for size in self.block_sizes(model)}
 
+    @property
+    def speak(self) -> bool:
+        """Say whether any endpoint can be asked exactly."""
+        return bool(self._exact.known)
+
     def exact(self, endpoint: str) -> bool | None:
         """Say whether announcements decide for an endpoint; ``None``: it announces nothing."""
         row = self._followed.get(endpoint)
