@@ -179,6 +179,7 @@ class ExactIndex:
     def forget(self, row: int) -> None:
         """Forget an endpoint that has left, or is followed no longer."""
         self._forget_blocks(row)
+        self._coming.clear(row)
         self._caches.pop(row, None)
         self._known &= ~(1 << row)
 
@@ -245,7 +246,8 @@ class ExactIndex:
             return chain(event.tokens, event.block_tokens, parent)
         named: list[int] = []
         for number in range(len(event.hashes)):
-            parent = xxh3_64_intdigest(event.marks.get(number, b""), parent)
+            if number in event.marks:
+                parent = xxh3_64_intdigest(event.marks[number], parent)
             one = event.tokens[number * width : (number + 1) * width]
             (parent,) = chain(one, event.block_tokens, parent)
             named.append(parent)
@@ -283,7 +285,7 @@ class ExactIndex:
         """Count the leading blocks of a chain that endpoints of one layout hold, by tier."""
         want = sum(1 << row for row in rows)
         gpu = self._holders(0, sorted(cache.full), names)
-        if cache.full:
+        if cache.full or not cache.windows:
             counts = _runs(gpu, len(names), want).counts(self._table.capacity)
             depths = [int(counts[row]) for row in rows]
         else:

@@ -8,6 +8,7 @@ reports disagree with its own announcements is taken by the approximate index un
 begins anew. Called by the scheduler and the decider.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -21,6 +22,11 @@ from scheduler.exact_index import ExactIndex
 from scheduler.prefix_index import PrefixIndex
 from scheduler.settings import SchedulerSettings
 
+_Coming = tuple[int, tuple[int, ...]]  # row and blocks
+
+# How long what a finished request computed counts as held before it is announced. vLLM
+# announces in a thread beside its engine: 2 ms later on an idle machine, 3 s on a crowded one.
+ANNOUNCED_WITHIN_S: Final = 3.0
 # Weight of one report in an endpoint's agreement, which starts at 1: six in a row that
 # disagree make it lose its trust, one in three never does.
 AGREEMENT_WEIGHT: Final = 0.12
@@ -45,7 +51,8 @@ class PrefixCaches:
         self._followed: dict[str, int] = {}  # rows of endpoints that announce
         self._states: dict[str, EndpointState] = {}  # of these
         self._agreement: dict[str, float] = {}
-        self._coming: dict[str, tuple[int, tuple[int, ...]]] = {}  # by request
+        self._coming: dict[str, _Coming] = {}  # by request
+        self._done: deque[tuple[float, _Coming]] = deque()  # ended, not all announced
 
     # What can be asked
 
@@ -165,11 +172,21 @@ class PrefixCaches:
             if coming:
                 self._coming[request.request_id] = row, coming
 
-    def left(self, request_id: str) -> None:
-        """Note that a request is no longer at the endpoint it was sent to."""
+    def left(self, request_id: str, *, computed: bool, now: float) -> None:
+        """Note that a request is no longer at the endpoint it was sent to.
+
+        Args:
+            request_id: Which.
+            computed: Whether its prompt was; announcements of that may still be on the way.
+            now: Clock in seconds.
+        """
         coming = self._coming.pop(request_id, None)
-        if coming is not None:
+        if coming is not None and computed:
+            self._done.append((now + ANNOUNCED_WITHIN_S, coming))
+        elif coming is not None:
             self._exact.release(*coming)
+        while self._done and self._done[0][0] <= now:
+            self._exact.release(*self._done.popleft()[1])
 
     def report(self, decision: Decision, cached_tokens: int | None) -> None:
         """Learn from what the chosen endpoint says it found of a match."""
@@ -195,8 +212,10 @@ class PrefixCaches:
         self._agreement.pop(endpoint, None)
         self._states.pop(endpoint, None)
         row = self._followed.pop(endpoint, None)
-        if row is not None:
+        if row is not None:  # the next endpoint may have it
             self._exact.forget(row)
+            self._coming = {id_: one for id_, one in self._coming.items() if one[0] != row}
+            self._done = deque(item for item in self._done if item[1][0] != row)
 
     def _follow(self, endpoint: str) -> int:
         row = self._followed.get(endpoint)

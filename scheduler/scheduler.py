@@ -267,6 +267,7 @@ class Scheduler:
             self._queue.remove(request_id)
         record = live.record(measurement, now)
         del self._live[request_id]
+        self.caches.left(request_id, computed=measurement.outcome == "completed", now=now)
         if live.endpoint is not None:
             if live.endpoint in self._states:
                 self._suspects.judge(live.endpoint, measurement, now)
@@ -338,6 +339,7 @@ class Scheduler:
     def _again(self, live: LiveRequest, now: float) -> Action:
         if live.endpoint is not None:
             live.tried.add(live.endpoint)
+            self.caches.left(live.request.request_id, computed=False, now=now)
             self._release(live, tpot_s=None)
         if live.attempts >= self._settings.max_attempts:
             return self._shed(live, "retries_exhausted", now, NO_ENDPOINT_RETRY_S)
@@ -375,7 +377,6 @@ class Scheduler:
 
     def _release(self, live: LiveRequest, *, tpot_s: float | None) -> None:
         if live.endpoint is not None:
-            self.caches.left(live.request.request_id)
             self._accounting.release(live.request.request_id, live.endpoint, tpot_s=tpot_s)
             if live.endpoint not in self._states:
                 self._accounting.forget(live.endpoint)  # it left while this was in flight
