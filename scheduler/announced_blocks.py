@@ -51,6 +51,13 @@ class AnnouncedBlocks:
             self._let_go(block, before ^ 1 << row)
         return True
 
+    def drop(self, row: int, block: int) -> None:
+        """Take out all copies of a block at an endpoint, should there be any."""
+        before = self.holders.get(block, 0)
+        if before >> row & 1:
+            self._spare.pop((row, block), None)
+            self._let_go(block, before ^ 1 << row)
+
     def clear(self, row: int) -> None:
         """Take out all copies of an endpoint; looks at every block there is."""
         bit = 1 << row

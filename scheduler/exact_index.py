@@ -179,7 +179,6 @@ class ExactIndex:
     def forget(self, row: int) -> None:
         """Forget an endpoint that has left, or is followed no longer."""
         self._forget_blocks(row)
-        self._coming.clear(row)
         self._caches.pop(row, None)
         self._known &= ~(1 << row)
 
@@ -229,7 +228,9 @@ class ExactIndex:
                     continue  # what it continues was announced before anyone listened
                 name = names[engine_name] = computed[number]
             place.add(row, name)
-            cache.copies += event.tier == 0
+            if not event.tier:
+                cache.copies += 1
+                self._coming.drop(row, name)  # it has come
 
     def _computed(self, event: BlocksStored) -> Sequence[int] | None:
         """Name the blocks of an event by content; ``None`` where that cannot be told."""
@@ -273,7 +274,7 @@ class ExactIndex:
         self._names = {its: ours for its, ours in self._names.items() if self._is_held(ours)}
 
     def _forget_blocks(self, row: int) -> None:
-        for place in self._places.values():
+        for place in (*self._places.values(), self._coming):
             place.clear(row)
         self._sweep()
 
