@@ -109,7 +109,7 @@ class Decider:
     ) -> Candidates:
         table, rows = self._table, members.rows
         prompt_tokens = fleet.prompt_tokens(request)
-        matched = self._caches.matched_tokens(
+        matched, trust = self._caches.match(
             request,
             rows,
             block_tokens=fleet.block_tokens(request),
@@ -122,7 +122,7 @@ class Decider:
             table.gather(rows),
             prompt_tokens=prompt_tokens,
             matched_tokens=matched,
-            cached_tokens=matched * self._caches.trust(request, rows)[:, None],
+            cached_tokens=matched * trust[:, None],
             max_tokens=request.max_tokens,
             expected_output_tokens=expected,
             streamed=request.streamed,

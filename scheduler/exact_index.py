@@ -10,10 +10,12 @@ that its window reaches. Called by the prefix caches only.
 Source: vLLM 0.32 ``v1/core/block_pool.py``, ``single_type_kv_cache_manager.py``.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import repeat
+from typing import Final, NamedTuple
 
+import numpy as np
 from xxhash import xxh3_64_intdigest
 
 from predictor.features import TIERS
@@ -30,14 +32,19 @@ from predictor.kv_cache import (
 )
 from predictor.types import FloatArray
 from scheduler.announced_blocks import AnnouncedBlocks
+from scheduler.chain_search import Holders, behind, holders, runs, with_tails
 from scheduler.endpoint_table import EndpointTable, Rows
-from scheduler.held_blocks import Run
 
 # Of an endpoint's blocks: who knows these knows its cache, whatever was missed before.
 KNOWN_SHARE: Final = 0.95
 
-Holders = Callable[[int], int]
-"""Who holds the block at an index of a chain, as bits."""
+
+class _Kind(NamedTuple):
+    """What endpoints must have in common to be looked up together."""
+
+    block_tokens: int | None = None
+    full: tuple[int, ...] = ()  # groups of layers whose attention reaches all the way
+    windows: tuple[tuple[int, int], ...] = ()  # groups whose it does not, and tokens
 
 
 @dataclass(slots=True)
@@ -53,15 +60,33 @@ class _Cache:
     whole: bool = False
     claims: bool = True
     room: bool = True
-    block_tokens: int | None = None
+    kind: _Kind = field(default_factory=_Kind)
     capacity_blocks: int | None = None
     copies: int = 0  # on the GPU
-    full: frozenset[int] = frozenset()
-    windows: Mapping[int, int] = field(default_factory=dict)  # group -> tokens
 
-    @property
-    def layout(self) -> tuple[frozenset[int], tuple[tuple[int, int], ...]]:
-        return self.full, tuple(sorted(self.windows.items()))
+    def judge(self) -> bool:
+        """Say whether prefixes can be found in it."""
+        if not self.whole and self.capacity_blocks and len(self.kind.full) == 1:
+            self.whole = self.copies >= KNOWN_SHARE * self.capacity_blocks
+        sound = self.followed and self.whole and self.claims and self.room
+        return sound and self.kind.block_tokens is not None
+
+    def take_in_kind(self, event: BlocksStored) -> None:
+        """Learn what kinds of layers there are from what is stored on the GPU."""
+        if event.tier:
+            return
+        self.claims = self.claims and event.prefix
+        size, full, windows = self.kind
+        if event.window_tokens is not None:
+            windows = tuple(sorted({*windows, (event.group, event.window_tokens)}))
+        elif event.group not in full:
+            full = tuple(sorted({*full, event.group}))
+        if size is None or not self.copies:
+            size = event.block_tokens
+        elif size != event.block_tokens and len(full) + len(windows) > 1:
+            self.claims = False  # groups of different block sizes
+        if (size, full, windows) != self.kind:
+            self.kind = _Kind(size, full, windows)
 
 
 class ExactIndex:
@@ -78,9 +103,9 @@ class ExactIndex:
     >>> stored = BlocksStored(hashes=[11, 12], parent=None, tokens=tokens, block_tokens=16)
     >>> index.apply(0, [stored])
     >>> blocks = {16: chain(tokens, 16, root(None, None))}
-    >>> import numpy as np
     >>> matched = np.zeros((1, 3))
-    >>> index.match(blocks, np.array([0]), into=matched, most=31)
+    >>> asked = index.known_with(blocks)
+    >>> index.match(blocks, np.array([0]), asked=asked, into=matched, most=31)
     >>> matched.tolist()
     [[16.0, 0.0, 0.0]]
     """
@@ -93,6 +118,7 @@ class ExactIndex:
         self._coming = AnnouncedBlocks()  # computed by requests under way
         self._caches: dict[int, _Cache] = {}
         self._known = 0  # rows that can be asked, as bits
+        self._kinds: dict[_Kind, int] = {}  # the same by kind
 
     # What can be asked
 
@@ -106,34 +132,38 @@ class ExactIndex:
 
     def block_tokens(self, row: int) -> int | None:
         """Give the tokens per block of an endpoint it speaks for, ``None`` for another."""
-        return self._caches[row].block_tokens if self._known >> row & 1 else None
+        return self._caches[row].kind.block_tokens if self._known >> row & 1 else None
 
-    def speaks_for(self, row: int, blocks: TokenBlocks) -> bool:
-        """Say whether what an endpoint holds of a prompt is known."""
-        return bool(blocks) and self.block_tokens(row) in blocks
+    def known_with(self, blocks: TokenBlocks) -> int:
+        """Give the rows whose hold on a prompt is known, as bits."""
+        known = 0
+        for kind, rows in self._kinds.items():
+            if kind.block_tokens in blocks:
+                known |= rows
+        return known
 
-    def match(self, blocks: TokenBlocks, rows: Rows, *, into: FloatArray, most: float) -> None:
+    def match(
+        self, blocks: TokenBlocks, rows: Rows, *, asked: int, into: FloatArray, most: float
+    ) -> None:
         """Count the tokens of a prompt that each endpoint holds.
 
         Args:
             blocks: The prompt.
             rows: ``(n,)`` endpoints.
-            into: ``(n, len(TIERS))``; only rows this index speaks for are written.
+            asked: Those of them to look at, as bits, of :meth:`known_with`.
+            into: ``(n, len(TIERS))``; only rows that are asked for are written.
             most: Tokens that can be found at most.
         """
-        layouts: dict[object, list[int]] = {}
-        for place, row in enumerate(rows.tolist()):
-            if self.speaks_for(row, blocks):
-                cache = self._caches[row]
-                layouts.setdefault((cache.block_tokens, cache.layout), []).append(place)
-        for places in layouts.values():
-            cache = self._caches[int(rows[places[0]])]
-            size = cache.block_tokens or 1
+        for kind, members in self._kinds.items():
+            want = members & asked
+            size = kind.block_tokens
+            if not want or size is None or size not in blocks:
+                continue
+            places = [place for place, row in enumerate(rows.tolist()) if want >> row & 1]
             names = blocks[size][: int(most) // size]
             of_these = rows[places]
-            found = self._depths(cache, names, of_these.tolist())
-            for place, tiers in zip(places, found, strict=True):
-                into[place] = [count * size for count in tiers]
+            counts = self._depths(kind, names, of_these.tolist(), want)
+            into[places] = counts.take(of_these, 0) * size
 
     # What happens
 
@@ -143,7 +173,8 @@ class ExactIndex:
         self._forget_blocks(row)
         cache = self._caches[row] = _Cache(followed=True, whole=whole)
         if before is not None:
-            cache.block_tokens, cache.capacity_blocks = before.block_tokens, before.capacity_blocks
+            cache.kind = _Kind(before.kind.block_tokens)
+            cache.capacity_blocks = before.capacity_blocks
         self._judge(row)
 
     def lose(self, row: int) -> None:
@@ -156,8 +187,8 @@ class ExactIndex:
         cache = self._caches.get(row)
         if cache is None or block_tokens is None:
             return
-        if not cache.copies:
-            cache.block_tokens = block_tokens
+        if not cache.copies and block_tokens != cache.kind.block_tokens:
+            cache.kind = cache.kind._replace(block_tokens=block_tokens)
         if capacity_tokens is not None:
             cache.capacity_blocks = capacity_tokens // block_tokens
         self._judge(row)
@@ -179,8 +210,9 @@ class ExactIndex:
     def forget(self, row: int) -> None:
         """Forget an endpoint that has left, or is followed no longer."""
         self._forget_blocks(row)
-        self._caches.pop(row, None)
-        self._known &= ~(1 << row)
+        self._caches[row] = _Cache()
+        self._judge(row)
+        del self._caches[row]
 
     def expect(self, row: int, blocks: TokenBlocks) -> tuple[int, ...]:
         """Count a prompt as held where it is being computed; give what to :meth:`release`."""
@@ -188,7 +220,8 @@ class ExactIndex:
         if size is None or size not in blocks:
             return ()
         names = blocks[size]
-        held, _, _ = self._depths(self._caches[row], names, [row])[0]
+        kind = self._caches[row].kind
+        held = int(self._depths(kind, names, [row], 1 << row)[row, 0])
         coming = names[held:]
         for name in coming:
             self._coming.add(row, name)
@@ -205,15 +238,19 @@ class ExactIndex:
         return self._caches.setdefault(row, _Cache())
 
     def _judge(self, row: int) -> None:
-        cache = self._caches[row]
-        if not cache.whole and cache.capacity_blocks and len(cache.full) == 1:
-            cache.whole = cache.copies >= KNOWN_SHARE * cache.capacity_blocks
-        known = cache.followed and cache.whole and cache.claims and cache.room
-        known = known and cache.block_tokens is not None
-        self._known = self._known & ~(1 << row) | known << row
+        """Keep up to date who can be asked."""
+        cache, bit = self._caches[row], 1 << row
+        known = cache.judge()
+        if known and self._kinds.get(cache.kind, 0) & bit:
+            return  # as before
+        self._kinds = {kind: left for kind, rows in self._kinds.items() if (left := rows & ~bit)}
+        self._known &= ~bit
+        if known:
+            self._kinds[cache.kind] = self._kinds.get(cache.kind, 0) | bit
+            self._known |= bit
 
     def _stored(self, row: int, cache: _Cache, event: BlocksStored) -> None:
-        _take_in_layout(cache, event)
+        cache.take_in_kind(event)
         if len(self._names) + len(event.hashes) > self.most_blocks:
             self._sweep()
             cache.room = cache.room and len(self._names) + len(event.hashes) <= self.most_blocks
@@ -281,40 +318,42 @@ class ExactIndex:
     # How prefixes are found
 
     def _depths(
-        self, cache: _Cache, names: Sequence[int], rows: Sequence[int]
-    ) -> list[tuple[int, int, int]]:
-        """Count the leading blocks of a chain that endpoints of one layout hold, by tier."""
-        want = sum(1 << row for row in rows)
-        gpu = self._holders(0, sorted(cache.full), names)
-        if cache.full or not cache.windows:
-            counts = _runs(gpu, len(names), want).counts(self._table.capacity)
-            depths = [int(counts[row]) for row in rows]
+        self, kind: _Kind, names: Sequence[int], rows: Sequence[int], want: int
+    ) -> FloatArray:
+        """Count the leading blocks of a chain that endpoints of one kind hold, by row and tier."""
+        counts = np.zeros((self._table.capacity, len(TIERS)))
+        full, windows = kind.full, kind.windows
+        if full or not windows:
+            gpu = self._holders(0, full, names)
+            counts[:, 0] = runs(gpu, len(names), want).counts(self._table.capacity)
         else:
-            depths = [len(names)] * len(rows)  # windows alone: the last one found decides
-        if cache.windows:
+            counts[:, 0] = len(names)  # windows alone: the last one found decides
+        if windows:
+            size = kind.block_tokens or 1
             tails = [
-                (-(-(tokens - 1) // (cache.block_tokens or 1)), self._holders(0, [group], names))
-                for group, tokens in cache.windows.items()
+                (-(-(tokens - 1) // size), self._holders(0, (group,), names))
+                for group, tokens in windows
             ]
-            depths = [
-                _with_tails(depth, row, tails) for depth, row in zip(depths, rows, strict=True)
-            ]
-        behind = [
-            self._holders(tier, sorted(cache.full), names)
-            for tier in range(1, len(TIERS))
-            if not cache.windows and any(of == tier for of, _ in self._places)
-        ]
-        return [
-            _behind(depth, row, behind, len(names)) for depth, row in zip(depths, rows, strict=True)
-        ]
+            for row in rows:
+                counts[row, 0] = with_tails(int(counts[row, 0]), row, tails)
+        elif any(tier for tier, _ in self._places):
+            further = [self._holders(tier, full, names) for tier in range(1, len(TIERS))]
+            for row in rows:
+                counts[row, 1:] = behind(int(counts[row, 0]), row, further, len(names))
+        return counts
 
-    def _holders(self, tier: int, groups: Sequence[int], names: Sequence[int]) -> Holders:
+    def _holders(self, tier: int, groups: Iterable[int], names: Sequence[int]) -> Holders:
         coming = self._coming.holders if tier == 0 else {}
         places = [self._places.get((tier, group)) for group in groups]
         maps = [place.holders if place is not None else {} for place in places]
         if len(maps) == 1:
-            only = maps[0]
-            return lambda index: only.get(names[index], 0) | coming.get(names[index], 0)
+            get, soon = maps[0].get, coming.get
+            if coming:
+                return holders(lambda index: get(names[index], 0) | soon(names[index], 0))
+            return Holders(
+                lambda index: get(names[index], 0),
+                lambda at: map(get, names[at.start : at.stop : at.step], repeat(0)),
+            )
 
         def held(index: int) -> int:
             name, all_of = names[index], -1 if maps else 0
@@ -322,78 +361,4 @@ class ExactIndex:
                 all_of &= one.get(name, 0)
             return all_of | coming.get(name, 0)
 
-        return held
-
-
-def _take_in_layout(cache: _Cache, event: BlocksStored) -> None:
-    """Learn what kinds of layers an endpoint has, from what it stores on the GPU."""
-    if event.tier:
-        return
-    cache.claims = cache.claims and event.prefix
-    if event.window_tokens is None:
-        cache.full |= {event.group}
-    elif event.group not in cache.windows:
-        cache.windows = {**cache.windows, event.group: event.window_tokens}
-    if cache.block_tokens is None or not cache.copies:
-        cache.block_tokens = event.block_tokens
-    elif cache.block_tokens != event.block_tokens and len(cache.full) + len(cache.windows) > 1:
-        cache.claims = False  # groups of different block sizes
-
-
-def _runs(held: Holders, length: int, want: int) -> Run:
-    """Count for how many leading blocks each goes along, where whoever stops never returns."""
-    run = Run()
-    if not length:
-        return run
-    parts = [(0, held(0) & want, length, 0)]
-    while parts:
-        low, first, high, last = parts.pop()  # [low, high): `first` hold low, `last` hold high
-        if not first:
-            continue
-        if high - low == 1 or first == last:
-            run.add(first, high - low)
-            continue
-        middle = (low + high) // 2
-        between = held(middle) & first
-        parts.append((middle, between, high, last & between))
-        parts.append((low, first, middle, between))
-    return run
-
-
-def _with_tails(depth: int, row: int, tails: Sequence[tuple[int, Holders]]) -> int:
-    """Shorten a prefix until every window finds the last blocks it reads.
-
-    Args:
-        depth: Blocks all full-attention layers hold.
-        row: The endpoint.
-        tails: Blocks a window reaches back, and who holds them.
-    """
-    while depth:
-        for reach, held in tails:
-            missing = next(
-                (
-                    i
-                    for i in range(depth - 1, max(depth - reach, 0) - 1, -1)
-                    if not held(i) >> row & 1
-                ),
-                None,
-            )
-            if missing is not None:
-                depth = missing
-                break
-        else:
-            return depth
-    return 0
-
-
-def _behind(depth: int, row: int, tiers: Sequence[Holders], length: int) -> tuple[int, int, int]:
-    """Go on behind a prefix on the GPU in the tiers further away."""
-    counts = [depth]
-    for held in tiers:
-        first = depth
-        while depth < length and held(depth) >> row & 1:
-            depth += 1
-        counts.append(depth - first)
-    counts += [0] * (len(TIERS) - len(counts))
-    gpu, cpu, shared = counts
-    return gpu, cpu, shared
+        return holders(held)

@@ -100,7 +100,7 @@ class Run:
 
     def add(self, mask: int, blocks: int = 1) -> None:
         """Note that these endpoints go along for some more blocks."""
-        if not mask:
+        if not mask or not blocks:
             return
         if self._masks and self._masks[-1] == mask:
             self._lengths[-1] += blocks

@@ -56,41 +56,39 @@ class PrefixCaches:
 
     # What can be asked
 
-    def matched_tokens(
+    def match(
         self, request: RequestFeatures, rows: Rows, *, block_tokens: float, most: float
-    ) -> FloatArray:
-        """Count the prompt's tokens each endpoint holds, ``(n, len(TIERS))``.
+    ) -> tuple[FloatArray, FloatArray]:
+        """Count the prompt's tokens that each endpoint holds.
 
         Args:
             request: Whose prompt.
             rows: ``(n,)`` endpoints.
             block_tokens: Tokens one of the request's approximate blocks stands for.
             most: Tokens that can be found at most.
+
+        Returns:
+            ``(n, len(TIERS))`` tokens believed held, and ``(n,)`` the share of them that is
+            really found, 0 to 1.
         """
         blocks = request.token_blocks
-        asked = [self._exact.speaks_for(row, blocks) for row in rows.tolist()] if blocks else []
-        if blocks and all(asked):
-            matched = np.zeros((len(rows), len(TIERS)))
+        known = self._exact.known_with(blocks) if blocks else 0
+        exact = np.array([known >> row & 1 for row in rows.tolist()], bool) if known else None
+        if exact is not None and exact.all():
+            matched, trust = np.zeros((len(rows), len(TIERS))), np.ones(len(rows))
         else:
             matched = self._approximate.matched_blocks(request.block_hashes, rows)
             to_tokens = _tiers_to_tokens if self._approximate.tiered else _to_tokens
             to_tokens(matched, block_tokens, most)
-        if any(asked):
-            self._exact.match(blocks, rows, into=matched, most=most)
-        return matched
-
-    def trust(self, request: RequestFeatures, rows: Rows) -> FloatArray:
-        """Give the share of a match that each endpoint really finds, 0 to 1, ``(n,)``."""
-        learned = self._table.effectiveness(rows)
-        if request.token_blocks:
-            for place, row in enumerate(rows.tolist()):
-                if self._exact.speaks_for(row, request.token_blocks):
-                    learned[place] = 1.0
-        return learned
+            trust = self._table.effectiveness(rows)
+        if exact is not None:
+            trust[exact] = 1.0
+            self._exact.match(blocks, rows, asked=known, into=matched, most=most)
+        return matched, trust
 
     def announced(self, request: RequestFeatures, row: int) -> bool:
         """Say whether the endpoint itself told what it holds of the prompt."""
-        return self._exact.speaks_for(row, request.token_blocks)
+        return bool(self._exact.known_with(request.token_blocks) >> row & 1)
 
     def block_sizes(self, model: str) -> set[int]:
         """Give the block sizes that exact matches of a model need; empty: none is possible."""

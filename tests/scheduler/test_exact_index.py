@@ -51,7 +51,8 @@ class Index:
         """Give the blocks held by tier; -1 where it cannot be told."""
         into = np.full((1, 3), -SIZE, float)
         blocks = {SIZE: names(tokens, **key)}
-        self.index.match(blocks, np.array([row]), into=into, most=len(tokens))
+        asked, rows = self.index.known_with(blocks), np.array([row])
+        self.index.match(blocks, rows, asked=asked, into=into, most=len(tokens))
         found: list[float] = (into[0] / SIZE).tolist()
         return found
 

@@ -48,7 +48,7 @@ class Caches:
         )
 
     def matched(self, request: RequestFeatures) -> list[float]:
-        found = self.caches.matched_tokens(request, self.rows, block_tokens=64.0, most=63)
+        found, _ = self.caches.match(request, self.rows, block_tokens=64.0, most=63)
         on_gpu: list[float] = found[:, 0].tolist()
         return on_gpu
 
