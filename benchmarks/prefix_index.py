@@ -95,16 +95,14 @@ def lookup(held: str, shares: list[float], repeats: int) -> list[Row]:
                 hashes=range(count), parent=None, tokens=tokens, block_tokens=BLOCK_TOKENS
             )
             exact.apply(table.row(name), [stored])
-    into = np.zeros((ENDPOINTS, 3))
+    into, which = np.zeros((ENDPOINTS, 3)), np.ones(ENDPOINTS, bool)
     return [
         timed("approximate", held, repeats, lambda: approximate.matched_blocks(names, rows)),
         timed(
             "exact",
             held,
             repeats,
-            lambda: exact.match(
-                {BLOCK_TOKENS: blocks}, rows, asked=exact.known, into=into, most=TOKENS - 1
-            ),
+            lambda: exact.match({BLOCK_TOKENS: blocks}, rows, which, into=into, most=TOKENS - 1),
         ),
     ]
 

@@ -16,6 +16,7 @@ from itertools import repeat
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from predictor.features import TIERS
@@ -104,8 +105,9 @@ class ExactIndex:
     >>> index.apply(0, [stored])
     >>> blocks = {16: chain(tokens, 16, root(None, None))}
     >>> matched = np.zeros((1, 3))
-    >>> asked = index.known_with(blocks)
-    >>> index.match(blocks, np.array([0]), asked=asked, into=matched, most=31)
+    >>> index.known_with(blocks)
+    1
+    >>> index.match(blocks, np.array([0]), np.array([True]), into=matched, most=31)
     >>> matched.tolist()
     [[16.0, 0.0, 0.0]]
     """
@@ -143,26 +145,34 @@ class ExactIndex:
         return known
 
     def match(
-        self, blocks: TokenBlocks, rows: Rows, *, asked: int, into: FloatArray, most: float
+        self,
+        blocks: TokenBlocks,
+        rows: Rows,
+        which: NDArray[np.bool_],
+        *,
+        into: FloatArray,
+        most: float,
     ) -> None:
         """Count the tokens of a prompt that each endpoint holds.
 
         Args:
             blocks: The prompt.
             rows: ``(n,)`` endpoints.
-            asked: Those of them to look at, as bits, of :meth:`known_with`.
+            which: ``(n,)`` those of them to look at, all of :meth:`known_with`.
             into: ``(n, len(TIERS))``; only rows that are asked for are written.
             most: Tokens that can be found at most.
         """
         for kind, members in self._kinds.items():
-            want = members & asked
             size = kind.block_tokens
-            if not want or size is None or size not in blocks:
+            if size is None or size not in blocks:
                 continue
-            places = [place for place, row in enumerate(rows.tolist()) if want >> row & 1]
-            names = blocks[size][: int(most) // size]
+            places = which
+            if len(self._kinds) > 1:
+                bits = [members >> row & 1 for row in rows.tolist()]
+                places = which & np.array(bits, bool)
             of_these = rows[places]
-            counts = self._depths(kind, names, of_these.tolist(), want)
+            names = blocks[size][: int(most) // size]
+            counts = self._depths(kind, names, of_these, members)
             into[places] = counts.take(of_these, 0) * size
 
     # What happens
@@ -221,7 +231,7 @@ class ExactIndex:
             return ()
         names = blocks[size]
         kind = self._caches[row].kind
-        held = int(self._depths(kind, names, [row], 1 << row)[row, 0])
+        held = int(self._depths(kind, names, np.array([row]), 1 << row)[row, 0])
         coming = names[held:]
         for name in coming:
             self._coming.add(row, name)
@@ -317,9 +327,7 @@ class ExactIndex:
 
     # How prefixes are found
 
-    def _depths(
-        self, kind: _Kind, names: Sequence[int], rows: Sequence[int], want: int
-    ) -> FloatArray:
+    def _depths(self, kind: _Kind, names: Sequence[int], rows: Rows, want: int) -> FloatArray:
         """Count the leading blocks of a chain that endpoints of one kind hold, by row and tier."""
         counts = np.zeros((self._table.capacity, len(TIERS)))
         full, windows = kind.full, kind.windows
@@ -334,11 +342,11 @@ class ExactIndex:
                 (-(-(tokens - 1) // size), self._holders(0, (group,), names))
                 for group, tokens in windows
             ]
-            for row in rows:
+            for row in rows.tolist():
                 counts[row, 0] = with_tails(int(counts[row, 0]), row, tails)
         elif any(tier for tier, _ in self._places):
             further = [self._holders(tier, full, names) for tier in range(1, len(TIERS))]
-            for row in rows:
+            for row in rows.tolist():
                 counts[row, 1:] = behind(int(counts[row, 0]), row, further, len(names))
         return counts
 

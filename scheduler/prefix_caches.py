@@ -83,7 +83,7 @@ class PrefixCaches:
             trust = self._table.effectiveness(rows)
         if exact is not None:
             trust[exact] = 1.0
-            self._exact.match(blocks, rows, asked=known, into=matched, most=most)
+            self._exact.match(blocks, rows, exact, into=matched, most=most)
         return matched, trust
 
     def announced(self, request: RequestFeatures, row: int) -> bool:

@@ -51,8 +51,8 @@ class Index:
         """Give the blocks held by tier; -1 where it cannot be told."""
         into = np.full((1, 3), -SIZE, float)
         blocks = {SIZE: names(tokens, **key)}
-        asked, rows = self.index.known_with(blocks), np.array([row])
-        self.index.match(blocks, rows, asked=asked, into=into, most=len(tokens))
+        which = np.array([self.index.known_with(blocks) >> row & 1], bool)
+        self.index.match(blocks, np.array([row]), which, into=into, most=len(tokens))
         found: list[float] = (into[0] / SIZE).tolist()
         return found
 
@@ -154,6 +154,21 @@ def test_layers_of_another_kind_are_not_spoken_for() -> None:
     given.hear(0, stored([1, 2], [71]), stored([1, 2], [71], group=1, prefix=False))
 
     assert given.held([1, 2]) == [-1, -1, -1]
+
+
+def test_endpoints_with_other_block_sizes_are_found_by_their_own() -> None:
+    given = Index(endpoints=2)
+    given.index.resize(1, block_tokens=4, capacity_tokens=None)
+    tokens = list(range(8))
+    given.hear(0, stored(tokens[:6], [71, 72, 73]))
+    given.hear(1, stored(tokens, [81, 82], block_tokens=4))
+    both = {size: chain(packed(tokens), size, root(None, None)) for size in (2, 4)}
+    found, rows = np.zeros((2, 3)), np.array([1, 0])
+
+    given.index.match(both, rows, np.array([True, True]), into=found, most=8)
+
+    assert found.tolist() == [[8, 0, 0], [6, 0, 0]]
+    assert given.index.known_with({4: ()}) == 0b10
 
 
 def test_an_endpoint_that_announces_more_than_there_is_room_for_is_not_followed() -> None:
