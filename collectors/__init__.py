@@ -3,15 +3,26 @@
 from collectors.endpoint import EndpointView
 from collectors.errors import (
     CollectorsError,
+    KvEventsUnreadable,
     ScrapeFailed,
     ScrapeFailure,
+    TokenizerUnusable,
     TraceUnreadable,
     UnknownEndpoint,
 )
+from collectors.kv_events import FeedCounts, KvEventFeeds
 from collectors.metrics_page import MetricsPage, parse_metrics
 from collectors.scraper import ScrapeCounts, Scraper, open_scrape_client
-from collectors.settings import EndpointSettings, ScrapeSettings, TraceSettings
+from collectors.settings import (
+    EndpointSettings,
+    KvEventSettings,
+    KvEventSource,
+    ScrapeSettings,
+    TokenSettings,
+    TraceSettings,
+)
 from collectors.stream import StreamKind, StreamObserver
+from collectors.tokens import TokenCounts, Tokens
 from collectors.trace import TraceCounts, TraceRecorder
 from collectors.trace_reader import TraceProblem, read_observations, read_traces
 from collectors.trace_row import TraceRow
@@ -24,6 +35,11 @@ __all__ = [
     "CollectorsError",
     "EndpointSettings",
     "EndpointView",
+    "FeedCounts",
+    "KvEventFeeds",
+    "KvEventSettings",
+    "KvEventSource",
+    "KvEventsUnreadable",
     "MetricsPage",
     "ScrapeCounts",
     "ScrapeFailed",
@@ -32,6 +48,10 @@ __all__ = [
     "Scraper",
     "StreamKind",
     "StreamObserver",
+    "TokenCounts",
+    "TokenSettings",
+    "TokenizerUnusable",
+    "Tokens",
     "TraceCounts",
     "TraceProblem",
     "TraceRecorder",

@@ -59,12 +59,13 @@ class EndpointView:
         if self._failures >= self._fail_after and self.state.up:
             self.state = replace(self.state, up=False)
 
-    def told_models(self, base: str | None, others: Sequence[str], *, again_s: float) -> None:
-        """Take in the names it answers to; ask again at ``again_s``."""
+    def told_models(self, bases: Sequence[str], others: Sequence[str], *, again_s: float) -> None:
+        """Take in the names it answers to, the base model's own first; ask again at ``again_s``."""
         self._models_due_s = again_s
-        model = self._settings.model or base
-        adapters = tuple(name for name in (base, *others) if name is not None and name != model)
-        self.state = replace(self.state, model=model, adapters=adapters)
+        model = self._settings.model or next(iter(bases), None)
+        aliases = tuple(name for name in bases if name != model)
+        adapters = (*aliases, *(name for name in others if name != model))
+        self.state = replace(self.state, model=model, adapters=adapters, aliases=aliases)
 
     def kept_models(self, *, again_s: float) -> None:
         """Take in that it did not tell its names; ask again at ``again_s``."""

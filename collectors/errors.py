@@ -25,6 +25,24 @@ class ScrapeFailed(CollectorsError):
         self.reason: ScrapeFailure = reason
 
 
+class KvEventsUnreadable(CollectorsError):
+    """A published batch of KV events is in no encoding this code knows."""
+
+
+class TokenizerUnusable(CollectorsError):
+    """A configured tokenizer cannot be loaded.
+
+    Attributes:
+        path: The file.
+        reason: Why.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
 class UnknownEndpoint(CollectorsError):
     """No endpoint of that name is watched.
 

@@ -222,9 +222,9 @@ class Scraper:
             view.kept_models(again_s=self._clock() + self._settings.down_interval_s)
             return
         bases = [card.id for card in cards if card.parent is None]
-        others = [card.id for card in cards if card.id not in bases[:1]]
+        others = [card.id for card in cards if card.parent is not None]
         again_s = self._clock() + self._settings.models_interval_s
-        view.told_models(bases[0] if bases else None, others, again_s=again_s)
+        view.told_models(bases, others, again_s=again_s)
 
     async def _get(self, url: str) -> bytes:
         try:

@@ -1,11 +1,13 @@
 """Which endpoints there are, how often they are read, and what is recorded."""
 
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 _PORTS = {"http": 80, "https": 443}
+_TRANSPORTS = ("tcp://", "ipc://")
 
 
 def _base_url(text: str) -> str:
@@ -27,6 +29,38 @@ def _base_url(text: str) -> str:
         raise ValueError(f"{text!r} has no valid port: {error}") from error
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     return f"{url.scheme}://{host}" if port is None else f"{url.scheme}://{host}:{port}"
+
+
+def _address(text: str) -> str:
+    """Check a ZMQ address.
+
+    >>> _address("tcp://10.0.0.1:5557")
+    'tcp://10.0.0.1:5557'
+    """
+    if not text.startswith(_TRANSPORTS) or text in _TRANSPORTS:
+        raise ValueError(f"{text!r} is not an address such as tcp://10.0.0.1:5557 or ipc:///path")
+    if text.startswith("tcp://") and not text.rpartition(":")[2].isdigit():
+        raise ValueError(f"{text!r} has no port")
+    return text
+
+
+class KvEventSource(BaseModel):
+    """Say where one endpoint publishes; vLLM: ``--kv-events-config``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: Annotated[str, AfterValidator(_address)]
+    """Its ``endpoint``: connected to, as vLLM binds ``tcp://*:PORT`` and ``ipc://PATH``."""
+
+    bind: bool = False
+    """Bind the address instead: vLLM connects to a ``tcp://HOST:PORT`` it is given."""
+
+    replay: Annotated[str, AfterValidator(_address)] | None = None
+    """Its ``replay_endpoint``. Without one, what is missed stays missed, and an endpoint
+    that was there before us is known exactly only once its cache has turned over."""
+
+    topic: str = Field(default="", max_length=500)
+    """Only messages whose topic begins so."""
 
 
 class EndpointSettings(BaseModel):
@@ -54,6 +88,9 @@ class EndpointSettings(BaseModel):
 
     shared_kv_tokens: int | None = Field(default=None, ge=1, le=10**12)
     """Tokens of KV on storage that all endpoints of this model with such a setting share."""
+
+    kv_events: KvEventSource | None = None
+    """Where it publishes what its KV cache holds; not set: its cache is estimated."""
 
     @property
     def name(self) -> str:
@@ -84,6 +121,45 @@ class ScrapeSettings(BaseModel):
 
     max_page_bytes: int = Field(default=8 << 20, ge=1024)
     """A page of a large deployment has 60 KB; far beyond it is not a metrics page."""
+
+
+class KvEventSettings(BaseModel):
+    """Configure how KV events are followed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    check_interval_s: float = Field(default=2.0, ge=0.05, le=600.0)
+    """After so long without an event the publisher is asked whether any was missed; ZMQ
+    itself says nothing when the other side is gone."""
+
+    replay_timeout_s: float = Field(default=5.0, ge=0.05, le=600.0)
+    """For the next message of a replay; vLLM looks for requests ten times a second when it
+    is idle, and once per step when it is not."""
+
+    max_event_bytes: int = Field(default=16 << 20, ge=1024, le=1 << 30)
+    """Longer messages are refused: a million-token prompt takes 6 MB."""
+
+    queue_events: int = Field(default=20_000, ge=1, le=10_000_000)
+    """Messages that may wait here per endpoint; more are dropped, and then asked for again."""
+
+
+class TokenSettings(BaseModel):
+    """Configure how prompts become tokens, where endpoints' caches are known exactly."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: dict[str, Path] = Field(default_factory=dict)
+    """``tokenizer.json`` by model, for prompts that are text; chats need a template as well,
+    which the endpoints have. Without a file endpoints are asked for both."""
+
+    timeout_s: float = Field(default=0.25, ge=0.001, le=10.0)
+    """For one prompt; past it the estimate decides. vLLM tokenizes 100k tokens in 0.1 s."""
+
+    cache_tokens: int = Field(default=16_000_000, ge=0, le=10**10)
+    """Tokens of recent prompts kept, 4 bytes each: one sent again is not asked for again."""
+
+    max_prompt_bytes: int = Field(default=8 << 20, ge=1024, le=1 << 30)
+    """Longer bodies are not tokenized: their estimate is as good as the rest of it."""
 
 
 class TraceSettings(BaseModel):

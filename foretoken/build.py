@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import httpx
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from collectors import Scraper, TraceRecorder, open_scrape_client
+from collectors import (
+    KvEventFeeds,
+    Scraper,
+    TokenizerUnusable,
+    Tokens,
+    TraceRecorder,
+    open_scrape_client,
+)
 from foretoken.control import ServicePlane
 from foretoken.errors import ConfigurationInvalid
 from foretoken.model_updates import ModelUpdates
@@ -23,6 +31,8 @@ from foretoken.trainer import Trainer
 from models_store import ModelsStore
 from predictor import LatencyPredictor, OutputLengths
 from proxy import (
+    CacheCollector,
+    CacheMetrics,
     FleetCollector,
     History,
     ProxyApp,
@@ -96,10 +106,13 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
         settings=settings.scheduler, make_fleet=make_fleet, rng=random.Random(settings.seed)
     )
     registry.register(FleetCollector(scheduler, clock))
+    registry.register(CacheCollector(scheduler))
+    cache_metrics = CacheMetrics(registry)
     history = History(
         requests=settings.control.history_requests, seconds=settings.control.history_s
     )
     upstream = Upstream(settings.proxy.upstream)
+    client = open_scrape_client(settings.scrape)
     relay = Relay(
         scheduler=scheduler,
         upstream=upstream,
@@ -107,13 +120,14 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
         metrics=metrics,
         sinks=(
             metrics.observe,
+            cache_metrics.observe,
             log_request,
             history.add,
             lambda record: service.on_record(record),  # noqa: PLW0108  # bound below
         ),
         clock=clock,
+        tokens=_tokens(settings, client, scheduler, cache_metrics),
     )
-    client = open_scrape_client(settings.scrape)
     trainer = _trainer(
         settings,
         store_dir,
@@ -137,7 +151,14 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
             counts=metrics.scrapes,
         ),
         scrape_client=client,
+        feeds=KvEventFeeds(
+            settings.endpoints,
+            settings.kv_events,
+            listener=scheduler.caches,
+            counts=cache_metrics,
+        ),
         metrics=metrics,
+        cache_metrics=cache_metrics,
         models=models,
         history=history,
         learner=host.learner,
@@ -203,6 +224,25 @@ def _host(
         registry=metrics.registry,
         refused=lambda reason: metrics.models.refused_observations.labels(reason).inc(),
     )
+
+
+def _tokens(
+    settings: Settings, client: httpx.AsyncClient, scheduler: Scheduler, metrics: CacheMetrics
+) -> Tokens:
+    def endpoints(model: str) -> list[str]:
+        """Give those that are up, the least busy first: tokenizing takes their processor."""
+        serving = [
+            state
+            for state in scheduler.states.values()
+            if state.up and (not model or model == state.model or model in state.adapters)
+        ]
+        serving.sort(key=lambda state: (state.draining, state.running_requests or 0.0))
+        return [state.url for state in serving]
+
+    try:
+        return Tokens(settings.tokens, client=client, endpoints=endpoints, counts=metrics)
+    except TokenizerUnusable as error:
+        raise ConfigurationInvalid("tokens.files", (str(error),)) from error
 
 
 def _drop(_: object) -> None:

@@ -224,6 +224,12 @@ def simulate_endpoint(
     cpu_tier_tokens: Annotated[
         int | None, typer.Option(help="Tokens of KV kept in CPU memory behind it.")
     ] = None,
+    kv_events: Annotated[
+        str | None, typer.Option(help="ZMQ address to publish KV events on.")
+    ] = None,
+    kv_events_replay: Annotated[
+        str | None, typer.Option(help="ZMQ address to give missed ones on.")
+    ] = None,
 ) -> None:
     """Serve vLLM's face from a simulation, in real time.
 
@@ -246,6 +252,8 @@ def simulate_endpoint(
             max_num_batched_tokens=max_num_batched_tokens,
             kv_tokens=kv_tokens,
             cpu_tier_tokens=cpu_tier_tokens,
+            kv_events=kv_events,
+            kv_events_replay=kv_events_replay,
         )
     except ValidationError as error:
         problem = error.errors()[0]

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import httpx
 
-from collectors import Scraper, TraceRecorder
+from collectors import KvEventFeeds, Scraper, TraceRecorder
 from foretoken.background import Job, supervised
 from foretoken.errors import ForetokenError
 from foretoken.learner import Learner
@@ -30,7 +30,7 @@ from foretoken.settings import ConfigFile, Settings, changed_paths
 from foretoken.trainer import Trainer
 from foretoken.trainer_protocol import Report
 from predictor.types import EndpointState, RequestRecord
-from proxy import History, ProxyMetrics, Relay, Upstream
+from proxy import CacheMetrics, History, ProxyMetrics, Relay, Upstream
 from proxy.control import ReloadRefused
 from scheduler import Scheduler
 
@@ -61,7 +61,9 @@ class Service:
         upstream: Upstream,
         scraper: Scraper,
         scrape_client: httpx.AsyncClient,
+        feeds: KvEventFeeds,
         metrics: ProxyMetrics,
+        cache_metrics: CacheMetrics,
         models: ModelUpdates,
         learner: Learner,
         history: History,
@@ -82,7 +84,9 @@ class Service:
         self._config = config
         self._upstream = upstream
         self._scrape_client = scrape_client
+        self._feeds = feeds
         self._metrics = metrics
+        self._cache_metrics = cache_metrics
         self._scratch = scratch
 
     @asynccontextmanager
@@ -113,6 +117,7 @@ class Service:
         for endpoint in before.keys() - self.scheduler.states.keys():
             log.info("endpoint_removed", extra={"endpoint": endpoint})
             self._metrics.scrapes.forget(endpoint)
+            self._cache_metrics.forget(endpoint)
         self._tell_changes()
         self.relay.tick()
 
@@ -177,16 +182,19 @@ class Service:
         before = {endpoint.name: endpoint for endpoint in self.settings.endpoints}
         after = {endpoint.name: endpoint for endpoint in wanted.endpoints}
         for name in before.keys() - after.keys():
+            self._feeds.remove(name)
             self.scraper.remove(name)
         for name, endpoint in after.items():
             if before.get(name) != endpoint:
                 self.scraper.add(endpoint)
+                self._feeds.add(endpoint)
 
     def _jobs(self) -> list[Job]:
         jobs: list[Job] = [
             ("scraper", self.scraper.run),
             ("models", partial(self.models.run, self._dropped)),
             ("learner", self._learner.run),
+            ("kv_events", self._feeds.run),
         ]
         if self.trainer is not None:
             jobs.append(("trainer", self.trainer.run))

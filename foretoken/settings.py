@@ -13,7 +13,13 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from collectors import EndpointSettings, ScrapeSettings, TraceSettings
+from collectors import (
+    EndpointSettings,
+    KvEventSettings,
+    ScrapeSettings,
+    TokenSettings,
+    TraceSettings,
+)
 from foretoken.errors import ConfigurationInvalid
 from models_store import StoreSettings
 from predictor import PredictorSettings
@@ -65,6 +71,8 @@ class Settings(_Section):
     scheduler: SchedulerSettings = SchedulerSettings()
     predictor: PredictorSettings = PredictorSettings()
     scrape: ScrapeSettings = ScrapeSettings()
+    kv_events: KvEventSettings = KvEventSettings()
+    tokens: TokenSettings = TokenSettings()
     traces: TraceSettings = TraceSettings()
     trainer: TrainerSettings = TrainerSettings()
     store: StoreSettings = StoreSettings()
@@ -78,6 +86,16 @@ class Settings(_Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             msg = f"endpoints given twice: {', '.join(twice)}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _bound_addresses_differ(self) -> Self:
+        sources = [one.kv_events for one in self.endpoints if one.kv_events is not None]
+        bound = [source.address for source in sources if source.bind]
+        twice = sorted({address for address in bound if bound.count(address) > 1})
+        if twice:
+            msg = f"kv_events addresses bound twice: {', '.join(twice)}"
             raise ValueError(msg)
         return self
 

@@ -29,11 +29,13 @@ class VllmServer:
         name: Names its log and process files.
         port: Loopback port.
         size: Which of the two random models it serves; both answer to ``tiny``.
+        flags: More of ``vllm serve``.
     """
 
     name: str
     port: int
     size: Literal["tiny", "small"]
+    flags: tuple[str, ...] = ()
 
     @property
     def endpoint(self) -> str:
@@ -47,7 +49,7 @@ class VllmServer:
 
     def start(self) -> None:
         """Start it and return at once; it takes 15 to 40 s to become healthy."""
-        call_script("start", self.name, str(self.port), self.size)
+        call_script("start", self.name, str(self.port), self.size, *self.flags)
 
     def wait(self) -> None:
         """Return when it is healthy; raise with its log on standard error when it died."""

@@ -12,6 +12,8 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from predictor.kv_cache import TokenBlocks
+
 FloatArray = NDArray[np.float64]
 
 BLOCK_BYTES: Final = 256
@@ -77,6 +79,7 @@ class RequestFeatures:
         streamed: Whether the client asked for server-sent events.
         block_hashes: Chain of prefix block hashes, each covering all before it.
         block_bytes: Prompt bytes a block stands for (the last partial block is left out).
+        token_blocks: The prompt's blocks by its tokens, empty where these are not known.
         session_id: Conversation the request belongs to.
         tenant: Whom it is served for.
         tier: Name of the service tier, ``None`` for the default one.
@@ -94,6 +97,7 @@ class RequestFeatures:
     streamed: bool = False
     block_hashes: tuple[int, ...] = ()
     block_bytes: int = BLOCK_BYTES
+    token_blocks: TokenBlocks = field(default_factory=dict)
     session_id: str | None = None
     tenant: str | None = None
     tier: str | None = None
@@ -111,6 +115,7 @@ class EndpointState:
         url: Base URL without a trailing slash, ``http://host:port``.
         model: Base model it serves; ``None`` until it has told.
         adapters: Further names it answers to (LoRA adapters, aliases).
+        aliases: Those of them that mean the base model itself.
         hardware: Hardware label from configuration or discovery.
         up: Whether its last health check or scrape succeeded.
         draining: Whether it must get no further requests.
@@ -137,6 +142,7 @@ class EndpointState:
     url: str
     model: str | None = None
     adapters: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     hardware: str | None = None
     up: bool = False
     draining: bool = False
@@ -320,6 +326,7 @@ class Decision:
         endpoints: Names of the candidates, ``n`` of them.
         features: ``(n, n_features)`` matrix the prediction was made from.
         matched_tokens: ``(n,)`` prompt tokens believed to be in each one's cache.
+        announced: Whether the chosen one itself announced what it holds of the prompt.
         predictions: What the predictor said, ``None`` when it could not be asked.
         costs: ``(n,)`` score of the policy that decided; the lowest wins.
         terms: Named parts that sum up to the cost, ``(n,)`` each, in the policy's unit.
@@ -350,6 +357,7 @@ class Decision:
     shadow_policy: str | None = None
     predicted_s: float | None = None
     shadow_predicted_s: float | None = None
+    announced: bool = False
     prompt_tokens: int
     decided_s: float
 

@@ -1,6 +1,7 @@
 """The OpenAI-compatible edge: data path, connections to endpoints, metrics."""
 
 from proxy.app import Lifespan, ProxyApp
+from proxy.cache_metrics import CacheCollector, CacheMetrics
 from proxy.connection import OutgoingRequest, UpstreamResponse
 from proxy.errors import (
     BadHeader,
@@ -26,6 +27,8 @@ __all__ = [
     "BadHeader",
     "BadRequest",
     "BodyTooLarge",
+    "CacheCollector",
+    "CacheMetrics",
     "FleetCollector",
     "History",
     "Lifespan",

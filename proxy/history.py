@@ -125,7 +125,7 @@ class History:
 
         A request id seen before (clients may choose theirs) replaces the older record.
         """
-        request = replace(record.request, block_hashes=())
+        request = replace(record.request, block_hashes=(), token_blocks={})
         self._records.pop(request.request_id, None)
         self._records[request.request_id] = replace(record, request=request)
         if len(self._records) > self._capacity:

@@ -1,11 +1,13 @@
 """One client request as read: what the scheduler sees and what goes to the endpoint."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from starlette.types import Scope
 
 from collectors.stream import StreamKind
+from predictor.kv_cache import TOKEN_BYTES, TokenBlocks
 from predictor.types import RequestFeatures
 from proxy.body import Body, Kind, decode_body, kind_of, prompt_of, with_usage
 from proxy.connection import OutgoingRequest
@@ -21,6 +23,9 @@ from proxy.session import session_of
 
 _STREAM_KINDS: Final[dict[Kind, StreamKind]] = {"chat": "chat", "completions": "completions"}
 _EMPTY: Final = Body()
+
+NameBlocks = Callable[[str, bytes, str | None], TokenBlocks]
+"""Name the blocks of a prompt by model, tokens and cache salt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,8 @@ def read_request(
     request_id: str,
     arrived_s: float,
     include_usage: bool,
+    tokens: bytes | None = None,
+    token_blocks: NameBlocks | None = None,
 ) -> IncomingRequest:
     """Read one request.
 
@@ -58,6 +65,8 @@ def read_request(
         request_id: Its id, unique while it lives.
         arrived_s: When it came in.
         include_usage: Whether to ask for token counts of streams.
+        tokens: Its prompt's token ids, four bytes each, where they are known.
+        token_blocks: Names the blocks of these.
 
     Raises:
         BadRequest: A header that is read here has a value it cannot have.
@@ -65,6 +74,12 @@ def read_request(
     kind = kind_of(scope["path"])
     body = (decode_body(payload) if payload else None) or _EMPTY
     features = _features(body, payload, headers, request_id, arrived_s)
+    if tokens is not None and token_blocks is not None:
+        features = replace(
+            features,
+            prompt_tokens=len(tokens) // TOKEN_BYTES,
+            token_blocks=token_blocks(body.model, tokens, body.cache_salt),
+        )
     spliced = None
     if include_usage and body.stream and kind in _STREAM_KINDS:
         spliced = with_usage(payload, body)

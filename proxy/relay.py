@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
@@ -27,6 +28,14 @@ from scheduler import Action, Scheduler, SchedulerError, ShedReason
 Sink = Callable[[RequestRecord], None]
 
 
+class PromptTokens(Protocol):
+    """Give the tokens of a request's prompt, as its endpoints would see them."""
+
+    async def of(self, path: str, payload: bytes) -> bytes | None:
+        """Give the ids, four bytes each, ``None`` where they are not to be had in time."""
+        ...
+
+
 class Relay:
     """Serve inference requests; an ASGI application of its own.
 
@@ -37,6 +46,7 @@ class Relay:
         metrics: Told of what no record tells: decision times, refusals.
         sinks: Called with every finished or refused request's record, in the event loop.
         clock: Monotonic seconds; the ``now`` of the scheduler.
+        tokens: Asked where some endpoint's cache is known by tokens, ``None`` for nobody.
     """
 
     def __init__(
@@ -48,8 +58,10 @@ class Relay:
         metrics: ProxyMetrics,
         sinks: Sequence[Sink],
         clock: Callable[[], float],
+        tokens: PromptTokens | None = None,
     ) -> None:
         self._scheduler = scheduler
+        self._tokens = tokens
         self._upstream = upstream
         self._settings = settings
         self._metrics = metrics
@@ -67,6 +79,7 @@ class Relay:
             payload = await _read_payload(receive, headers, self._settings.max_body_bytes)
             if payload is None:
                 return
+            tokens = await self._tokenize(scope["path"], payload)
             incoming = read_request(
                 scope,
                 payload,
@@ -74,6 +87,8 @@ class Relay:
                 request_id=self._request_id(headers),
                 arrived_s=arrived_s,
                 include_usage=self._settings.include_usage,
+                tokens=tokens,
+                token_blocks=self._scheduler.caches.token_blocks,
             )
             action = self._route(incoming.features)
         except asyncio.CancelledError:  # while its body was still coming
@@ -110,6 +125,11 @@ class Relay:
     def live_requests(self) -> int:
         """Count requests that have been routed and have not ended."""
         return len(self._exchanges)
+
+    async def _tokenize(self, path: str, payload: bytes) -> bytes | None:
+        if self._tokens is None or not self._scheduler.caches.speak:
+            return None
+        return await self._tokens.of(path, payload)
 
     def _route(self, features: RequestFeatures) -> Action:
         started_s = self._clock()

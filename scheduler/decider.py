@@ -23,7 +23,7 @@ from scheduler.ladder import Mode, Rung, below, rung
 from scheduler.objectives import Infeasible, by_objective
 from scheduler.policies import Policy
 from scheduler.predicted_latency import PredictedLatency
-from scheduler.prefix_index import PrefixIndex
+from scheduler.prefix_caches import PrefixCaches
 from scheduler.ranking import Order, cheapest_first, with_near_ties
 from scheduler.settings import SchedulerSettings, TierSettings
 
@@ -40,13 +40,13 @@ class Decider:
         *,
         settings: SchedulerSettings,
         table: EndpointTable,
-        index: PrefixIndex,
+        caches: PrefixCaches,
         affinity: Affinity,
         rng: random.Random,
     ) -> None:
         self._settings = settings
         self._table = table
-        self._index = index
+        self._caches = caches
         self._affinity = affinity
         self._rng = rng
         self.mode: Mode = settings.mode
@@ -113,6 +113,7 @@ class Decider:
             shadow_policy=None if chosen.shadow is None else chosen.shadow.name,
             predicted_s=_predicted_s(candidates, int(order[0])),
             shadow_predicted_s=_predicted_s(candidates, shadow),
+            announced=self._caches.announced(request, int(members.rows[order[0]])),
             prompt_tokens=int(candidates.prompt_tokens),
             decided_s=now,
         )
@@ -133,10 +134,12 @@ class Decider:
     ) -> Candidates:
         table, rows = self._table, members.rows
         prompt_tokens = fleet.prompt_tokens(request)
-        matched = self._index.matched_blocks(request.block_hashes, rows)
-        # vLLM always computes at least the last token.
-        most, block_tokens = max(prompt_tokens - 1, 0), fleet.block_tokens(request)
-        (_tiers_to_tokens if self._index.tiered else _to_tokens)(matched, block_tokens, most)
+        matched, trust = self._caches.match(
+            request,
+            rows,
+            block_tokens=fleet.block_tokens(request),
+            most=max(prompt_tokens - 1, 0),  # vLLM always computes at least the last token
+        )
         expected = fleet.output_lengths.expected(
             request.tenant, request.max_tokens, session=request.session_id
         )
@@ -144,7 +147,7 @@ class Decider:
             table.gather(rows),
             prompt_tokens=prompt_tokens,
             matched_tokens=matched,
-            cached_tokens=matched * table.effectiveness(rows)[:, None],
+            cached_tokens=matched * trust[:, None],
             max_tokens=request.max_tokens,
             expected_output_tokens=expected,
             streamed=request.streamed,
@@ -213,22 +216,6 @@ def _pick(policy: Policy | None, candidates: Candidates) -> int | None:
     if policy is None:
         return None
     return int(_order(policy, candidates, total(policy.terms(candidates)))[0])
-
-
-def _to_tokens(blocks: FloatArray, block_tokens: float, most: float) -> None:
-    """Turn matched blocks, ``(n, len(TIERS))`` and all on the GPU, into tokens, in place."""
-    gpu = blocks[:, 0]
-    gpu *= block_tokens
-    np.minimum(gpu, most, out=gpu)
-
-
-def _tiers_to_tokens(blocks: FloatArray, block_tokens: float, most: float) -> None:
-    """Turn matched blocks of any tier likewise; the nearest tiers have the first tokens."""
-    np.cumsum(blocks, axis=1, out=blocks)
-    blocks *= block_tokens
-    np.minimum(blocks, most, out=blocks)
-    blocks[:, 2] -= blocks[:, 1]
-    blocks[:, 1] -= blocks[:, 0]
 
 
 def _predict(

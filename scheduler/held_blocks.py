@@ -34,8 +34,12 @@ class HeldBlocks:
         self.holders: dict[int, int] = {}
         self._held: dict[int, OrderedDict[int, None]] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self.holders)
+    def __contains__(self, row: int) -> bool:
+        return row in self._held
+
+    def __len__(self) -> int:
+        """Count the endpoints that hold anything."""
+        return len(self._held)
 
     def use(self, row: int, hashes: Sequence[int], *, capacity: int) -> None:
         """Note that an endpoint has used these blocks, and forget what it had to give up.
@@ -52,14 +56,23 @@ class HeldBlocks:
             else:
                 held[block] = None
                 holders[block] = holders.get(block, 0) | bit
-        while len(held) > capacity:
-            block, _ = held.popitem(last=False)
-            self._release(block, bit)
+        self._forget(row, capacity)
+
+    def shrink(self, capacity: int) -> None:
+        """Forget what endpoints hold beyond so many blocks each."""
+        for row in self._held:
+            self._forget(row, capacity)
 
     def clear(self, row: int) -> None:
         """Forget all that an endpoint held."""
         for block in self._held.pop(row, ()):
             self._release(block, 1 << row)
+
+    def _forget(self, row: int, capacity: int) -> None:
+        held, bit = self._held[row], 1 << row
+        while len(held) > capacity:
+            block, _ = held.popitem(last=False)
+            self._release(block, bit)
 
     def _release(self, block: int, bit: int) -> None:
         left = self.holders[block] & ~bit
@@ -87,7 +100,7 @@ class Run:
 
     def add(self, mask: int, blocks: int = 1) -> None:
         """Note that these endpoints go along for some more blocks."""
-        if not mask:
+        if not mask or not blocks:
             return
         if self._masks and self._masks[-1] == mask:
             self._lengths[-1] += blocks

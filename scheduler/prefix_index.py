@@ -25,6 +25,8 @@ from scheduler.held_blocks import HeldBlocks, Run
 REPORT_WEIGHT: Final = 0.05
 # A match shorter than this says nothing about effectiveness: block rounding decides.
 LEAST_MATCH_TOKENS: Final = 64
+# Blocks remembered of all endpoints together, where settings say nothing.
+MOST_BLOCKS: Final = 4_000_000
 # Blocks remembered of storage that a fleet shares, however much it holds: 100 MB of ours.
 MOST_SHARED_BLOCKS: Final = 1 << 20
 
@@ -56,10 +58,12 @@ class PrefixIndex:
 
     Args:
         default_capacity_blocks: Bound of an endpoint that has not told its capacity.
+        total_blocks: Blocks remembered of all endpoints together, in equal shares.
         table: Where endpoints have their rows; effectiveness is kept up to date there.
 
     Attributes:
         default_capacity_blocks: As above.
+        total_blocks: As above.
 
     >>> table = EndpointTable()
     >>> index = PrefixIndex(default_capacity_blocks=4, table=table)
@@ -70,8 +74,15 @@ class PrefixIndex:
     [2.0, 1.0, 0.0]
     """
 
-    def __init__(self, *, default_capacity_blocks: int, table: EndpointTable | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        default_capacity_blocks: int,
+        total_blocks: int = MOST_BLOCKS,
+        table: EndpointTable | None = None,
+    ) -> None:
         self.default_capacity_blocks = default_capacity_blocks
+        self.total_blocks = total_blocks
         self._table = table or EndpointTable()
         self._gpu = HeldBlocks()
         self._cpu = HeldBlocks()
@@ -113,10 +124,10 @@ class PrefixIndex:
         """Note that a prompt with these blocks went to the endpoint."""
         row = self._table.row(endpoint)
         capacity = self._gpu_blocks.get(row, self.default_capacity_blocks)
-        self._gpu.use(row, hashes, capacity=capacity)
+        self._gpu.use(row, hashes, capacity=min(capacity, self._share(self._gpu, row)))
         cpu_blocks, storage = self._cpu_blocks.get(row), self._storage_of.get(row)
         if cpu_blocks is not None:
-            self._cpu.use(row, hashes, capacity=cpu_blocks)
+            self._cpu.use(row, hashes, capacity=min(cpu_blocks, self._share(self._cpu, row)))
         if storage is not None:
             storage.use(hashes)
 
@@ -148,19 +159,32 @@ class PrefixIndex:
         self._effectiveness[endpoint] = after
         self._table.trust(self._table.row(endpoint), after)
 
+    def empty(self, endpoint: str) -> None:
+        """Forget the blocks an endpoint held; what else is known of it stays."""
+        row = self._table.row(endpoint)
+        self._gpu.clear(row)
+        self._cpu.clear(row)
+
     def clear(self, endpoint: str) -> None:
         """Forget all an endpoint held: it restarted, or left.
 
         What it has put on shared storage stays there as long as another one shares it.
         """
+        self.empty(endpoint)
         row = self._table.row(endpoint)
-        self._gpu.clear(row)
-        self._cpu.clear(row)
         self._gpu_blocks.pop(row, None)
         self._cpu_blocks.pop(row, None)
         self._leave_storage(row)
         self._effectiveness.pop(endpoint, None)
         self._table.trust(row, 1.0)
+
+    def _share(self, tier: HeldBlocks, row: int) -> int:
+        """Give the blocks an endpoint may have in a tier; a newcomer takes from the others."""
+        endpoints = len(tier) + (row not in tier)
+        share = max(self.total_blocks // endpoints, 1)
+        if row not in tier:
+            tier.shrink(share)
+        return share
 
     def _on_gpu(self, hashes: Sequence[int]) -> FloatArray:
         holders, run = self._gpu.holders, Run()

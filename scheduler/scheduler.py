@@ -32,7 +32,8 @@ from scheduler.ladder import Mode
 from scheduler.learning import Lessons
 from scheduler.live import SHED, LiveRequest, record_unplaced
 from scheduler.objectives import Infeasible
-from scheduler.prefix_index import PrefixIndex, has_restarted
+from scheduler.prefix_caches import caches_of
+from scheduler.prefix_index import has_restarted
 from scheduler.settings import SchedulerSettings
 from scheduler.suspects import Suspects, Suspicion
 from scheduler.waiting import Waiting, WaitingQueue
@@ -47,6 +48,9 @@ class Scheduler:
         settings: Bounds, tiers and policies.
         make_fleet: Builds the fleet of a model when its first endpoint shows up.
         rng: Breaks ties; the only source of randomness.
+
+    Attributes:
+        caches: What endpoints hold; whoever hears their KV events tells it.
     """
 
     def __init__(
@@ -55,10 +59,10 @@ class Scheduler:
         self._settings = settings
         self._table = table = EndpointTable()
         self._accounting = InflightAccounting(table)
-        self._index = PrefixIndex(default_capacity_blocks=settings.prefix_blocks, table=table)
+        self.caches = caches_of(settings, table)
         self._affinity = Affinity()
         self._decider = Decider(
-            settings=settings, table=table, index=self._index, affinity=self._affinity, rng=rng
+            settings=settings, table=table, caches=self.caches, affinity=self._affinity, rng=rng
         )
         self._suspects = Suspects(backoff_s=settings.failure_backoff_s)
         self._eligibility = Eligibility(
@@ -139,7 +143,7 @@ class Scheduler:
         self._decider.configure(settings)
         self._suspects.backoff_s = settings.failure_backoff_s
         self._eligibility.stale_after_s = settings.stale_after_s
-        self._index.default_capacity_blocks = settings.prefix_blocks
+        self.caches.configure(settings)
         self._fleets.configure(settings)
 
     def update(self, states: Iterable[EndpointState]) -> None:
@@ -152,8 +156,10 @@ class Scheduler:
             if state is not known:  # one scrape changes one of them
                 self._take_in(state, known)
         for name in before.keys() - self._states.keys():
-            self._index.clear(name)
-            parts = (self._affinity, self._suspects, self._accounting, self._lessons, self._fleets)
+            parts = (
+                self.caches, self._affinity, self._suspects, self._accounting, self._lessons,
+                self._fleets,
+            )  # fmt: skip
             for part in parts:
                 part.forget(name)
 
@@ -270,6 +276,7 @@ class Scheduler:
             self._queue.remove(request_id)
         record = live.record(measurement, now)
         del self._live[request_id]
+        self.caches.left(request_id, computed=measurement.outcome == "completed", now=now)
         if live.endpoint is not None:
             if live.endpoint in self._states:
                 self._suspects.judge(live.endpoint, live.fleet.model, measurement, now)
@@ -303,7 +310,7 @@ class Scheduler:
         name = state.endpoint
         self._table.see(state)
         if before is not None and state.up and has_restarted(before, state):
-            self._index.clear(name)  # its cache is empty again
+            self.caches.clear(name)  # its cache is empty again
             self._affinity.forget(name)
         self._affinity.see(state)
         if state.up and state.scraped_s is not None:
@@ -311,7 +318,7 @@ class Scheduler:
         if state.model is None:
             return
         ratio = self._fleets.of_model(state.model).token_ratio
-        self._index.resize(state, block_tokens=BLOCK_BYTES / ratio.bytes_per_token)
+        self.caches.resize(state, block_tokens=BLOCK_BYTES / ratio.bytes_per_token)
 
     def _place(self, live: LiveRequest, now: float) -> Action:
         members = self._eligibility.eligible(live, now)
@@ -330,6 +337,7 @@ class Scheduler:
     def _again(self, live: LiveRequest, now: float) -> Action:
         if live.endpoint is not None:
             live.tried.add(live.endpoint)
+            self.caches.left(live.request.request_id, computed=False, now=now)
             self._release(live, tpot_s=None)
         if live.attempts >= self._settings.max_attempts:
             return self._shed(live, "retries_exhausted", now, NO_ENDPOINT_RETRY_S)
@@ -355,7 +363,7 @@ class Scheduler:
             output_tokens=output_tokens,
             now=now,
         )
-        self._index.insert(state.endpoint, request.block_hashes)
+        self.caches.sent(state.endpoint, request)
         self._affinity.sent(live.fleet.model, request, state.endpoint)
         self._lessons.dispatched(live)
         if decision.policy == "predicted_latency":
@@ -383,10 +391,8 @@ class Scheduler:
 
     def _learn(self, live: LiveRequest, record: RequestRecord) -> None:
         self._lessons.finished(live, record)
-        decision, cached = record.decision, record.measurement.cached_tokens
-        if decision is not None and cached is not None and decision.endpoint in self._states:
-            matched = float(decision.matched_tokens[decision.chosen])
-            self._index.report(decision.endpoint, matched_tokens=matched, cached_tokens=cached)
+        if record.decision is not None and record.decision.endpoint in self._states:
+            self.caches.report(record.decision, record.measurement.cached_tokens)
 
     def _get(self, request_id: str) -> LiveRequest:
         live = self._live.get(request_id)

@@ -39,7 +39,11 @@ class Allocation:
 
     def lose(self) -> None:
         """Forget all but what is on shared storage."""
+        watcher = self.cache.watcher
         self.cache = KvCache(self.cache.capacity)
+        self.cache.watcher = watcher
+        if watcher is not None:
+            watcher.cleared()
         self._own_tier.clear()
 
     def admit(self, sequence: Sequence) -> bool:

@@ -60,11 +60,23 @@ class TokenStream:
 
 
 class Driver:
-    """Drive one engine in real time; ``run`` is a task of whoever owns the driver."""
+    """Drive one engine in real time; ``run`` is a task of whoever owns the driver.
 
-    def __init__(self, engine: Engine, observe: Callable[[Token], None]) -> None:
+    Args:
+        engine: What to drive.
+        observe: Told of every token.
+        changed: Called whenever what the engine's cache holds may have changed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        observe: Callable[[Token], None],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._engine = engine
         self._observe = observe
+        self._tell = changed
         self._streams: dict[str, TokenStream] = {}
         self._usual_speed = engine.speed
         self._changed = asyncio.Event()
@@ -117,11 +129,13 @@ class Driver:
         streams, self._streams = self._streams, {}
         for stream in streams.values():
             stream.fail()
+        self._tell()
         self._changed.set()
 
     def flush(self) -> None:
         """Forget every cached block no request holds."""
         self._engine.flush()
+        self._tell()
 
     # The task
 
@@ -130,6 +144,7 @@ class Driver:
         now = asyncio.get_running_loop().time()
         while True:
             step = self._engine.begin_step(now)
+            self._tell()
             now = await (self._idle() if step is None else self._end(step))
 
     async def _idle(self) -> float:
@@ -161,7 +176,9 @@ class Driver:
         return False
 
     def _deliver(self, step: Step, now: float) -> None:
-        for token in self._engine.end_step(step, now):
+        tokens = self._engine.end_step(step, now)
+        self._tell()
+        for token in tokens:
             self._observe(token)
             stream = self._streams.get(token.request_id)
             if stream is None:

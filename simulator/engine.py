@@ -63,7 +63,7 @@ class Engine:
         self._budget = settings.max_num_batched_tokens or profile.max_num_batched_tokens
         self._most_running = min(settings.max_num_seqs, self._budget)
         self.times = StepTimes(profile, settings, rng)
-        self._kv = Allocation(settings, blocks=self.kv_blocks, shared_tier=shared_tier)
+        self.kv = Allocation(settings, blocks=self.kv_blocks, shared_tier=shared_tier)
         self._submitted = 0
         self._queue = RequestQueue(settings.request_overhead_s)
         self._prefilling: dict[Sequence, int] = {}  # tokens computed in the step under way
@@ -91,7 +91,7 @@ class Engine:
     @property
     def kv_cache_usage(self) -> float:
         """Give the fraction of KV blocks held by requests, 0 to 1."""
-        return self._kv.cache.usage
+        return self.kv.cache.usage
 
     @property
     def busy(self) -> bool:
@@ -138,7 +138,7 @@ class Engine:
             decoding=self._decoding.members(),
             prefilling=tuple(self._prefilling.items()),
             queue=self._queue,
-            kv=self._kv,
+            kv=self.kv,
         )
 
     # What happens
@@ -176,7 +176,7 @@ class Engine:
             self._stop(sequence)
         else:
             self._queue.remove(sequence)
-            self._kv.release(sequence)
+            self.kv.release(sequence)
         return True
 
     def settle(self, now: float) -> None:
@@ -249,14 +249,14 @@ class Engine:
         self._queue.clear()
         self._prefilling.clear()
         self._decoding = DecodeBatch(self.block_size)
-        self._kv.lose()
+        self.kv.lose()
         self.counters = Counters(steps=self.counters.steps)  # steps are the simulator's count
         self._step, self._blocks_ahead, self._frozen_until_s = None, False, 0.0
         return lost
 
     def flush(self) -> None:
         """Forget every cached block no request holds."""
-        self._kv.cache.flush()
+        self.kv.cache.flush()
 
     # How a step is put together
 
@@ -267,7 +267,7 @@ class Engine:
         # Scheduled ahead, a step is put together when the one before it begins.
         follows = now == self._ended_s and self.running_requests > 0
         for sequence in self._queue.let_in(self._began_s if self._ahead and follows else now):
-            self._kv.publish(sequence)
+            self.kv.publish(sequence)
         before = self.counters.preemptions
         whole = self._decode()
         if self._prefilling or (whole and self._queue.head):
@@ -283,10 +283,10 @@ class Engine:
     def _decode(self) -> bool:
         """Give each decoding request its block; false if one had to be preempted."""
         whole = True
-        while self._decoding.new_blocks() > self._kv.cache.free:
+        while self._decoding.new_blocks() > self.kv.cache.free:
             self._preempt_newest()
             whole = False
-        self._kv.cache.take(self._decoding.new_blocks())
+        self.kv.cache.take(self._decoding.new_blocks())
         self._blocks_ahead = True
         return whole
 
@@ -294,7 +294,7 @@ class Engine:
         budget = self._budget - len(self._decoding)
         for begun in tuple(self._prefilling):  # one at most: a chunk takes the whole budget
             new = min(begun.tokens - begun.computed, budget)
-            while begun in self._prefilling and not self._kv.hold(begun, new):
+            while begun in self._prefilling and not self.kv.hold(begun, new):
                 # Those that decode in this step give their place to it, unless it is newest.
                 self._preempt_newest()
                 admit = False
@@ -303,13 +303,13 @@ class Engine:
                 budget -= new
         while admit and budget and self.running_requests < self._most_running:
             sequence = self._queue.head
-            if sequence is None or not (sequence.admitted or self._kv.admit(sequence)):
+            if sequence is None or not (sequence.admitted or self.kv.admit(sequence)):
                 return
             self._queue.pop()
             if self._loads(sequence, now):
                 continue
             new = min(sequence.tokens - sequence.computed, budget)
-            self._kv.hold(sequence, new)
+            self.kv.hold(sequence, new)
             if sequence.scheduled_s is None:
                 sequence.scheduled_s = now
             self._prefilling[sequence] = new
@@ -317,7 +317,7 @@ class Engine:
 
     def _loads(self, sequence: Sequence, now: float) -> bool:
         """Send an admitted request to load what tiers behind the GPU have of its prompt."""
-        loaded, load_s = self._kv.load(sequence)
+        loaded, load_s = self.kv.load(sequence)
         if sequence.cached is None:  # it is looked up for the first time
             sequence.cached = sequence.computed
             self.counters.prefix_queries += sequence.request.prompt_tokens
@@ -334,7 +334,7 @@ class Engine:
             chunks = ((new, one.computed) for one, new in self._prefilling.items())
             return self.times.prefill(now, chunks, decoding, context)
         most = min(most, self._decoding.steps_to_end())
-        steps = self._decoding.steps_within(self._kv.cache.free, most=most)
+        steps = self._decoding.steps_within(self.kv.cache.free, most=most)
         wake_s = self.wake_s()
         until_s = math.inf if wake_s is None else wake_s
         return self.times.decode(now, decoding, context, steps=steps, until_s=until_s)
@@ -348,7 +348,7 @@ class Engine:
         self.counters.steps += steps
         self.counters.generation_tokens += steps * len(self._decoding)
         self.times.take(steps)
-        self._kv.cache.take(self._decoding.blocks_begun(steps))
+        self.kv.cache.take(self._decoding.blocks_begun(steps))
         self._decoding.advance(steps)
         self._taken += steps
 
@@ -378,7 +378,7 @@ class Engine:
 
     def _last_token(self, sequence: Sequence, gap_s: float, now: float) -> Token:
         del self._live[sequence.request.request_id]
-        self._kv.release_decoded(sequence, begun=0)
+        self.kv.release_decoded(sequence, begun=0)
         return sequence.token(gap_s, sequence.completion(now))
 
     def _preempt_newest(self) -> None:
@@ -394,7 +394,7 @@ class Engine:
         """Take a running request out of the batch and free its blocks."""
         if not sequence.decoding:
             del self._prefilling[sequence]
-            self._kv.release(sequence)
+            self.kv.release(sequence)
         else:
             self._decoding.leave(sequence)
-            self._kv.release_decoded(sequence, begun=int(self._blocks_ahead))
+            self.kv.release_decoded(sequence, begun=int(self._blocks_ahead))

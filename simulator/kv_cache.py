@@ -11,6 +11,23 @@ block whose content is already known stays private here instead of being a secon
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Protocol
+
+
+class CacheWatcher(Protocol):
+    """Hear which blocks can be found from now on, and which no longer."""
+
+    def stored(self, hashes: Sequence[int]) -> None:
+        """Take note of blocks that became known, in their order."""
+        ...
+
+    def removed(self, block: int) -> None:
+        """Take note of a block that was evicted."""
+        ...
+
+    def cleared(self) -> None:
+        """Take note that no block is known any more."""
+        ...
 
 
 class Holding:
@@ -41,11 +58,13 @@ class Holding:
 class KvCache:
     """Count, share and evict blocks; its state changes only through its methods."""
 
-    __slots__ = ("_empty", "_pins", "_released", "capacity")
+    __slots__ = ("_empty", "_pins", "_released", "capacity", "watcher")
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         """Blocks there are."""
+        self.watcher: CacheWatcher | None = None
+        """Hears of changes; copies have none."""
         self._empty = capacity
         self._pins: dict[int, int] = {}  # hash -> holders, for every known block
         self._released: OrderedDict[int, None] = (
@@ -107,9 +126,12 @@ class KvCache:
 
         Whoever takes them gives them back as private blocks of a holding.
         """
-        pins, evict = self._pins, self._released.popitem
+        pins, evict, watcher = self._pins, self._released.popitem, self.watcher
         for _ in range(blocks - self._empty):
-            del pins[evict(last=False)[0]]
+            block, _ = evict(last=False)
+            del pins[block]
+            if watcher is not None:
+                watcher.removed(block)
         self._empty = max(self._empty - blocks, 0)
 
     def warm(self, hashes: Sequence[int]) -> None:
@@ -133,6 +155,8 @@ class KvCache:
         """Forget every block nobody holds."""
         for block in self._released:
             del self._pins[block]
+        if self.watcher is not None:
+            self._tell_flushed(self.watcher)
         self._empty += len(self._released)
         self._released.clear()
 
@@ -144,6 +168,8 @@ class KvCache:
         holding.known += fresh
         holding.private -= len(fresh)
         holding.published = max(holding.published, full)
+        if fresh and self.watcher is not None:
+            self.watcher.stored(fresh)
 
     def release(self, holding: Holding) -> None:
         """Give a holding back; its known blocks stay findable, the last ones go first."""
@@ -155,6 +181,13 @@ class KvCache:
                 released[block] = None
         holding.known = []
         holding.private = 0
+
+    def _tell_flushed(self, watcher: CacheWatcher) -> None:
+        if not self._pins:
+            watcher.cleared()
+            return
+        for block in self._released:  # requests hold the others
+            watcher.removed(block)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "KvCache":
         """Give a copy; hashes are numbers, which the usual way would look at one by one."""

@@ -107,12 +107,13 @@ def detokenize(tokens: bytes) -> str:
     return tokens.replace(b"\0", b"").decode("utf-8", "replace")
 
 
-def chain_hashes(tokens: bytes, block_size: int) -> list[int]:
+def chain_hashes(tokens: bytes, block_size: int, salt: str | None = None) -> list[int]:
     """Hash each full block of tokens together with everything before it.
 
     Args:
         tokens: Four bytes each.
         block_size: Tokens per block.
+        salt: Keeps prompts apart that do not share it, ``None`` for none.
 
     >>> same, other = chain_hashes(b"a" * 64 + b"b" * 64, 16), chain_hashes(b"a" * 67, 16)
     >>> len(same), same[:1] == other
@@ -120,7 +121,7 @@ def chain_hashes(tokens: bytes, block_size: int) -> list[int]:
     """
     width = block_size * TOKEN_BYTES
     hashes = []
-    parent = 0
+    parent = xxh3_64_intdigest(salt.encode()) if salt else 0
     for start in range(0, len(tokens) - width + 1, width):
         parent = xxh3_64_intdigest(tokens[start : start + width], parent)
         hashes.append(parent)

@@ -56,6 +56,7 @@ class Body(msgspec.Struct, kw_only=True):
     ignore_eos: bool = False
     priority: int = 0
     n: int | None = 1
+    cache_salt: str | None = None
 
     @property
     def include_usage(self) -> bool:
@@ -132,12 +133,14 @@ class Job:
         output_tokens: Length of the answer.
         finish_reason: Why it ends there.
         priority: Smaller is served first.
+        salt: Cache salt, ``None`` for none.
     """
 
     prompt: bytes
     output_tokens: int
     finish_reason: str
     priority: int
+    salt: str | None
 
     @property
     def prompt_tokens(self) -> int:
@@ -173,6 +176,7 @@ def plan(
         output_tokens=min(wanted, bound),
         finish_reason="stop" if wanted < bound else "length",
         priority=body.priority if priority is None else priority,
+        salt=body.cache_salt or None,
     )
 
 

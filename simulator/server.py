@@ -5,7 +5,6 @@ client that goes away, streaming or not, aborts its request in the engine at onc
 """
 
 import asyncio
-import contextlib
 import logging
 import socket
 import time
@@ -21,6 +20,7 @@ from simulator.engine import Engine
 from simulator.errors import ClientGone, RequestRefused
 from simulator.exchange import JSON, Exchange, Receive, Scope, Send
 from simulator.faults import Faults, read_fault
+from simulator.kv_events import CacheJournal, KvEventPublisher
 from simulator.language import (
     TOKEN_BYTES,
     Language,
@@ -69,7 +69,13 @@ class SimulatedEndpoint:
         self._settings = settings
         offloads = settings.cpu_tier_tokens is not None
         self._metrics = EndpointMetrics(self.engine, self.model, offloads=offloads)
-        self._driver = Driver(self.engine, self._metrics.token)
+        self._journal = CacheJournal(
+            block_size=settings.block_size, encoding=settings.kv_events_encoding
+        )
+        self._publisher = _publisher(settings, self._journal)
+        self._driver = Driver(self.engine, self._metrics.token, self._publish)
+        if self._publisher is not None:
+            self.engine.kv.cache.watcher = self._journal
         self._faults = Faults(self._driver, self._metrics)
         self._language = Language()
         self._created = int(time.time())
@@ -98,13 +104,15 @@ class SimulatedEndpoint:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the engine stepping in real time while the context is open."""
-        task = asyncio.create_task(self._drive())
+        tasks = [asyncio.create_task(self._drive())]
+        if self._publisher is not None:
+            tasks.append(asyncio.create_task(self._publisher.run()))
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def abort_all(self) -> None:
         """End every request at once, as vLLM does when it is told to stop."""
@@ -164,20 +172,27 @@ class SimulatedEndpoint:
         name = exchange.headers.get("x-request-id") or uuid.uuid4().hex
         shape = shape_of(name, self.model, int(time.time()))
         answer = self._language.answer(job.prompt, job.output_tokens)
-        request = self._request(job, answer)
+        tokens = job.prompt + answer.encode()
+        request = self._request(job, tokens)
         async with self._submitted(request, exchange, came_s) as stream:
+            if self._publisher is not None:
+                self._journal.expect(request.block_hashes, tokens, salt=job.salt)
             if body.stream:
                 await _send_stream(exchange, stream, shape, answer, usage=body.include_usage)
             else:
                 await _send_whole(exchange, stream, shape, answer)
 
-    def _request(self, job: Job, answer: str) -> SimRequest:
+    def _publish(self) -> None:
+        if self._publisher is not None:
+            self._publisher.publish(time.time())
+
+    def _request(self, job: Job, tokens: bytes) -> SimRequest:
         self._requests += 1
         return SimRequest(
             request_id=str(self._requests),
             prompt_tokens=job.prompt_tokens,
             output_tokens=job.output_tokens,
-            block_hashes=chain_hashes(job.prompt + answer.encode(), self.engine.block_size),
+            block_hashes=chain_hashes(tokens, self.engine.block_size, job.salt),
             priority=job.priority,
             finish_reason=job.finish_reason,
         )
@@ -194,6 +209,7 @@ class SimulatedEndpoint:
         finally:
             gone.cancel()
             self._driver.cancel(request.request_id)
+            self._journal.forget(request.block_hashes)
 
     async def _tokenize(self, exchange: Exchange) -> None:
         body = read(await exchange.body(), TokenizeBody)
@@ -275,6 +291,17 @@ def _no_route(*, known: bool) -> RequestRefused:
     if known:
         return RequestRefused("Method Not Allowed", status=405, kind="MethodNotAllowedError")
     return RequestRefused("Not Found", status=404, kind="NotFoundError")
+
+
+def _publisher(settings: EndpointSettings, journal: CacheJournal) -> KvEventPublisher | None:
+    if settings.kv_events is None:
+        return None
+    return KvEventPublisher(
+        journal,
+        address=settings.kv_events,
+        replay=settings.kv_events_replay,
+        topic=settings.kv_events_topic,
+    )
 
 
 def create_app(settings: EndpointSettings) -> SimulatedEndpoint:

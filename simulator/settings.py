@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from simulator.content import LONGEST_PROMPT_TOKENS
 from simulator.errors import UnknownProfile
+from simulator.kv_events import Encoding
 from simulator.profiles import profile
 
 
@@ -72,3 +73,11 @@ class EndpointSettings(EngineSettings):
     """Median of the log-normal output length of requests that bring none."""
     output_tokens_sigma: float = Field(default=0.7, ge=0.0, le=3.0)
     """Its sigma: 0.7 gives a mean of 1.28 medians and a 90th percentile of 2.5."""
+    kv_events: str | None = Field(default=None, min_length=1)
+    """ZMQ address to publish KV events on, as ``endpoint`` of vLLM's ``--kv-events-config``."""
+    kv_events_replay: str | None = Field(default=None, min_length=1)
+    """ZMQ address to answer requests for missed ones on."""
+    kv_events_topic: str = Field(default="", max_length=500)
+    """Topic of each message."""
+    kv_events_encoding: Encoding = "maps"
+    """How events are written: ``maps`` as vLLM 0.32 does, ``arrays`` as before."""

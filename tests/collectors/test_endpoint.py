@@ -78,7 +78,7 @@ def test_models_are_asked_when_up_unknown_or_old(view: EndpointView) -> None:
     before = view.models_due(0.0)
     view.scraped(PAGE, now=1.0)
     unknown = view.models_due(1.0)
-    view.told_models("base", ["lora"], again_s=31.0)
+    view.told_models(["base"], ["lora"], again_s=31.0)
 
     assert not before
     assert unknown
@@ -89,7 +89,7 @@ def test_models_are_asked_when_up_unknown_or_old(view: EndpointView) -> None:
 
 def test_models_that_were_not_told_stay_and_are_asked_again_later(view: EndpointView) -> None:
     view.scraped(PAGE, now=1.0)
-    view.told_models("base", [], again_s=2.0)
+    view.told_models(["base"], [], again_s=2.0)
 
     view.kept_models(again_s=3.0)
 
@@ -100,7 +100,7 @@ def test_models_that_were_not_told_stay_and_are_asked_again_later(view: Endpoint
 
 def test_models_are_asked_again_after_it_was_down(view: EndpointView) -> None:
     view.scraped(PAGE, now=1.0)
-    view.told_models("base", [], again_s=100.0)
+    view.told_models(["base"], [], again_s=100.0)
     for _ in range(3):
         view.failed()
 
@@ -113,7 +113,7 @@ def test_configured_model_is_the_base_and_what_it_tells_are_further_names() -> N
     settings = EndpointSettings(url="http://a:1", model="mine")
     view = EndpointView(settings, fail_after=3)
 
-    view.told_models("theirs", ["lora"], again_s=0.0)
+    view.told_models(["theirs"], ["lora"], again_s=0.0)
 
     assert (view.state.model, view.state.adapters) == ("mine", ("theirs", "lora"))
 

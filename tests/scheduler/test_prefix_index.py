@@ -199,3 +199,18 @@ def test_matches_are_those_one_finds_block_by_block(
     for name, matched in zip(ENDPOINTS, given.on_gpu(asked, *ENDPOINTS), strict=True):
         missing = [depth for depth, block in enumerate(asked) if block not in held[name]]
         assert matched == min(missing, default=len(asked))
+
+
+def test_all_endpoints_together_are_bounded_in_equal_shares() -> None:
+    table = EndpointTable()
+    index = PrefixIndex(default_capacity_blocks=100, total_blocks=12, table=table)
+    index.insert(A, range(1, 11))
+
+    index.insert(B, range(101, 111))
+    index.insert(C, range(201, 211))
+
+    held = [
+        index.matched_blocks(hashes, np.array([table.row(name)]))[0, 0]
+        for name, hashes in ((A, range(1, 11)), (B, range(101, 111)), (C, range(201, 211)))
+    ]
+    assert held == [4, 4, 4]

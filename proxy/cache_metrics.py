@@ -1,0 +1,106 @@
+"""What is published of how well endpoints' KV caches are known.
+
+Constructed by ``build``: the present state is read when somebody scrapes us; feeds,
+tokenization and finished requests report as they go.
+"""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from collectors.kv_events import Loss
+from collectors.tokens import Origin
+from predictor.types import RequestRecord
+from scheduler import Scheduler
+
+
+class CacheCollector(Collector):
+    """Publish which endpoints' caches are known exactly at this moment.
+
+    Args:
+        scheduler: Knows it.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the gauges as they are at this moment."""
+        exact = GaugeMetricFamily(
+            "foretoken_endpoint_cache_exact",
+            "Whether its KV events say what it holds; 0: they should, and it is estimated.",
+            labels=["endpoint"],
+        )
+        caches = self._scheduler.caches
+        for name in self._scheduler.states:
+            known = caches.exact(name)
+            if known is not None:
+                exact.add_metric([name], float(known))
+        yield exact
+        yield GaugeMetricFamily(
+            "foretoken_announced_blocks",
+            "Distinct KV blocks that endpoints have announced and hold.",
+            value=caches.announced_blocks,
+        )
+
+
+class CacheMetrics:
+    """Count KV events, tokenized prompts, and how matches came out.
+
+    :meth:`observe` is a sink of finished records.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._batches = Counter(
+            "foretoken_kv_event_batches",
+            "Batches of KV events taken in; replayed: asked for again.",
+            ["endpoint", "replayed"],
+            registry=registry,
+        )
+        self._losses = Counter(
+            "foretoken_kv_event_losses",
+            "Times that KV events of an endpoint were missed for good, and why.",
+            ["endpoint", "reason"],
+            registry=registry,
+        )
+        self._tokenized = Counter(
+            "foretoken_tokenized_prompts",
+            "Prompts to be tokenized before they are placed, by who did.",
+            ["origin"],
+            registry=registry,
+        )
+        self._matches = Counter(
+            "foretoken_prefix_matches",
+            "Finished requests whose endpoint reported cached_tokens, by how the match that "
+            "was predicted compares: exact, more or fewer tokens than there were.",
+            ["index", "result"],
+            registry=registry,
+        )
+
+    def heard(self, endpoint: str, *, replayed: bool) -> None:
+        """Count a batch of KV events."""
+        self._batches.labels(endpoint, "yes" if replayed else "no").inc()
+
+    def lost(self, endpoint: str, reason: Loss) -> None:
+        """Count a loss of KV events."""
+        self._losses.labels(endpoint, reason).inc()
+
+    def tokenized(self, origin: Origin) -> None:
+        """Count a prompt that was to be tokenized."""
+        self._tokenized.labels(origin).inc()
+
+    def observe(self, record: RequestRecord) -> None:
+        """Take in a finished request."""
+        decision, cached = record.decision, record.measurement.cached_tokens
+        if decision is None or cached is None:
+            return
+        predicted = round(float(decision.matched_tokens[decision.chosen]))
+        result = "exact" if predicted == cached else "more" if predicted > cached else "fewer"
+        self._matches.labels("exact" if decision.announced else "approximate", result).inc()
+
+    def forget(self, endpoint: str) -> None:
+        """Drop the series of an endpoint that has left."""
+        self._batches.remove_by_labels({"endpoint": endpoint})
+        self._losses.remove_by_labels({"endpoint": endpoint})

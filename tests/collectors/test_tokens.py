@@ -1,0 +1,164 @@
+"""Whom prompts are tokenized by, and which are not."""
+
+import asyncio
+import json
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from collectors import TokenizerUnusable, Tokens, TokenSettings
+from collectors.tokens import Origin
+
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+class Asked:
+    """Tokens by a scripted endpoint."""
+
+    def __init__(
+        self,
+        answer: Callable[[httpx.Request], httpx.Response] | None = None,
+        endpoints: tuple[str, ...] = ("http://a:1", "http://b:1"),
+        **settings: Any,
+    ) -> None:
+        self.questions: list[tuple[str, dict[str, Any]]] = []
+        self.origins: list[Origin] = []
+        self._answer = answer or (lambda _: httpx.Response(200, json={"tokens": [1, 2, 3]}))
+        self._client = httpx.AsyncClient(transport=httpx.MockTransport(self._serve))
+        self.tokens = Tokens(
+            TokenSettings(**settings),
+            client=self._client,
+            endpoints=lambda _: endpoints,
+            counts=self,
+        )
+
+    def tokenized(self, origin: Origin) -> None:
+        self.origins.append(origin)
+
+    def of(self, path: str, *bodies: dict[str, Any]) -> list[list[int] | None]:
+        async def ask() -> list[bytes | None]:
+            return [await self.tokens.of(path, json.dumps(body).encode()) for body in bodies]
+
+        found = asyncio.run(ask())
+        return [None if one is None else array("I", one).tolist() for one in found]
+
+    def _serve(self, request: httpx.Request) -> httpx.Response:
+        self.questions.append((str(request.url), json.loads(request.content)))
+        return self._answer(request)
+
+
+@pytest.fixture
+def tokenizer_file(tmp_path: Path) -> Path:
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "hi": 7, "you": 8}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path
+
+
+def test_a_chat_is_tokenized_by_an_endpoint_with_all_its_template_sees() -> None:
+    asked = Asked()
+    body = {"model": "m", "messages": MESSAGES, "tools": [{"t": 1}], "temperature": 0.5}
+
+    assert asked.of(CHAT, body) == [[1, 2, 3]]
+    expected = {"model": "m", "messages": MESSAGES, "tools": [{"t": 1}]}
+    assert asked.questions == [("http://a:1/tokenize", expected)]
+    assert asked.origins == ["endpoint"]
+
+
+def test_a_prompt_that_comes_again_is_not_asked_for_again() -> None:
+    asked = Asked()
+    body = {"model": "m", "messages": MESSAGES}
+
+    asked.of(CHAT, body, {**body, "seed": 4}, {**body, "chat_template_kwargs": {"think": True}})
+
+    assert asked.origins == ["endpoint", "cache", "endpoint"]
+
+
+def test_tokens_kept_are_bounded() -> None:
+    asked = Asked(cache_tokens=4)
+    first, second = ({"model": "m", "prompt": text} for text in ("one", "two"))
+
+    asked.of(TEXT, first, second, first)
+
+    assert asked.origins == ["endpoint"] * 3
+
+
+def test_a_text_is_tokenized_by_a_file(tokenizer_file: Path) -> None:
+    asked = Asked(files={"m": tokenizer_file})
+
+    found = asked.of(
+        TEXT, {"model": "m", "prompt": "hi you"}, {"model": "m", "prompt": "hi " * 4000}
+    )
+
+    assert found == [[7, 8], [7] * 4000]
+    assert asked.origins == ["file", "file"]
+
+
+def test_token_ids_are_taken_as_they_are() -> None:
+    asked = Asked()
+
+    assert asked.of(TEXT, {"model": "m", "prompt": [5, 6]}) == [[5, 6]]
+    assert asked.origins == ["request"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
+        (CHAT, {"messages": "hi"}),
+        (CHAT, {}),
+        (CHAT, {"messages": MESSAGES, "prompt_logprobs": 1}),
+        (TEXT, {"prompt": ["one", "two"]}),
+        (TEXT, {"prompt": "hi", "truncate_prompt_tokens": 5}),
+        ("/v1/embeddings", {"input": "hi"}),
+    ],
+)
+def test_what_is_more_than_text_is_not_asked_for(path: str, body: dict[str, Any]) -> None:
+    asked = Asked()
+
+    assert asked.of(path, body) == [None]
+    assert asked.questions == []
+    assert asked.origins == ["not_text"]
+
+
+def _breaks(_: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("gone")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda _: httpx.Response(500),
+        lambda _: httpx.Response(200, text="{"),
+        lambda _: httpx.Response(200, json={"tokens": [-1]}),
+        _breaks,
+    ],
+)
+def test_without_an_answer_there_are_no_tokens(
+    answer: Callable[[httpx.Request], httpx.Response],
+) -> None:
+    asked = Asked(answer)
+
+    assert asked.of(TEXT, {"model": "m", "prompt": "hi"}) == [None]
+    assert asked.origins == ["failed"]
+
+
+def test_without_an_endpoint_there_are_no_tokens() -> None:
+    asked = Asked(endpoints=())
+
+    assert asked.of(TEXT, {"model": "m", "prompt": "hi"}) == [None]
+    assert asked.origins == ["failed"]
+
+
+def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    file.write_text("{}")
+
+    with pytest.raises(TokenizerUnusable, match=r"tokenizer\.json"):
+        Asked(files={"m": file})

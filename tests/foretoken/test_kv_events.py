@@ -1,0 +1,100 @@
+"""Exact prefix matches from end to end: simulated endpoints that announce their caches."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from foretoken.processes import free_ports
+from tests.foretoken.running import Running
+
+MODEL = "llama-3.1-8b"
+WORDS = [
+    "the",
+    "end",
+    "of",
+    "all",
+    "our",
+    "exploring",
+    "will",
+    "be",
+    "to",
+    "arrive",
+    "where",
+    "we",
+    "started",
+]
+
+
+class Service(NamedTuple):
+    running: Running
+    url: str
+    endpoint: str
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A simulated endpoint that publishes KV events, and the proxy that follows them."""
+    one, port = free_ports(2)
+    live, replay = f"ipc://{tmp_path}/live", f"ipc://{tmp_path}/replay"
+    config = tmp_path / "foretoken.toml"
+    config.write_text(
+        f"[proxy]\nport = {port}\n[trainer]\nenabled = false\n"
+        f'[[endpoints]]\nurl = "http://127.0.0.1:{one}"\n'
+        f'kv_events = {{address = "{live}", replay = "{replay}"}}\n'
+    )
+    with Running(tmp_path) as running:
+        flags = ("--kv-events", live, "--kv-events-replay", replay, "--kv-tokens", "20000")
+        running.start("one", "simulate-endpoint", "--port", str(one), *flags)
+        running.start("foretoken", "serve", "--config", str(config))
+        url = f"http://127.0.0.1:{port}"
+        running.until("foretoken", f"{url}/ready", '"down":[]')
+        running.until("foretoken", f"{url}/metrics", "foretoken_endpoint_cache_exact{endpoint=")
+        exact = f'foretoken_endpoint_cache_exact{{endpoint="127.0.0.1:{one}"}} 1.0'
+        running.until("foretoken", f"{url}/metrics", exact)
+        yield Service(running, url, f"http://127.0.0.1:{one}")
+
+
+def samples(url: str, name: str) -> dict[str, float]:
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    found = (line.rpartition(" ") for line in lines if line.startswith(name + "{"))
+    return {labels.removeprefix(name): float(value) for labels, _, value in found}
+
+
+def test_every_match_is_the_one_the_endpoint_reports(service: Service) -> None:
+    rng = random.Random(3)
+
+    def text(words: int) -> str:
+        return " ".join(rng.choices(WORDS, k=words))
+
+    systems = [text(300) for _ in range(3)]
+    asked = 0
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        for _ in range(12):
+            messages: list[dict[str, str]] = [{"role": "system", "content": rng.choice(systems)}]
+            for _ in range(rng.randint(1, 3)):
+                messages.append({"role": "user", "content": text(rng.randint(5, 200))})
+                body: dict[str, Any] = {"model": MODEL, "messages": messages, "max_tokens": 6}
+                answer = client.post("/v1/chat/completions", json=body).raise_for_status().json()
+                messages.append(answer["choices"][0]["message"])
+                asked += 1
+
+    matches = samples(service.url, "foretoken_prefix_matches_total")
+    assert matches == {'{index="exact",result="exact"}': asked}
+
+
+def test_a_flushed_cache_is_known_to_be_empty(service: Service) -> None:
+    body = {"model": MODEL, "prompt": "again and again " * 100, "max_tokens": 2}
+
+    for _ in range(2):
+        httpx.post(f"{service.url}/v1/completions", json=body).raise_for_status()
+        httpx.post(f"{service.endpoint}/sim/fault?kind=flush").raise_for_status()
+        service.running.until(
+            "foretoken", f"{service.url}/metrics", "foretoken_announced_blocks 0.0"
+        )
+
+    matches = samples(service.url, "foretoken_prefix_matches_total")
+    assert matches == {'{index="exact",result="exact"}': 2}
