@@ -21,6 +21,8 @@ from proxy.headers import (
 
 _STREAM_KINDS: Final[dict[Kind, StreamKind]] = {"chat": "chat", "completions": "completions"}
 _EMPTY: Final = Body()
+# What lies beyond counts as this; it is passed on as it came, for the endpoint to refuse.
+_MOST_PRIORITY: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +82,6 @@ def _features(
     body: Body, payload: bytes, headers: HeaderMap, request_id: str, arrived_s: float
 ) -> RequestFeatures:
     prompt = prompt_of(body, payload)
-    # vLLM serves the lower number first, the scheduler the higher one.
-    priority = vllm_priority_of(headers) or body.priority or 0
     return RequestFeatures(
         request_id=request_id,
         arrived_s=arrived_s,
@@ -93,11 +93,17 @@ def _features(
         block_hashes=prompt.block_hashes,
         session_id=session_of(headers) or body.session,
         tenant=text_of(headers, b"x-llm-d-inference-fairness-id"),
-        tier=text_of(headers, b"x-slo-tier"),
-        priority=-priority,
+        tier=text_of(headers, b"x-slo-tier") or text_of(headers, b"x-llm-d-inference-objective"),
+        priority=_priority(body, headers),
         objective=objective_of(headers),
         allowed_endpoints=subset_of(headers),
     )
+
+
+def _priority(body: Body, headers: HeaderMap) -> int:
+    """Give the request's priority: vLLM serves the lower number first, we the higher one."""
+    priority = vllm_priority_of(headers) or body.priority or 0
+    return -min(max(priority, -_MOST_PRIORITY), _MOST_PRIORITY)
 
 
 def _outgoing(scope: Scope, payload: bytes, headers: HeaderMap, request_id: str) -> OutgoingRequest:

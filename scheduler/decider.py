@@ -17,11 +17,12 @@ from scheduler.endpoint_table import EndpointTable, Members
 from scheduler.errors import UnknownTier
 from scheduler.fleet import Fleet
 from scheduler.ladder import Mode, rung
-from scheduler.objectives import Infeasible, by_objective
+from scheduler.objectives import Held, Infeasible, Placed, held, place
 from scheduler.policies import Policy
 from scheduler.predicted_latency import PredictedLatency
 from scheduler.prefix_index import PrefixIndex
 from scheduler.ranking import Order, cheapest_first, with_near_ties
+from scheduler.saturation import Placing, backlogged
 from scheduler.settings import SchedulerSettings, TierSettings
 
 
@@ -71,7 +72,9 @@ class Decider:
         tier: TierSettings,
         members: Members,
         now: float,
-    ) -> Decision | Infeasible:
+        *,
+        placing: Placing = "arrival",
+    ) -> Decision | Infeasible | Held:
         """Choose among ``members``, of which there is at least one."""
         candidates = self._candidates(fleet, request, members, now)
         chosen = rung(fleet, candidates.predictions, self.mode)
@@ -79,10 +82,15 @@ class Decider:
         costs = total(terms)
         order, reason = _order(chosen.policy, candidates, costs), chosen.reason
         if reason == "predicted":
-            judged = by_objective(fleet, candidates, tier, order, now)
-            if isinstance(judged, Infeasible):
+            placing = placing if self._settings.flow_control else "at_once"
+            judged = place(
+                fleet, candidates, tier, order, rows=members.rows, placing=placing, now=now
+            )
+            if not isinstance(judged, Placed):
                 return judged
-            order, reason = judged
+            order, reason = judged.order, judged.reason
+        elif placing == "release" and backlogged(candidates).all():
+            return held(candidates, "endpoints_full")
         return Decision(
             endpoints=members.names,
             features=candidates.features,

@@ -11,6 +11,7 @@ from predictor import OutputLengths
 from predictor.protocol import Predictor
 from predictor.types import RequestFeatures
 from scheduler.policies import Policy, build_policy
+from scheduler.promises import Pressure, Promises
 from scheduler.settings import FleetSettings, SchedulerSettings
 
 # Bytes per token of English text under common BPE vocabularies; corrected by traffic.
@@ -65,6 +66,8 @@ class Fleet:
         predictor: Predicts and learns for this fleet's endpoints.
         output_lengths: What outputs have been like.
         token_ratio: What prompts have been like.
+        promises: Objectives its requests in flight were sent with.
+        pressure: Which share of them is broken lately.
     """
 
     model: str
@@ -73,6 +76,8 @@ class Fleet:
     predictor: Predictor
     output_lengths: OutputLengths
     token_ratio: TokenRatio = field(default_factory=TokenRatio)
+    promises: Promises = field(default_factory=Promises)
+    pressure: Pressure = field(default_factory=Pressure)
 
     def prompt_tokens(self, request: RequestFeatures) -> int:
         """Give the prompt's length, exact where known."""
