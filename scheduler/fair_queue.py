@@ -1,18 +1,16 @@
 """Requests of one priority band that wait, fair between tenants, most urgent first within.
 
-Deficit round robin: tenants take turns, each turn is worth the same predicted seconds, and
-what a tenant does not use up carries over while it waits. Within a tenant the earliest
-deadline goes first. Predicted output length decides what a request costs its tenant, never
-its place. Called by the flow control only.
+Deficit round robin in predicted seconds, with rounds as small as can be: all tenants earn
+credit alike, and the first that can pay for its most urgent request is served. Within a
+tenant the earliest deadline goes first. Predicted output length decides what a request
+costs its tenant, never its place. Called by the flow control only.
 
 Source: Shreedhar and Varghese, Efficient fair queuing using deficit round robin (1995).
 """
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from itertools import count, islice
+from itertools import count
 
 from predictor.types import RequestFeatures
 
@@ -62,7 +60,7 @@ class FairQueue:
     ...     request = RequestFeatures(request_id=name, arrived_s=0.0, model="m", tenant=tenant)
     ...     queue.add(Waiting(request=request, since_s=0, due_s=1, expires_s=1, cost_s=cost_s))
     >>> for _ in range(3):
-    ...     first = next(queue.turns())
+    ...     first = queue.turns()[0]
     ...     queue.serve(first)
     ...     print(first.request_id)
     b1
@@ -73,7 +71,6 @@ class FairQueue:
     def __init__(self) -> None:
         self._tenants: dict[str | None, _Tenant] = {}  # the one whose turn it is first
         self._size = 0
-        self._cost_s = 0.0
         self._arrivals = count()
 
     def __len__(self) -> int:
@@ -90,7 +87,6 @@ class FairQueue:
         tenant.waiting[waiting.request_id] = waiting
         heappush(tenant.by_deadline, (waiting.due_s, next(self._arrivals), waiting))
         self._size += 1
-        self._cost_s += waiting.cost_s
 
     def remove(self, waiting: Waiting) -> None:
         """Take a request out that is no longer to be served, wherever it stands."""
@@ -98,7 +94,6 @@ class FairQueue:
         tenant = self._tenants[name]
         del tenant.waiting[waiting.request_id]
         self._size -= 1
-        self._cost_s = self._cost_s - waiting.cost_s if self._size else 0.0
         if not tenant.waiting:
             del self._tenants[name]
         elif len(tenant.by_deadline) > 2 * len(tenant.waiting) + 16:
@@ -109,54 +104,26 @@ class FairQueue:
 
     def serve(self, waiting: Waiting) -> None:
         """Take a request out that is served, at its tenant's cost."""
-        self._grant_until(waiting)
-        self._tenants[waiting.request.tenant].credit_s -= waiting.cost_s
+        name = waiting.request.tenant
+        payer = self._tenants[name]
+        earned_s = max(waiting.cost_s - payer.credit_s, 0.0)
+        for tenant in self._tenants.values():
+            # More than it can use now would be a burst later.
+            most_s = max(tenant.first().cost_s, tenant.credit_s)
+            tenant.credit_s = min(tenant.credit_s + earned_s, most_s)
+        payer.credit_s = max(payer.credit_s - waiting.cost_s, 0.0)
         self.remove(waiting)
+        if name in self._tenants:
+            self._tenants[name] = self._tenants.pop(name)
 
-    def turns(self) -> Iterator[Waiting]:
-        """Give every tenant's most urgent request, in the order of turns; changes nothing.
-
-        The queue must not change while this is read.
-        """
-        quantum_s = self._quantum_s()
+    def turns(self) -> list[Waiting]:
+        """Give every tenant's most urgent request, in the order of turns; changes nothing."""
         firsts = [(tenant.first(), tenant.credit_s) for tenant in self._tenants.values()]
-        if len(firsts) > 1:  # stable: equal rounds keep the order of turns
-            firsts.sort(key=lambda entry: _rounds(entry[0], entry[1], quantum_s))
-        return (first for first, _ in firsts)
+        if len(firsts) > 1:  # stable: whoever was served last comes last among equals
+            firsts.sort(key=lambda entry: entry[0].cost_s - entry[1])
+        return [first for first, _ in firsts]
 
     def oldest(self) -> Waiting:
         """Give the request that has waited for longest; there is one."""
         firsts = (next(iter(tenant.waiting.values())) for tenant in self._tenants.values())
         return min(firsts, key=lambda waiting: waiting.since_s)
-
-    def _quantum_s(self) -> float:
-        """Give what one turn is worth: a request of usual cost."""
-        return max(self._cost_s / max(self._size, 1), 1e-9)
-
-    def _grant_until(self, served: Waiting) -> None:
-        """Let turns pass until the one who is served can pay, and move it to the end."""
-        quantum_s = self._quantum_s()
-        name = served.request.tenant
-        rounds = _rounds(served, self._tenants[name].credit_s, quantum_s)
-        tenants = list(self._tenants.items())
-        place = next(index for index, (other, _) in enumerate(tenants) if other == name)
-        for index, (_, tenant) in enumerate(tenants):
-            granted_s = quantum_s * (rounds if index <= place else max(rounds - 1, 0))
-            # More than it can use now would be a burst later.
-            most_s = max(tenant.first().cost_s, quantum_s, tenant.credit_s)
-            tenant.credit_s = min(tenant.credit_s + granted_s, most_s)
-        if rounds:  # whoever was before it has had the turn and could not, or did not
-            for other, tenant in islice(tenants, place + 1):
-                del self._tenants[other]
-                self._tenants[other] = tenant
-
-
-def _rounds(waiting: Waiting, credit_s: float, quantum_s: float) -> int:
-    """Count the turns until a tenant can pay for a request.
-
-    >>> request = RequestFeatures(request_id="r", arrived_s=0.0, model="m")
-    >>> waiting = Waiting(request=request, since_s=0, due_s=1, expires_s=1, cost_s=2.5)
-    >>> _rounds(waiting, 0.5, 1.0), _rounds(waiting, 2.5, 1.0)
-    (2, 0)
-    """
-    return max(math.ceil((waiting.cost_s - credit_s) / quantum_s - 1e-9), 0)

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from itertools import islice
 from typing import Final
 
 from scheduler.actions import Dispatch, Shed, ShedReason, Wait, WaitReason
@@ -191,7 +190,7 @@ class FlowControl:
 
     def _next_of(self, band: _Band, now: float, attempt: Attempt) -> Dispatch | Shed | None:
         """Let the first of those go whose turn it is and who can."""
-        for waiting in list(islice(band.queue.turns(), MOST_TRIES)):
+        for waiting in band.queue.turns()[:MOST_TRIES]:
             entry = self._entries[waiting.request_id]
             has_turn = self._has_turn(band, now)
             action = attempt(entry.live, now, "at_once" if has_turn else "release")

@@ -222,9 +222,10 @@ def _kept_away(
     now: float,
 ) -> BoolArray | None:
     """Find where one without an objective would harm those who have one."""
-    if fleet.pressure.above(priority, now) > MOST_PRESSURE:
+    above = fleet.promises.any_above(priority)
+    if above and fleet.pressure.above(priority, now) > MOST_PRESSURE:
         return np.ones(len(candidates), dtype=np.bool_)
-    away = crowded(candidates, fleet.promises, priority=priority)
+    away = crowded(candidates, fleet.promises, priority=priority) if above else None
     return _or(away, None if broken is None else broken > MOST_HARM)
 
 

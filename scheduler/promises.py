@@ -91,6 +91,10 @@ class Promises:
                 held: FloatArray = counts.take(rows, mode="clip")
                 yield promise.tpot_s, np.where(rows < len(counts), held, 0.0)
 
+    def any_above(self, priority: int) -> bool:
+        """Say whether any request in flight above a priority was promised something."""
+        return any(promise.priority > priority for promise in self._total)
+
     def ttft_s(self, *, priority: int) -> float:
         """Give the tightest TTFT promised anywhere to requests above this priority."""
         above = (one.ttft_s for one in self._total if one.priority > priority)
