@@ -380,6 +380,9 @@ class RequestRecord:
         endpoint: Where it was when it ended, ``None`` if it was at none.
         attempts: Dispatches made.
         measurement: How it ended.
+        refused: Why the scheduler refused it, from a small closed set; ``None`` if it did not.
+        waited_for: Why it last waited in the scheduler's queue, likewise.
+        queued_s: How long it waited there.
         finished_s: When.
         dispatched_s: Last dispatch, ``None`` if there was none.
         ttft_s: Receipt to first token.
@@ -396,6 +399,9 @@ class RequestRecord:
     attempts: int
     measurement: Measurement
     finished_s: float
+    refused: str | None = None
+    waited_for: str | None = None
+    queued_s: float = 0.0
     dispatched_s: float | None = None
     ttft_s: float | None = None
     upstream_ttft_s: float | None = None

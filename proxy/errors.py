@@ -206,6 +206,11 @@ _SHED: Final[dict[ShedReason, tuple[int, bytes, str]]] = {
         "no endpoint is predicted to meet the latency objective",
     ),
     "queue_full": (429, b"rejected-saturated", "too many requests wait for an endpoint"),
+    "tenant_queue_full": (
+        429,
+        b"rejected-saturated",
+        "too many requests of this tenant wait for an endpoint",
+    ),
     "queue_timeout": (503, b"rejected-ttl-expired", "no endpoint became available in time"),
     "no_endpoint": (503, b"rejected-no-endpoints", "no endpoint is available"),
     "retries_exhausted": (503, b"rejected-no-endpoints", "every endpoint that was tried failed"),

@@ -23,6 +23,8 @@ from proxy.session import session_of
 
 _STREAM_KINDS: Final[dict[Kind, StreamKind]] = {"chat": "chat", "completions": "completions"}
 _EMPTY: Final = Body()
+# What lies beyond counts as this; it is passed on as it came, for the endpoint to refuse.
+_MOST_PRIORITY: Final = 2**31 - 1
 
 NameBlocks = Callable[[str, bytes, str | None], TokenBlocks]
 """Name the blocks of a prompt by model, tokens and cache salt."""
@@ -95,8 +97,6 @@ def _features(
     body: Body, payload: bytes, headers: HeaderMap, request_id: str, arrived_s: float
 ) -> RequestFeatures:
     prompt = prompt_of(body, payload)
-    # vLLM serves the lower number first, the scheduler the higher one.
-    priority = vllm_priority_of(headers) or body.priority or 0
     return RequestFeatures(
         request_id=request_id,
         arrived_s=arrived_s,
@@ -108,11 +108,17 @@ def _features(
         block_hashes=prompt.block_hashes,
         session_id=session_of(headers, body),
         tenant=text_of(headers, b"x-llm-d-inference-fairness-id"),
-        tier=text_of(headers, b"x-slo-tier"),
-        priority=-priority,
+        tier=text_of(headers, b"x-slo-tier") or text_of(headers, b"x-llm-d-inference-objective"),
+        priority=_priority(body, headers),
         objective=objective_of(headers),
         allowed_endpoints=subset_of(headers),
     )
+
+
+def _priority(body: Body, headers: HeaderMap) -> int:
+    """Give the request's priority: vLLM serves the lower number first, we the higher one."""
+    priority = vllm_priority_of(headers) or body.priority or 0
+    return -min(max(priority, -_MOST_PRIORITY), _MOST_PRIORITY)
 
 
 def _outgoing(scope: Scope, payload: bytes, headers: HeaderMap, request_id: str) -> OutgoingRequest:

@@ -24,6 +24,8 @@ TPOT_BUCKETS: Final = (
     *(0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03),
     *(0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0),
 )
+# One look at the queue to the longest a tier may wait.
+WAIT_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 E2E_BUCKETS: Final = (
     *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
     *(20.0, 40.0, 80.0, 160.0, 300.0, 600.0, 1800.0),
@@ -133,6 +135,8 @@ class ProxyMetrics:
             self._families.fallbacks.labels(reason).inc()
         if decision is not None and decision.shadow_policy is not None:
             self._compare(model, decision, decision.shadow_policy)
+        if record.waited_for is not None:
+            self._families.waited.labels(record.waited_for).observe(record.queued_s)
         if record.attempts > 1:
             self._families.retries.inc(record.attempts - 1)
         self._judge(record)
@@ -246,6 +250,12 @@ class _Families:
             "foretoken_shadow_predicted_e2e_seconds",
             "The same where the policy in shadow would have sent them.",
             shadow,
+        )
+        self.waited = histogram(
+            "foretoken_queue_wait_seconds",
+            "Time in our own queue, of requests that waited there, by why they last did.",
+            ["reason"],
+            WAIT_BUCKETS,
         )
         self.retries = counter("foretoken_retries", "Dispatches beyond a request's first.", [])
         self.matched = counter(

@@ -9,8 +9,8 @@ Called by the scheduler only.
 import math
 from dataclasses import dataclass, field
 
-from predictor.features import RATE_TAU_S, UNKNOWN, own_columns
-from predictor.types import IDLE, EndpointLoad
+from predictor.features import COLUMN, RATE_TAU_S, UNKNOWN, own_columns
+from predictor.types import IDLE, Decision, EndpointLoad
 from scheduler.endpoint_table import EndpointTable
 
 # Weight of one observation in the recent means: they hold about the last five.
@@ -122,6 +122,20 @@ class InflightAccounting:
         account.dispatches_per_s = account.dispatches_per_s * keep + 1.0 / RATE_TAU_S
         account.rated_s = now
         self._write(account)
+
+    def book_decision(self, request_id: str, decision: Decision, now: float) -> None:
+        """Count a request as sent where it was decided to go, with what was expected of it."""
+        row = decision.features[decision.chosen]
+        output_tokens = float(row[COLUMN["expected_output_tokens"]])
+        self.book(
+            request_id,
+            decision.endpoint,
+            prefill_tokens=float(row[COLUMN["uncached_tokens"]]),
+            # Half of the output is there on average while it decodes.
+            context_tokens=decision.prompt_tokens + output_tokens / 2,
+            output_tokens=output_tokens,
+            now=now,
+        )
 
     def first_token(self, request_id: str, endpoint: str, *, ttft_s: float) -> None:
         """Move a request from queued to decoding, ``ttft_s`` after it was booked."""

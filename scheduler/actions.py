@@ -12,10 +12,26 @@ from predictor.types import Decision, RequestRecord
 ShedReason = Literal[
     "objective_infeasible",
     "queue_full",
+    "tenant_queue_full",
     "queue_timeout",
     "no_endpoint",
     "retries_exhausted",
 ]
+"""Why a request is refused.
+
+``objective_infeasible``: no endpoint meets its objective and its tier may be refused.
+``queue_full``, ``tenant_queue_full``: it would have to wait, and too many do, in all or of
+its tenant. ``queue_timeout``: it waited as long as it may. ``no_endpoint``: none is there
+for it. ``retries_exhausted``: every dispatch failed.
+"""
+
+WaitReason = Literal["no_endpoint", "endpoints_full", "objectives_at_risk", "behind_others"]
+"""Why a request waits.
+
+``no_endpoint``: all that serve it are down, draining or left alone. ``endpoints_full``:
+it would only queue there. ``objectives_at_risk``: it would break what others were promised,
+or, after a standstill, come all at once. ``behind_others``: such a one waits already.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +59,13 @@ class Wait:
 
     Attributes:
         request_id: Which request.
-        deadline_s: When ``tick`` gives it up at the latest.
+        deadline_s: When ``tick`` decides at the latest.
+        reason: Why, from a small closed set.
     """
 
     request_id: str
     deadline_s: float
+    reason: WaitReason = "no_endpoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,11 +20,12 @@ from scheduler.endpoint_table import EndpointTable, Members
 from scheduler.errors import UnknownTier
 from scheduler.fleet import Fleet
 from scheduler.ladder import Mode, Rung, below, rung
-from scheduler.objectives import Infeasible, by_objective
+from scheduler.objectives import Held, Infeasible, Placed, held, place
 from scheduler.policies import Policy
 from scheduler.predicted_latency import PredictedLatency
 from scheduler.prefix_caches import PrefixCaches
 from scheduler.ranking import Order, cheapest_first, with_near_ties
+from scheduler.saturation import Placing, backlogged
 from scheduler.settings import SchedulerSettings, TierSettings
 
 
@@ -76,7 +77,9 @@ class Decider:
         tier: TierSettings,
         members: Members,
         now: float,
-    ) -> Decision | Infeasible:
+        *,
+        placing: Placing = "arrival",
+    ) -> Decision | Infeasible | Held:
         """Choose among ``members``, of which there is at least one."""
         session = self._session(fleet, request)
         candidates = self._candidates(fleet, request, members, session, now)
@@ -88,13 +91,24 @@ class Decider:
             explored = fleet.exploration.order(candidates, costs, order)
             order = order if explored is None else explored
         if isinstance(chosen.policy, PredictedLatency):
-            judged = by_objective(fleet, candidates, tier, order, now)
-            if isinstance(judged, Infeasible):
+            judged = place(
+                fleet,
+                candidates,
+                tier,
+                order,
+                rows=members.rows,
+                placing=placing if self._settings.flow_control else "at_once",
+                now=now,
+            )
+            if not isinstance(judged, Placed):
                 return judged
-            order, verdict = judged
-            reason = verdict if reason == "predicted" else reason
-            if reason == "predicted" and explored is not None:
+            order = judged.order
+            if reason == "predicted":
+                reason = judged.reason
+            if reason == "predicted" and explored is not None and explored[0] == order[0]:
                 reason = "explored"
+        elif placing == "release" and backlogged(candidates).all():
+            return held(candidates, "endpoints_full")
         if fleet.session == "strict" and session in members.names:
             order, reason = _first(order, members.names.index(session)), "session"
         shadow = _pick(chosen.shadow, candidates)

@@ -13,6 +13,7 @@ from predictor.types import RequestFeatures
 from scheduler.exploration import Exploration
 from scheduler.leanings import Leanings
 from scheduler.policies import Policy, build_policy
+from scheduler.promises import Pressure, Promises
 from scheduler.settings import FleetSettings, SchedulerSettings, SessionMode
 from scheduler.trust import Trust
 
@@ -87,6 +88,8 @@ class Fleet:
         trust: What speaks against the predictions.
         leanings: How far the ranking of each endpoint is off for good.
         exploration: When to try an endpoint passed over for long.
+        promises: Objectives its requests in flight were sent with.
+        pressure: Which share of them is broken lately.
     """
 
     model: str
@@ -101,6 +104,8 @@ class Fleet:
     trust: Trust = field(default_factory=Trust)
     leanings: Leanings = field(default_factory=Leanings)
     exploration: Exploration = field(default_factory=Exploration)
+    promises: Promises = field(default_factory=Promises)
+    pressure: Pressure = field(default_factory=Pressure)
 
     def configure(self, settings: SchedulerSettings) -> None:
         """Take other settings into force, its policies among them."""

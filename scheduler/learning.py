@@ -13,6 +13,7 @@ from typing import Final
 
 from predictor.types import Observation, RequestRecord, Use
 from scheduler.live import LiveRequest
+from scheduler.settings import SchedulerSettings
 
 _LONGER: Final = 2.0  # times its early span: the rest of an answer then has as much to tell
 _FEW_EVENTS: Final = 8
@@ -35,6 +36,8 @@ class Lessons:
         live.waited_s = live.early_s = None
         if decision is None or decision.predictions is None or sent_s is None:
             return
+        if decision.policy == "predicted_latency":
+            live.fleet.exploration.decided(decision)
         if live.request.streamed:  # the others show no first token
             p90_s = float(decision.predictions.ttft_p90_s[decision.chosen])
             heappush(self._due, (sent_s + p90_s, live.request.request_id, sent_s))
@@ -152,6 +155,13 @@ def use_of_whole(decoding_s: float | None, early_s: float | None) -> Use:
     if decoding_s is None or early_s is None or decoding_s > _LONGER * early_s:
         return "fully"
     return "scoring"
+
+
+def early_label_s(live: LiveRequest, settings: SchedulerSettings) -> float:
+    """Give how long after its first token a stream's TPOT is looked at."""
+    said = None if live.decision is None else live.decision.predictions
+    cold = said is not None and said.layer == "cold"
+    return settings.cold_label_s if cold else settings.early_label_s
 
 
 def _lean(live: LiveRequest, seen: Observation) -> None:

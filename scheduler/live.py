@@ -13,6 +13,7 @@ from predictor.types import (
     RequestFeatures,
     RequestRecord,
 )
+from scheduler.actions import ShedReason, WaitReason
 from scheduler.fleet import Fleet
 from scheduler.settings import TierSettings
 
@@ -78,6 +79,9 @@ class LiveRequest:
         waited_s: Time it had waited for that when its miss was counted.
         early_s: Time its early TPOT label covers, ``None`` before there is one.
         tried: Endpoints that failed it.
+        waiting_since_s: When it began to wait for its turn, ``None`` while it does not.
+        queued_s: How long it has waited so far, that time left aside.
+        wait_reason: Why it waited last, ``None`` if it never did.
     """
 
     request: RequestFeatures
@@ -92,6 +96,9 @@ class LiveRequest:
     waited_s: float | None = None
     early_s: float | None = None
     tried: set[str] = field(default_factory=set)
+    waiting_since_s: float | None = None
+    queued_s: float = 0.0
+    wait_reason: WaitReason | None = None
 
     def observation(self, now: float) -> Observation | None:
         """Give features and predictions of the last decision, still without labels."""
@@ -99,8 +106,11 @@ class LiveRequest:
             return None
         return observation_of(self.fleet.model, self.decision, self.hardware, now)
 
-    def record(self, measurement: Measurement, now: float) -> RequestRecord:
-        """Tell the whole story, as of its end."""
+    def record(
+        self, measurement: Measurement, now: float, refused: ShedReason | None = None
+    ) -> RequestRecord:
+        """Tell the whole story, as of its end; ``refused`` says why it was, if it was."""
+        waiting_s = self.waiting_since_s
         sent, first, arrived = self.dispatched_s, self.first_token_s, self.request.arrived_s
         timing = Timing.of(measurement, sent=sent, first=first, ended=now)
         seen = self.observation(now) if measurement.outcome == "completed" else None
@@ -119,6 +129,9 @@ class LiveRequest:
             endpoint=self.endpoint,
             attempts=self.attempts,
             measurement=measurement,
+            refused=refused,
+            waited_for=self.wait_reason,
+            queued_s=self.queued_s + (0.0 if waiting_s is None else now - waiting_s),
             finished_s=now,
             dispatched_s=sent,
             ttft_s=None if first is None else first - arrived,
@@ -160,6 +173,7 @@ def record_unplaced(request: RequestFeatures, now: float) -> RequestRecord:
         endpoint=None,
         attempts=0,
         measurement=SHED,
+        refused="no_endpoint",
         finished_s=now,
         e2e_s=now - request.arrived_s,
     )

@@ -1,7 +1,11 @@
-"""Objectives: which endpoints meet them probably enough, and what to do where none does.
+"""Objectives: where a request's own and those of others are likely to be met.
 
-Feasible is an endpoint that meets a request's TTFT and TPOT objective with at least the
-confidence of its tier. Called by the decider only.
+Feasible is an endpoint that meets the request's TTFT and TPOT objective with at least the
+confidence of its tier. Of the feasible ones those count that break hardly more promises
+than the best, and among them the tier's strategy decides. Where none is feasible, the
+request goes where it and others miss least, or is refused if its tier may be. A request
+without an objective waits where it would break promises, for it is promised nothing.
+Called by the decider only.
 """
 
 from dataclasses import dataclass
@@ -9,14 +13,29 @@ from typing import Final
 
 import numpy as np
 
-from predictor.types import Objective, Predictions, RequestFeatures
+from predictor.types import FloatArray, Objective, Predictions, RequestFeatures, RequestRecord
+from scheduler.actions import WaitReason
 from scheduler.candidates import Candidates
+from scheduler.endpoint_table import Rows
 from scheduler.fleet import Fleet
 from scheduler.ladder import Reason
 from scheduler.ranking import Order
+from scheduler.saturation import (
+    MOST_HARM,
+    MOST_PRESSURE,
+    BoolArray,
+    Placing,
+    backlogged,
+    crowded,
+    full,
+    harm,
+)
 from scheduler.settings import TierSettings
 
 LEAST_RETRY_S: Final = 1.0
+
+# Broken promises that make no difference between two endpoints: the prediction's own error.
+SAME_HARM: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,42 +49,245 @@ class Infeasible:
     retry_after_s: float
 
 
-def objective_left(request: RequestFeatures, tier: TierSettings, now: float) -> Objective:
-    """Merge the request's objective with its tier's, less the time already waited."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Say that a request had better wait.
+
+    Attributes:
+        reason: Why.
+        prefill_token_s: Seconds a prompt token takes at the best endpoint, to weigh the
+            request by; ``None`` where nothing is predicted.
+        tpot_s: Seconds an output token takes, likewise.
+        dispatches_per_s: Requests the fleet takes in a second at present.
+    """
+
+    reason: WaitReason
+    prefill_token_s: float | None = None
+    tpot_s: float | None = None
+    dispatches_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Say where a request goes.
+
+    Attributes:
+        order: All candidates, best first.
+        reason: Why in this order.
+    """
+
+    order: Order
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Odds:
+    """Hold what a request would meet and break at ``n`` endpoints.
+
+    Attributes:
+        predicted: What was predicted.
+        likely: ``(n,)`` probability that its own objective is met.
+        broken: ``(n,)`` promises to others it would break, ``None`` for none anywhere.
+        closed: ``(n,)`` where it would not start soon, ``None`` for nowhere.
+    """
+
+    predicted: Predictions
+    likely: FloatArray
+    broken: FloatArray | None
+    closed: BoolArray | None
+
+
+def priority_of(request: RequestFeatures, tier: TierSettings) -> int:
+    """Give what decides who goes first and who is protected: the tier's and its own."""
+    return request.priority + tier.priority
+
+
+def objective_of(request: RequestFeatures, tier: TierSettings) -> Objective:
+    """Merge the request's objective with its tier's."""
     wanted, default = request.objective, tier.objective
-    ttft_s = wanted.ttft_s if wanted.ttft_s is not None else default.ttft_s
-    tpot_s = wanted.tpot_s if wanted.tpot_s is not None else default.tpot_s
-    if ttft_s is not None:
-        ttft_s = max(ttft_s - (now - request.arrived_s), 0.0)
-    return Objective(ttft_s=ttft_s, tpot_s=tpot_s)
+    if not wanted:
+        return default
+    return Objective(
+        ttft_s=wanted.ttft_s if wanted.ttft_s is not None else default.ttft_s,
+        tpot_s=wanted.tpot_s if wanted.tpot_s is not None else default.tpot_s,
+    )
 
 
-def by_objective(
+def objective_left(request: RequestFeatures, tier: TierSettings, now: float) -> Objective:
+    """Give the objective less the time already waited."""
+    whole = objective_of(request, tier)
+    if whole.ttft_s is None:
+        return whole
+    left_s = max(whole.ttft_s - (now - request.arrived_s), 0.0)
+    return Objective(ttft_s=left_s, tpot_s=whole.tpot_s)
+
+
+def place(
     fleet: Fleet,
     candidates: Candidates,
     tier: TierSettings,
     order: Order,
+    *,
+    rows: Rows,
+    placing: Placing,
     now: float,
-) -> tuple[Order, Reason] | Infeasible:
-    """Put the feasible candidates first, each part in the order given.
+) -> Placed | Held | Infeasible:
+    """Put the endpoints the request should go to first, or say why to none.
 
-    Returns:
-        The order and its reason, or that a request that may be refused has to be.
+    Args:
+        fleet: Whose endpoints they are.
+        candidates: The endpoints.
+        tier: The request's.
+        order: All of them, cheapest first.
+        rows: Where they stand in the table.
+        placing: Whether it may still be told to wait.
+        now: Clock in seconds.
     """
-    objective, predictions = objective_left(candidates.request, tier, now), candidates.predictions
-    if not objective or predictions is None:
-        return order, "predicted"
-    likely = fleet.predictor.probability(predictions, objective)
-    feasible = likely >= tier.confidence
+    closed = _closed(candidates, placing)
+    if closed is not None and closed.all():
+        return held(candidates, "endpoints_full")
+    predicted = candidates.predictions
+    if predicted is None:
+        return Placed(order=_first(order, closed), reason="predicted")
+    objective = objective_left(candidates.request, tier, now)
+    priority = priority_of(candidates.request, tier)
+    broken = None
+    if fleet.promises:
+        broken = harm(
+            candidates, predicted, fleet.promises, fleet.predictor, rows=rows, priority=priority
+        )
+    if objective:
+        likely = fleet.predictor.probability(predicted, objective)
+        odds = _Odds(predicted=predicted, likely=likely, broken=broken, closed=closed)
+        return _by_objective(tier, objective, order, odds)
+    if placing != "at_once":
+        away = _kept_away(fleet, candidates, priority, broken, now)
+        if away is not None and (away if closed is None else away | closed).all():
+            return held(candidates, "objectives_at_risk")
+        # Where it has just come, its cost counts the wait for room already.
+        closed = away if placing == "arrival" else _or(closed, away)
+    return Placed(order=_first(order, closed), reason="predicted")
+
+
+def held(candidates: Candidates, reason: WaitReason) -> Held:
+    """Say that the request waits, and what is known of costs and pace."""
+    predicted = candidates.predictions
+    rate = float(np.add.reduce(candidates.feature("dispatches_per_s")))
+    if predicted is None:
+        return Held(reason=reason, dispatches_per_s=rate)
+    return Held(
+        reason=reason,
+        prefill_token_s=float(predicted.prefill_token_s.min()),
+        tpot_s=float(predicted.tpot_s.min()),
+        dispatches_per_s=rate,
+    )
+
+
+def promise(fleet: Fleet, request: RequestFeatures, tier: TierSettings, *, row: int) -> None:
+    """Remember what a request is dispatched with, for those that come after it."""
+    fleet.promises.make(
+        request.request_id,
+        objective_of(request, tier),
+        priority=priority_of(request, tier),
+        row=row,
+    )
+
+
+def note_kept(record: RequestRecord, tier: TierSettings, fleet: Fleet, now: float) -> None:
+    """Count whether a request that has ended got what it was promised."""
+    objective = objective_of(record.request, tier)
+    if not objective or record.measurement.outcome != "completed":
+        return
+    pairs = ((objective.ttft_s, record.ttft_s), (objective.tpot_s, record.tpot_s))
+    broken = any(
+        limit_s is not None and actual_s is not None and actual_s > limit_s
+        for limit_s, actual_s in pairs
+    )
+    fleet.pressure.note(priority_of(record.request, tier), broken=float(broken), now=now)
+
+
+def _closed(candidates: Candidates, placing: Placing) -> BoolArray | None:
+    """Find endpoints that would not start the request soon; ``None`` for none of them."""
+    if placing == "at_once":
+        return None
+    closed = full(candidates)
+    if placing == "release":
+        closed |= backlogged(candidates)
+    return closed if closed.any() else None
+
+
+def _kept_away(
+    fleet: Fleet,
+    candidates: Candidates,
+    priority: int,
+    broken: FloatArray | None,
+    now: float,
+) -> BoolArray | None:
+    """Find where one without an objective would harm those who have one."""
+    above = fleet.promises.any_above(priority)
+    if above and fleet.pressure.above(priority, now) > MOST_PRESSURE:
+        return np.ones(len(candidates), dtype=np.bool_)
+    away = crowded(candidates, fleet.promises, priority=priority) if above else None
+    return _or(away, None if broken is None else broken > MOST_HARM)
+
+
+def _by_objective(
+    tier: TierSettings, objective: Objective, order: Order, odds: _Odds
+) -> Placed | Infeasible:
+    """Put those first that meet the objective, or else where the least is missed."""
+    feasible: BoolArray = odds.likely >= tier.confidence
+    if odds.closed is not None:
+        feasible &= ~odds.closed
     if feasible.any():
-        return order[np.argsort(~feasible[order], kind="stable")], "objective_met"
+        kept = feasible
+        if odds.broken is not None:
+            kept = feasible & (odds.broken <= odds.broken[feasible].min() + SAME_HARM)
+        room = None if tier.headroom == "lowest" else headroom(odds.predicted, objective)
+        if room is not None and tier.headroom == "most":
+            room = -room
+        return Placed(order=_by_room(order, kept, room), reason="objective_met")
     if tier.sheddable:
-        return Infeasible(retry_after_s=_retry_after(predictions, objective))
-    return order, "objective_unmet"
+        return Infeasible(retry_after_s=_retry_after(odds.predicted, objective))
+    missed = 1.0 - odds.likely
+    if odds.broken is not None:
+        missed = missed + odds.broken
+    if odds.closed is not None:
+        missed = np.where(odds.closed, np.inf, missed)
+    return Placed(order=_first(order, missed > missed.min() + SAME_HARM), reason="objective_unmet")
 
 
-def _retry_after(predictions: Predictions, objective: Objective) -> float:
+def _by_room(order: Order, kept: BoolArray, room: FloatArray | None) -> Order:
+    """Move those kept to the front, those with less room before others."""
+    if room is None:
+        return _first(order, ~kept)
+    return order[np.lexsort((room[order], ~kept[order]))]
+
+
+def headroom(predicted: Predictions, objective: Objective) -> FloatArray:
+    """Give the share of the objective left over, of the target where it is less, ``(n,)``."""
+    room = np.full(len(predicted.ttft_s), np.inf)
+    targets = ((objective.ttft_s, predicted.ttft_s), (objective.tpot_s, predicted.tpot_s))
+    for limit_s, expected_s in targets:
+        if limit_s is not None:
+            room = np.minimum(room, 1.0 - expected_s / max(limit_s, 1e-9))
+    return room
+
+
+def _first(order: Order, closed: BoolArray | None) -> Order:
+    """Move what is closed to the end, each part in its order."""
+    if closed is None:
+        return order
+    return order[np.argsort(closed[order], kind="stable")]
+
+
+def _or(one: BoolArray | None, other: BoolArray | None) -> BoolArray | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return one | other
+
+
+def _retry_after(predicted: Predictions, objective: Objective) -> float:
     """Estimate when an endpoint will have drained enough to start in time."""
     if objective.ttft_s is None:
         return LEAST_RETRY_S
-    return max(float(predictions.ttft_s.min()) - objective.ttft_s, LEAST_RETRY_S)
+    return max(float(predicted.ttft_s.min()) - objective.ttft_s, LEAST_RETRY_S)

@@ -9,7 +9,6 @@ booked on the chosen endpoint before ``route`` returns.
 import random
 from collections.abc import Iterable, Iterator, Mapping
 
-from predictor.features import COLUMN
 from predictor.types import (
     BLOCK_BYTES,
     Decision,
@@ -28,15 +27,16 @@ from scheduler.endpoint_table import EndpointTable, Members
 from scheduler.errors import DuplicateRequest, UnknownRequest
 from scheduler.fleet import Fleet, FleetFactory
 from scheduler.fleets import Fleets
+from scheduler.flow_control import BEHIND, NONE_UP, FlowControl
 from scheduler.ladder import Mode
-from scheduler.learning import Lessons
+from scheduler.learning import Lessons, early_label_s
 from scheduler.live import SHED, LiveRequest, record_unplaced
-from scheduler.objectives import Infeasible
+from scheduler.objectives import Held, Infeasible, note_kept, promise
 from scheduler.prefix_caches import caches_of
 from scheduler.prefix_index import has_restarted
+from scheduler.saturation import Placing
 from scheduler.settings import SchedulerSettings
 from scheduler.suspects import Suspects, Suspicion
-from scheduler.waiting import Waiting, WaitingQueue
 
 NO_ENDPOINT_RETRY_S = 1.0
 
@@ -71,7 +71,7 @@ class Scheduler:
         self._states: dict[str, EndpointState] = {}
         self._fleets = Fleets(make_fleet, settings)
         self._live: dict[str, LiveRequest] = {}
-        self._queue, self._lessons = WaitingQueue(), Lessons()
+        self._queue, self._lessons = FlowControl(settings), Lessons()
 
     # What can be asked
 
@@ -120,7 +120,7 @@ class Scheduler:
         """Decide as if the request came now, and book nothing.
 
         Returns:
-            The decision, ``None`` when no endpoint could take it or it would be refused.
+            The decision, ``None`` when it would have to wait or be refused.
 
         Raises:
             ModelNotFound: No fleet serves its model.
@@ -133,7 +133,7 @@ class Scheduler:
         live = LiveRequest(request=request, tier=tier, fleet=fleet)
         members = self._eligibility.eligible(live, now)
         decision = self._decider.decide(fleet, request, tier, members, now) if members else None
-        return None if isinstance(decision, Infeasible) else decision
+        return decision if isinstance(decision, Decision) else None
 
     # What happens
 
@@ -141,6 +141,7 @@ class Scheduler:
         """Take other settings into force, from the next request on."""
         self._settings = settings
         self._decider.configure(settings)
+        self._queue.configure(settings)
         self._suspects.backoff_s = settings.failure_backoff_s
         self._eligibility.stale_after_s = settings.stale_after_s
         self.caches.configure(settings)
@@ -243,9 +244,7 @@ class Scheduler:
         self._accounting.first_token(request_id, live.endpoint, ttft_s=ttft_s)
         self._suspects.succeeded(live.endpoint)
         self._lessons.first_token(live, ttft_s=ttft_s, now=now)
-        said = None if live.decision is None else live.decision.predictions
-        cold = said is not None and said.layer == "cold"
-        return self._settings.cold_label_s if cold else self._settings.early_label_s
+        return early_label_s(live, self._settings)
 
     def progress(self, request_id: str, token_events: int, now: float) -> bool:
         """Note how far a stream has come, some seconds after its first token.
@@ -273,8 +272,9 @@ class Scheduler:
         """
         live = self._get(request_id)
         if request_id in self._queue:
-            self._queue.remove(request_id)
+            self._queue.leave(request_id, now)
         record = live.record(measurement, now)
+        note_kept(record, live.tier, live.fleet, now)
         del self._live[request_id]
         self.caches.left(request_id, computed=measurement.outcome == "completed", now=now)
         if live.endpoint is not None:
@@ -291,18 +291,7 @@ class Scheduler:
         Each action is to be carried out as it comes: should a later one fail, none is lost.
         """
         self._lessons.tell_overdue(self._live, now)
-        for waiting in self._queue.ordered():
-            request_id = waiting.request.request_id
-            live = self._live[request_id]
-            members = self._eligibility.eligible(live, now)
-            if members:
-                action = self._choose(live, members, now)
-            elif now >= waiting.deadline_s:
-                action = self._shed(live, "queue_timeout", now, NO_ENDPOINT_RETRY_S)
-            else:
-                continue
-            self._queue.remove(request_id)
-            yield action
+        yield from self._queue.release(now, self._attempt, self._shed)
 
     # How
 
@@ -315,24 +304,35 @@ class Scheduler:
         self._affinity.see(state)
         if state.up and state.scraped_s is not None:
             self._suspects.seen_up(name, state.scraped_s)
-        if state.model is None:
-            return
-        ratio = self._fleets.of_model(state.model).token_ratio
-        self.caches.resize(state, block_tokens=BLOCK_BYTES / ratio.bytes_per_token)
+        if state.model is not None:
+            ratio = self._fleets.of_model(state.model).token_ratio
+            self.caches.resize(state, block_tokens=BLOCK_BYTES / ratio.bytes_per_token)
 
     def _place(self, live: LiveRequest, now: float) -> Action:
         members = self._eligibility.eligible(live, now)
         if members:
-            return self._choose(live, members, now)
+            if self._queue and self._queue.is_behind(live):
+                return self._wait(live, BEHIND, members, now)
+            action = self._choose(live, members, now)
+            return self._wait(live, action, members, now) if isinstance(action, Held) else action
         if not self._eligibility.served(live):
             return self._shed(live, "no_endpoint", now, NO_ENDPOINT_RETRY_S)
-        if len(self._queue) >= self._settings.max_waiting_requests:
-            return self._shed(live, "queue_full", now, NO_ENDPOINT_RETRY_S)
-        deadline_s = now + self._settings.max_wait_s
-        priority = live.request.priority + live.tier.priority
-        self._queue.add(Waiting(request=live.request, deadline_s=deadline_s), priority=priority)
-        live.tried.clear()  # by the time it can go, a failed endpoint may be back
-        return Wait(request_id=live.request.request_id, deadline_s=deadline_s)
+        return self._wait(live, NONE_UP, members, now)
+
+    def _wait(self, live: LiveRequest, held: Held, members: Members, now: float) -> Action:
+        entered = self._queue.enter(live, held, now)
+        if isinstance(entered, Wait):
+            live.tried.clear()  # by the time it can go, a failed endpoint may be back
+            return entered
+        if members and not live.tier.sheddable:  # it may not be refused: an endpoint queues it
+            action = self._choose(live, members, now, "at_once")
+            if not isinstance(action, Held):
+                return action
+        return self._shed(live, entered, now, self._queue.retry_after_s(live))
+
+    def _attempt(self, live: LiveRequest, now: float, placing: Placing) -> Dispatch | Shed | Held:
+        members = self._eligibility.eligible(live, now)
+        return self._choose(live, members, now, placing) if members else NONE_UP
 
     def _again(self, live: LiveRequest, now: float) -> Action:
         if live.endpoint is not None:
@@ -343,31 +343,26 @@ class Scheduler:
             return self._shed(live, "retries_exhausted", now, NO_ENDPOINT_RETRY_S)
         return self._place(live, now)
 
-    def _choose(self, live: LiveRequest, members: Members, now: float) -> Dispatch | Shed:
+    def _choose(
+        self, live: LiveRequest, members: Members, now: float, placing: Placing = "arrival"
+    ) -> Dispatch | Shed | Held:
         request = live.request
-        decision = self._decider.decide(live.fleet, request, live.tier, members, now)
+        decision = self._decider.decide(
+            live.fleet, request, live.tier, members, now, placing=placing
+        )
+        if isinstance(decision, Held):
+            return decision
         if isinstance(decision, Infeasible):
             return self._shed(live, "objective_infeasible", now, decision.retry_after_s)
         state = self._states[decision.endpoint]
         live.decision, live.endpoint, live.dispatched_s = decision, state.endpoint, now
         live.hardware = state.hardware
         live.attempts += 1
-        row = decision.features[decision.chosen]
-        output_tokens = float(row[COLUMN["expected_output_tokens"]])
-        self._accounting.book(
-            request.request_id,
-            state.endpoint,
-            prefill_tokens=float(row[COLUMN["uncached_tokens"]]),
-            # Half of the output is there on average while it decodes.
-            context_tokens=decision.prompt_tokens + output_tokens / 2,
-            output_tokens=output_tokens,
-            now=now,
-        )
+        self._accounting.book_decision(request.request_id, decision, now)
+        promise(live.fleet, request, live.tier, row=self._table.row(state.endpoint))
         self.caches.sent(state.endpoint, request)
         self._affinity.sent(live.fleet.model, request, state.endpoint)
         self._lessons.dispatched(live)
-        if decision.policy == "predicted_latency":
-            live.fleet.exploration.decided(decision)
         return Dispatch(
             request_id=request.request_id,
             endpoint=state.endpoint,
@@ -378,6 +373,7 @@ class Scheduler:
 
     def _release(self, live: LiveRequest, *, tpot_s: float | None) -> None:
         if live.endpoint is not None:
+            live.fleet.promises.end(live.request.request_id)
             self._accounting.release(live.request.request_id, live.endpoint, tpot_s=tpot_s)
             if live.endpoint not in self._states:
                 self._accounting.forget(live.endpoint)  # it left while this was in flight
@@ -387,7 +383,9 @@ class Scheduler:
         self, live: LiveRequest, reason: ShedReason, now: float, retry_after_s: float
     ) -> Shed:
         del self._live[live.request.request_id]
-        return Shed(record=live.record(SHED, now), reason=reason, retry_after_s=retry_after_s)
+        return Shed(
+            record=live.record(SHED, now, reason), reason=reason, retry_after_s=retry_after_s
+        )
 
     def _learn(self, live: LiveRequest, record: RequestRecord) -> None:
         self._lessons.finished(live, record)

@@ -149,6 +149,12 @@ class TierSettings(_Section):
     priority: int = Field(default=0, ge=-1000, le=1000)
     # Refuse (429) rather than serve late when no endpoint is feasible.
     sheddable: bool = False
+    # Among feasible endpoints: the lowest cost; the least headroom, which packs and leaves
+    # others free for what is more urgent; or the most.
+    headroom: Literal["lowest", "least", "most"] = "lowest"
+    # How long one of this tier waits at most; unset: the scheduler's max_wait_s. Then a
+    # sheddable one is refused, another goes wherever is best.
+    max_wait_s: float | None = Field(default=None, ge=0, le=86_400)
 
     @property
     def objective(self) -> Objective:
@@ -247,6 +253,16 @@ class SchedulerSettings(_Section):
     # How long one waits at most; a rolling restart of vLLM outlasts it on purpose:
     # clients then retry instead of piling up.
     max_wait_s: float = Field(default=10.0, ge=0, le=3600)
+    # Prompt bytes that may wait at once: bodies are held in memory (256 MiB).
+    max_waiting_bytes: int = Field(default=1 << 28, ge=0, le=1 << 40)
+    # Of both bounds, the share one named tenant may take up.
+    max_tenant_ratio: float = Field(default=0.5, gt=0, le=1)
+    # Hold requests back while endpoints are full or what others were promised is at risk.
+    # Without, requests wait only where no endpoint is up.
+    flow_control: bool = True
+    # Whoever is first in a priority band has a turn after so long, whatever is at risk:
+    # a lower band trickles on under overload instead of starving.
+    turn_after_s: float = Field(default=5.0, gt=0, le=3600)
     # A failed endpoint is left alone this long, doubled per further failure up to 16x,
     # unless a health check finds it up again.
     failure_backoff_s: float = Field(default=0.5, gt=0, le=60)

@@ -17,6 +17,7 @@ from foretoken.simulation.world import World
 from predictor import (
     LatencyPredictor,
     ModelSnapshot,
+    OutputLengths,
     PredictorError,
     PredictorSettings,
     Retraining,
@@ -24,7 +25,7 @@ from predictor import (
 )
 from predictor.protocol import Predictor
 from predictor.types import FloatArray, Observation, Predictions
-from scheduler import POLICIES, Policy, build_policy
+from scheduler import POLICIES, Fleet, Policy, SchedulerSettings, build_policy
 from simulator.fleets import EndpointSpec
 
 TRAIN_EVERY_S: Final = 10.0
@@ -89,6 +90,17 @@ class Arm:
     name: str
     build: Callable[[World], Brain]
     is_reference: bool = False
+
+
+def production_fleet(model: str, brain: Brain, settings: SchedulerSettings) -> Fleet:
+    """Build a fleet as the service does, with an arm's policy and predictor."""
+    return Fleet(
+        model=model,
+        policy=brain.policy,
+        fallback=build_policy(settings.fallback),
+        predictor=brain.predictor,
+        output_lengths=OutputLengths(PredictorSettings().output_length),
+    )
 
 
 class VirtualTrainer:

@@ -14,21 +14,18 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Final
 
-from foretoken.simulation.arms import Arm, Brain
+from foretoken.simulation.arms import Arm, production_fleet
 from foretoken.simulation.endpoint import VirtualEndpoint, build_endpoints
 from foretoken.simulation.outcome import Outcome, Run, ended, under_way
 from foretoken.simulation.world import World
-from predictor import OutputLengths, PredictorSettings
 from predictor.types import BLOCK_BYTES, EndpointState, Measurement, RequestFeatures, RequestRecord
 from scheduler import (
     Action,
     Dispatch,
-    Fleet,
     Scheduler,
     SchedulerSettings,
     Shed,
     Wait,
-    build_policy,
 )
 from simulator.content import block_hashes
 from simulator.fleets import Fault, FleetSpec
@@ -64,6 +61,7 @@ def simulate(
     warmup_s: float | None = None,
     measure_s: float | None = None,
     labels: bool = False,
+    settings: SchedulerSettings | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Run:
     """Play one workload through one arm.
@@ -82,6 +80,8 @@ def simulate(
         labels: Tell the scheduler what hardware endpoints run on. Off by default: the
             predictor's coefficients for known hardware were fitted to the tables the
             simulator's step times come from, so it would know what it cannot know.
+        settings: The scheduler's, tiers among them; ``None`` for the defaults. The arm
+            decides the policy whatever they say.
         progress: Called now and then with the share that is done, 0 to 1.
 
     Raises:
@@ -98,6 +98,7 @@ def simulate(
         arm=arm,
         seed=seed,
         labels=labels,
+        settings=settings or SchedulerSettings(),
         window=(warmup_s, warmup_s + measure_s),
         until_s=until_s,
     )
@@ -131,6 +132,7 @@ class _Simulation:
         arm: Arm,
         seed: int,
         labels: bool,
+        settings: SchedulerSettings,
         window: tuple[float, float],
         until_s: float,
     ) -> None:
@@ -145,11 +147,10 @@ class _Simulation:
         engines = {name: endpoint.engine for name, endpoint in self.endpoints.items()}
         self.world = World(fleet=fleet, engines=engines)
         self._brain = arm.build(self.world)
-        settings = SchedulerSettings()
         self._tiers = settings.tiers
         self._scheduler = Scheduler(
             settings=settings,
-            make_fleet=lambda model: _production_fleet(model, self._brain),
+            make_fleet=lambda model: production_fleet(model, self._brain, settings),
             rng=Random(f"{seed} scheduler"),
         )
         self._chain_of: dict[str, Chain] = {}
@@ -388,13 +389,3 @@ class _Simulation:
             self._at(now + self._way_s, happen)
         else:
             happen(now)
-
-
-def _production_fleet(model: str, brain: Brain) -> Fleet:
-    return Fleet(
-        model=model,
-        policy=brain.policy,
-        fallback=build_policy(SchedulerSettings().fallback),
-        predictor=brain.predictor,
-        output_lengths=OutputLengths(PredictorSettings().output_length),
-    )

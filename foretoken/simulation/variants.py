@@ -44,6 +44,7 @@ TERMS: Final = (
     "decode",
     "delay_of_others",
     "slower_steps",
+    "delay_of_next",
     "duplicate_cache",
     LATE,
 )

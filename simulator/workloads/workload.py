@@ -17,6 +17,7 @@ from simulator.errors import TooMuchTraffic, UnknownWorkload, WorkloadInvalid, W
 from simulator.traffic import Chain
 from simulator.workloads.conversations import Conversations
 from simulator.workloads.foreign import read_trace
+from simulator.workloads.mixture import Mixture
 from simulator.workloads.replay import Replay, ReplaySpec
 from simulator.workloads.sessions import Sessions
 from simulator.workloads.shared_prefix import SharedPrefix
@@ -52,7 +53,8 @@ class WorkloadSpec(BaseModel):
     """Rates worth looking at, the first being the default: requests per second, or users."""
     objective: WorkloadObjective = WorkloadObjective()
     traffic: Annotated[
-        SharedPrefix | Conversations | Sessions | ReplaySpec, Field(discriminator="kind")
+        SharedPrefix | Conversations | Sessions | Mixture | ReplaySpec,
+        Field(discriminator="kind"),
     ]
 
 
@@ -76,7 +78,7 @@ class Workload:
         self._data = data
 
     @cached_property
-    def _traffic(self) -> SharedPrefix | Conversations | Sessions | Replay:
+    def _traffic(self) -> SharedPrefix | Conversations | Sessions | Mixture | Replay:
         traffic = self.spec.traffic
         if not isinstance(traffic, ReplaySpec):
             return traffic

@@ -14,7 +14,11 @@ from simulator.workloads import Workload, load_workload, workload_names
 from simulator.workloads.arrivals import Stage, poisson_times
 from simulator.workloads.lengths import Lengths
 
-GENERATED = [name for name in workload_names() if load_workload(name).spec.traffic.kind != "replay"]
+GENERATED = [
+    name
+    for name in workload_names()
+    if load_workload(name).spec.traffic.kind not in {"replay", "mixture"}  # the parts of which are
+]
 OPEN = [name for name in GENERATED if load_workload(name).loop == "open"]
 CLOSED = [name for name in GENERATED if load_workload(name).loop == "closed"]
 

@@ -1,0 +1,1 @@
+"""Whether promises are kept: goodput by tier, and what happens under overload."""

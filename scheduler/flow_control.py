@@ -1,0 +1,265 @@
+"""Requests that wait: how many may, in which order they have their turn, and for how long.
+
+One queue per fleet and priority band, the highest band first; within a band tenants are
+served fairly (:mod:`scheduler.fair_queue`). Bounded in count, bytes and time, and per
+tenant. Whether one whose turn it is goes is the decider's to say. While nothing waits,
+nothing here does anything. Called by the scheduler only.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+from scheduler.actions import Dispatch, Shed, ShedReason, Wait, WaitReason
+from scheduler.fair_queue import FairQueue, Waiting
+from scheduler.live import LiveRequest
+from scheduler.objectives import Held, objective_of, priority_of
+from scheduler.saturation import Placing
+from scheduler.settings import SchedulerSettings
+
+# Of a band, so many tenants' most urgent requests are tried at a look; whoever comes after
+# them in the order of turns has little more chance.
+MOST_TRIES: Final = 4
+# A look at a fleet's queue costs a few decisions; each answer that ends would bring one.
+LOOK_EVERY_S: Final = 0.01
+# Seconds per token to weigh requests by before anything is predicted: an 8B model, an A100.
+NOMINAL_PREFILL_TOKEN_S: Final = 1e-4
+NOMINAL_TPOT_S: Final = 0.02
+LEAST_RETRY_S: Final = 1.0
+MOST_RETRY_S: Final = 600.0
+_SLACK: Final = 64
+
+
+NONE_UP: Final = Held(reason="no_endpoint")
+BEHIND: Final = Held(reason="behind_others")
+
+Attempt = Callable[[LiveRequest, float, Placing], Dispatch | Shed | Held]
+"""Place a request that waits, if it can be."""
+
+Refuse = Callable[[LiveRequest, ShedReason, float, float], Shed]
+"""Refuse a request: why, when, and after how many seconds to try again."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Band:
+    """Hold the waiting requests of one fleet and priority.
+
+    Attributes:
+        priority: Its priority.
+        queue: They themselves.
+        held: How many wait for something else than an endpoint to come up.
+        turn_s: When one last had its turn for having waited long enough, or the band began.
+    """
+
+    priority: int
+    queue: FairQueue = field(default_factory=FairQueue)
+    held: int = 0
+    turn_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class _Lobby:
+    """Hold what waits for one fleet, and what its decider last said of costs and pace."""
+
+    bands: dict[int, _Band] = field(default_factory=dict)
+    prefill_token_s: float = NOMINAL_PREFILL_TOKEN_S
+    tpot_s: float = NOMINAL_TPOT_S
+    dispatches_per_s: float = 0.0
+    looked_s: float = -math.inf
+
+
+@dataclass(slots=True, kw_only=True)
+class _Entry:
+    live: LiveRequest
+    lobby: _Lobby
+    band: _Band
+    waiting: Waiting
+    reason: WaitReason
+
+
+class FlowControl:
+    """Keep waiting requests within bounds, and let them go in order.
+
+    Args:
+        settings: Bounds.
+    """
+
+    def __init__(self, settings: SchedulerSettings) -> None:
+        self._settings = settings
+        self._entries: dict[str, _Entry] = {}
+        self._lobbies: dict[str, _Lobby] = {}
+        self._expiry: list[tuple[float, str]] = []
+        self._bytes = 0
+        self._bytes_of: dict[str, int] = {}  # by tenant
+        self._count_of: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._entries
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Sum up the prompts that wait."""
+        return self._bytes
+
+    def configure(self, settings: SchedulerSettings) -> None:
+        """Take other bounds into force, for those that come."""
+        self._settings = settings
+
+    def is_behind(self, live: LiveRequest) -> bool:
+        """Say whether requests of its fleet and its priority or above are held already."""
+        lobby = self._lobbies.get(live.fleet.model)
+        if lobby is None:
+            return False
+        priority = priority_of(live.request, live.tier)
+        return any(band.held for band in lobby.bands.values() if band.priority >= priority)
+
+    def enter(self, live: LiveRequest, held: Held, now: float) -> Wait | ShedReason:
+        """Let a request wait, or say which bound it would break."""
+        refused = self._full_for(live)
+        if refused is not None:
+            return refused
+        request, tier = live.request, live.tier
+        lobby = self._lobbies.setdefault(live.fleet.model, _Lobby())
+        _note(lobby, held)
+        longest_s = self._settings.max_wait_s if tier.max_wait_s is None else tier.max_wait_s
+        expires_s = now + longest_s
+        ttft_s = objective_of(request, tier).ttft_s
+        waiting = Waiting(
+            request=request,
+            since_s=now,
+            due_s=expires_s if ttft_s is None else request.arrived_s + ttft_s,
+            expires_s=expires_s,
+            cost_s=_cost_s(live, lobby),
+        )
+        priority = priority_of(request, tier)
+        band = lobby.bands.setdefault(priority, _Band(priority=priority, turn_s=now))
+        band.queue.add(waiting)
+        band.held += held.reason != "no_endpoint"
+        self._entries[request.request_id] = _Entry(
+            live=live, lobby=lobby, band=band, waiting=waiting, reason=held.reason
+        )
+        heappush(self._expiry, (expires_s, request.request_id))
+        self._count(waiting, 1)
+        live.waiting_since_s, live.wait_reason = now, held.reason
+        return Wait(request_id=request.request_id, deadline_s=expires_s, reason=held.reason)
+
+    def leave(self, request_id: str, now: float, *, served: bool = False) -> None:
+        """Take a request out; one that is served at its tenant's cost."""
+        entry = self._entries.pop(request_id)
+        live, band, waiting = entry.live, entry.band, entry.waiting
+        (band.queue.serve if served else band.queue.remove)(waiting)
+        band.held -= entry.reason != "no_endpoint"
+        if not band.queue:
+            del entry.lobby.bands[band.priority]
+            if not entry.lobby.bands:
+                del self._lobbies[live.fleet.model]
+        self._count(waiting, -1)
+        if len(self._expiry) > 2 * len(self._entries) + _SLACK:  # those who left pile up
+            known = self._entries.items()
+            self._expiry = [(one.waiting.expires_s, name) for name, one in known]
+            heapify(self._expiry)
+        live.wait_reason, live.waiting_since_s = entry.reason, None
+        live.queued_s += now - waiting.since_s
+
+    def release(self, now: float, attempt: Attempt, refuse: Refuse) -> Iterator[Dispatch | Shed]:
+        """Let go whoever can, and give up those that have waited as long as they may."""
+        while self._expiry and self._expiry[0][0] <= now:
+            expires_s, request_id = heappop(self._expiry)
+            entry = self._entries.get(request_id)
+            if entry is not None and entry.waiting.expires_s == expires_s:
+                yield self._give_up(entry, now, attempt, refuse)
+        for lobby in [one for one in self._lobbies.values() if now - one.looked_s >= LOOK_EVERY_S]:
+            lobby.looked_s = now
+            for band in sorted(lobby.bands.values(), key=lambda one: -one.priority):
+                while (action := self._next_of(band, now, attempt)) is not None:
+                    yield action
+
+    def retry_after_s(self, live: LiveRequest) -> float:
+        """Estimate when those before a request that is refused will have gone."""
+        lobby = self._lobbies.get(live.fleet.model)
+        if lobby is None or lobby.dispatches_per_s <= 0.0:
+            return LEAST_RETRY_S
+        priority = priority_of(live.request, live.tier)
+        before = sum(len(one.queue) for one in lobby.bands.values() if one.priority >= priority)
+        return min(max(before / lobby.dispatches_per_s, LEAST_RETRY_S), MOST_RETRY_S)
+
+    def _next_of(self, band: _Band, now: float, attempt: Attempt) -> Dispatch | Shed | None:
+        """Let the first of those go whose turn it is and who can."""
+        for waiting in band.queue.turns()[:MOST_TRIES]:
+            entry = self._entries[waiting.request_id]
+            has_turn = self._has_turn(band, now)
+            action = attempt(entry.live, now, "at_once" if has_turn else "release")
+            if isinstance(action, Held):
+                _note(entry.lobby, action)
+                band.held += (action.reason != "no_endpoint") - (entry.reason != "no_endpoint")
+                entry.reason = action.reason
+                continue
+            if has_turn:
+                band.turn_s = now
+            self.leave(waiting.request_id, now, served=isinstance(action, Dispatch))
+            return action
+        return None
+
+    def _has_turn(self, band: _Band, now: float) -> bool:
+        """Say whether a band has waited long enough to let one go whatever is at risk."""
+        least_s = self._settings.turn_after_s
+        return now - max(band.turn_s, band.queue.oldest().since_s) >= least_s
+
+    def _give_up(
+        self, entry: _Entry, now: float, attempt: Attempt, refuse: Refuse
+    ) -> Dispatch | Shed:
+        """Refuse one that may be, or cannot go anywhere; let another go wherever is best."""
+        live, reason, retry_s = entry.live, entry.reason, self.retry_after_s(entry.live)
+        if reason == "no_endpoint" or not live.tier.sheddable:
+            action = attempt(live, now, "at_once")
+            if not isinstance(action, Held):
+                self.leave(live.request.request_id, now)
+                return action
+        self.leave(live.request.request_id, now)
+        return refuse(live, "queue_timeout", now, retry_s)
+
+    def _full_for(self, live: LiveRequest) -> ShedReason | None:
+        settings, size, tenant = self._settings, live.request.prompt_bytes, live.request.tenant
+        most, most_bytes = settings.max_waiting_requests, settings.max_waiting_bytes
+        if len(self._entries) >= most or self._bytes + size > most_bytes:
+            return "queue_full"
+        if tenant is None:
+            return None
+        share = settings.max_tenant_ratio
+        # One request fits whatever the share.
+        count, held_bytes = self._count_of.get(tenant, 0), self._bytes_of.get(tenant, 0)
+        if count and (count >= share * most or held_bytes + size > share * most_bytes):
+            return "tenant_queue_full"
+        return None
+
+    def _count(self, waiting: Waiting, change: int) -> None:
+        size, tenant = change * waiting.request.prompt_bytes, waiting.request.tenant
+        self._bytes += size
+        if tenant is None:
+            return
+        self._count_of[tenant] = self._count_of.get(tenant, 0) + change
+        self._bytes_of[tenant] = self._bytes_of.get(tenant, 0) + size
+        if not self._count_of[tenant]:
+            del self._count_of[tenant], self._bytes_of[tenant]
+
+
+def _note(lobby: _Lobby, held: Held) -> None:
+    if held.prefill_token_s is not None and held.tpot_s is not None:
+        lobby.prefill_token_s, lobby.tpot_s = held.prefill_token_s, held.tpot_s
+    if held.dispatches_per_s:
+        lobby.dispatches_per_s = held.dispatches_per_s
+
+
+def _cost_s(live: LiveRequest, lobby: _Lobby) -> float:
+    """Give what a request is worth in seconds: its prefill and the output to be expected."""
+    request, fleet = live.request, live.fleet
+    output_tokens = fleet.output_lengths.expected(
+        request.tenant, request.max_tokens, session=request.session_id
+    )
+    prefill_s = fleet.prompt_tokens(request) * lobby.prefill_token_s
+    return max(prefill_s + output_tokens * lobby.tpot_s, 1e-6)

@@ -1,0 +1,129 @@
+"""Whose turn it is among those that wait."""
+
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predictor.types import RequestFeatures
+from scheduler.fair_queue import FairQueue, Waiting
+
+NUMBERS = count()
+
+
+def waiting(
+    tenant: str | None = None, *, cost_s: float = 1.0, due_s: float = 10.0, since_s: float = 0.0
+) -> Waiting:
+    name = f"{tenant}-{next(NUMBERS)}"
+    request = RequestFeatures(request_id=name, arrived_s=since_s, model="m", tenant=tenant)
+    return Waiting(request=request, since_s=since_s, due_s=due_s, expires_s=due_s, cost_s=cost_s)
+
+
+def served(queue: FairQueue, number: int) -> list[Waiting]:
+    found = []
+    for _ in range(number):
+        first = queue.turns()[0]
+        queue.serve(first)
+        found.append(first)
+    return found
+
+
+def test_within_a_tenant_the_earliest_deadline_goes_first() -> None:
+    queue = FairQueue()
+    late, soon, also_late = waiting(due_s=9.0), waiting(due_s=2.0), waiting(due_s=9.0)
+    for one in (late, soon, also_late):
+        queue.add(one)
+
+    assert served(queue, 3) == [soon, late, also_late]
+    assert len(queue) == 0
+
+
+def test_tenants_share_predicted_seconds_and_not_requests() -> None:
+    queue = FairQueue()
+    for _ in range(100):
+        queue.add(waiting("long", cost_s=4.0))
+        queue.add(waiting("short", cost_s=1.0))
+
+    seconds = {"long": 0.0, "short": 0.0}
+    for one in served(queue, 60):
+        seconds[str(one.request.tenant)] += one.cost_s
+
+    assert seconds["long"] == pytest.approx(seconds["short"], abs=8.0)
+
+
+def test_a_tenant_with_much_to_do_delays_another_by_no_more_than_a_turn() -> None:
+    queue = FairQueue()
+    for _ in range(50):
+        queue.add(waiting("greedy"))
+    served(queue, 10)
+    modest = waiting("modest")
+    queue.add(modest)
+
+    assert modest in served(queue, 3)
+
+
+def test_looking_changes_nothing_and_shows_one_of_each_tenant() -> None:
+    queue = FairQueue()
+    for tenant in ("a", "a", "b", None):
+        queue.add(waiting(tenant))
+
+    first = [one.request_id for one in queue.turns()]
+    again = [one.request_id for one in queue.turns()]
+
+    assert first == again
+    assert len(first) == 3
+
+
+def test_who_leaves_is_not_served_and_the_next_is() -> None:
+    queue = FairQueue()
+    gone, stays = waiting("a", due_s=1.0), waiting("a", due_s=2.0)
+    queue.add(gone)
+    queue.add(stays)
+
+    queue.remove(gone)
+
+    assert served(queue, 1) == [stays]
+
+
+def test_a_standing_request_does_not_pile_up_those_that_left() -> None:
+    queue = FairQueue()
+    queue.add(waiting("a", due_s=0.0))
+
+    for _ in range(1000):
+        leaves = waiting("a")
+        queue.add(leaves)
+        queue.remove(leaves)
+
+    assert len(queue) == 1
+    (tenant,) = queue._tenants.values()
+    assert len(tenant.by_deadline) < 50
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.01, 20.0)), max_size=40))
+def test_everyone_is_served_once_whatever_it_costs(asked: list[tuple[str, float]]) -> None:
+    queue = FairQueue()
+    entered = [waiting(tenant, cost_s=cost_s) for tenant, cost_s in asked]
+    for one in entered:
+        queue.add(one)
+
+    found = served(queue, len(entered))
+
+    assert sorted(one.request_id for one in found) == sorted(one.request_id for one in entered)
+    assert queue.turns() == []
+
+
+@given(st.lists(st.floats(0.1, 5.0), min_size=20, max_size=60), st.floats(0.1, 5.0))
+def test_no_tenant_falls_behind_by_more_than_two_of_the_dearest(
+    costs: list[float], other: float
+) -> None:
+    queue = FairQueue()
+    for cost_s in costs:
+        queue.add(waiting("a", cost_s=cost_s))
+        queue.add(waiting("b", cost_s=other))
+
+    seconds = {"a": 0.0, "b": 0.0}
+    for one in served(queue, len(costs)):  # both still wait, up to the last
+        seconds[str(one.request.tenant)] += one.cost_s
+
+    assert abs(seconds["a"] - seconds["b"]) <= 2 * max(*costs, other)
