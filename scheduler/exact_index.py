@@ -52,12 +52,13 @@ class _Kind(NamedTuple):
 class _Cache:
     """What is known of one endpoint's cache as a whole.
 
-    ``followed`` says that its announcements come and hold true; ``whole`` that nothing of
-    what it holds was missed; ``claims`` that its layers are of kinds whose prefixes can be
-    found; ``room`` that there was room for all it announced.
+    ``followed`` says that its announcements come; ``trusted`` that they hold true; ``whole``
+    that nothing of what it holds was missed; ``claims`` that its layers are of kinds whose
+    prefixes can be found; ``room`` that there was room for all it announced.
     """
 
     followed: bool = False
+    trusted: bool = True
     whole: bool = False
     claims: bool = True
     room: bool = True
@@ -69,8 +70,8 @@ class _Cache:
         """Say whether prefixes can be found in it."""
         if not self.whole and self.capacity_blocks and len(self.kind.full) == 1:
             self.whole = self.copies >= KNOWN_SHARE * self.capacity_blocks
-        sound = self.followed and self.whole and self.claims and self.room
-        return sound and self.kind.block_tokens is not None
+        sound = self.followed and self.trusted and self.whole
+        return sound and self.claims and self.room and self.kind.block_tokens is not None
 
     def take_in_kind(self, event: BlocksStored) -> None:
         """Learn what kinds of layers there are from what is stored on the GPU."""
@@ -188,8 +189,13 @@ class ExactIndex:
         self._judge(row)
 
     def lose(self, row: int) -> None:
-        """Note that announcements stay away or are wrong: it cannot be spoken for."""
+        """Note that announcements stay away: it cannot be spoken for."""
         self._cache(row).followed = False
+        self._judge(row)
+
+    def trust(self, row: int, *, trusted: bool) -> None:
+        """Take in whether announcements agree with what the endpoint reports."""
+        self._cache(row).trusted = trusted
         self._judge(row)
 
     def resize(self, row: int, *, block_tokens: int | None, capacity_tokens: int | None) -> None:

@@ -4,8 +4,8 @@ Where an endpoint announces its KV cache, nothing was missed, and the prompt's t
 known, the exact index answers; otherwise, for that endpoint, the approximate one does,
 which is kept up to date for all. Requests that are being computed count as held, as an
 engine lets others find their blocks from the step that computes them. An endpoint whose
-reports disagree with its own announcements is taken by the approximate index until it
-begins anew. Called by the scheduler and the decider.
+reports disagree with its own announcements is left to the approximate index for a while.
+Called by the scheduler and the decider.
 """
 
 from collections import deque
@@ -31,6 +31,8 @@ ANNOUNCED_WITHIN_S: Final = 3.0
 # disagree make it lose its trust, one in three never does.
 AGREEMENT_WEIGHT: Final = 0.12
 LEAST_AGREEMENT: Final = 0.5
+# How long an endpoint is then estimated: a crowded one announces late, and catches up.
+DISTRUST_S: Final = 30.0
 
 
 class PrefixCaches:
@@ -51,6 +53,7 @@ class PrefixCaches:
         self._followed: dict[str, int] = {}  # rows of endpoints that announce
         self._states: dict[str, EndpointState] = {}  # of these
         self._agreement: dict[str, float] = {}
+        self._distrusted_until_s: dict[str, float] = {}
         self._coming: dict[str, _Coming] = {}  # by request
         self._done: deque[tuple[float, _Coming]] = deque()  # ended, not all announced
 
@@ -149,13 +152,13 @@ class PrefixCaches:
         events = tuple(events)
         self._exact.apply(self._follow(endpoint), events)
         if any(isinstance(event, BlocksCleared) for event in events):
-            self._agreement.pop(endpoint, None)
+            self._believe(endpoint)
             self._approximate.empty(endpoint)
 
     def begin(self, endpoint: str, *, whole: bool) -> None:
         """Follow an endpoint from its beginning (``whole``), or from somewhere after it."""
-        self._agreement.pop(endpoint, None)
         self._exact.follow(self._follow(endpoint), whole=whole)
+        self._believe(endpoint)
 
     def lose(self, endpoint: str) -> None:
         """Note that announcements of an endpoint may have been missed."""
@@ -193,12 +196,16 @@ class PrefixCaches:
         endpoint, matched = decision.endpoint, float(decision.matched_tokens[decision.chosen])
         if not decision.announced:
             self._approximate.report(endpoint, matched_tokens=matched, cached_tokens=cached_tokens)
+            until_s = self._distrusted_until_s.get(endpoint)
+            if until_s is not None and decision.decided_s >= until_s:
+                self._believe(endpoint)
             return
         before = self._agreement.get(endpoint, 1.0)
         agrees = float(matched == cached_tokens)
         after = self._agreement[endpoint] = before + AGREEMENT_WEIGHT * (agrees - before)
         if after < LEAST_AGREEMENT:
-            self.lose(endpoint)
+            self._distrusted_until_s[endpoint] = decision.decided_s + DISTRUST_S
+            self._exact.trust(self._follow(endpoint), trusted=False)
 
     def clear(self, endpoint: str) -> None:
         """Note that an endpoint has restarted; its announcements tell that by themselves."""
@@ -208,12 +215,19 @@ class PrefixCaches:
         """Forget an endpoint that has left."""
         self._approximate.clear(endpoint)
         self._agreement.pop(endpoint, None)
+        self._distrusted_until_s.pop(endpoint, None)
         self._states.pop(endpoint, None)
         row = self._followed.pop(endpoint, None)
         if row is not None:  # the next endpoint may have it
             self._exact.forget(row)
             self._coming = {id_: one for id_, one in self._coming.items() if one[0] != row}
             self._done = deque(item for item in self._done if item[1][0] != row)
+
+    def _believe(self, endpoint: str) -> None:
+        """Begin anew to compare announcements with reports."""
+        self._agreement.pop(endpoint, None)
+        self._distrusted_until_s.pop(endpoint, None)
+        self._exact.trust(self._follow(endpoint), trusted=True)
 
     def _follow(self, endpoint: str) -> int:
         row = self._followed.get(endpoint)

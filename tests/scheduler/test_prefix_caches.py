@@ -8,7 +8,7 @@ import numpy as np
 from predictor.kv_cache import BlocksCleared, BlocksStored
 from predictor.types import Decision, EndpointState, RequestFeatures
 from scheduler.endpoint_table import EndpointTable
-from scheduler.prefix_caches import ANNOUNCED_WITHIN_S, caches_of
+from scheduler.prefix_caches import ANNOUNCED_WITHIN_S, DISTRUST_S, caches_of
 from scheduler.settings import SchedulerSettings
 
 A, B = "a:1", "b:1"
@@ -61,7 +61,7 @@ class Caches:
         )
         self.caches.hear(A, [event])
 
-    def report(self, request: RequestFeatures, cached_tokens: int) -> None:
+    def report(self, request: RequestFeatures, cached_tokens: int, now: float = 0.0) -> None:
         """Let the endpoint that announces say what it found."""
         matched = np.array(self.matched(request))
         decision = Decision(
@@ -76,7 +76,7 @@ class Caches:
             reason="r",
             announced=self.caches.announced(request, int(self.rows[0])),
             prompt_tokens=64,
-            decided_s=0.0,
+            decided_s=now,
         )
         self.caches.report(decision, cached_tokens)
 
@@ -153,7 +153,21 @@ def test_one_whose_reports_contradict_its_announcements_is_estimated() -> None:
 
     assert not given.caches.exact(A)
     assert given.caches.block_sizes("m") == set()
+    given.report(given.request(), 0, now=DISTRUST_S - 1.0)
+    assert not given.caches.exact(A)
+    given.report(given.request(), 0, now=DISTRUST_S)
+    assert given.caches.exact(A)
+
+
+def test_one_that_clears_its_cache_is_believed_again_at_once() -> None:
+    given = Caches()
+    given.announce(4)
+    for _ in range(6):
+        given.report(given.request(), 0)
+    assert not given.caches.exact(A)
+
     given.caches.hear(A, [BlocksCleared()])
+
     assert given.caches.exact(A)
 
 
