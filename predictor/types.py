@@ -326,6 +326,7 @@ class Decision:
         shadow_chosen: Index another policy would have picked, when one runs in shadow.
         prompt_tokens: The count the features were made with.
         decided_s: When.
+        likely: Probability that the request's objective is met, ``None`` without one.
     """
 
     endpoints: tuple[str, ...]
@@ -341,6 +342,7 @@ class Decision:
     shadow_chosen: int | None = None
     prompt_tokens: int
     decided_s: float
+    likely: float | None = None
 
     @property
     def endpoint(self) -> str:

@@ -81,6 +81,7 @@ class Decider:
         terms = chosen.policy.terms(candidates)
         costs = total(terms)
         order, reason = _order(chosen.policy, candidates, costs), chosen.reason
+        likely = None
         if reason == "predicted":
             placing = placing if self._settings.flow_control else "at_once"
             judged = place(
@@ -88,7 +89,7 @@ class Decider:
             )
             if not isinstance(judged, Placed):
                 return judged
-            order, reason = judged.order, judged.reason
+            order, reason, likely = judged.order, judged.reason, judged.likely
         elif placing == "release" and backlogged(candidates).all():
             return held(candidates, "endpoints_full")
         return Decision(
@@ -105,6 +106,7 @@ class Decider:
             shadow_chosen=_pick(chosen.shadow, candidates),
             prompt_tokens=int(candidates.prompt_tokens),
             decided_s=now,
+            likely=likely,
         )
 
     def _candidates(

@@ -12,6 +12,7 @@ from predictor.protocol import Predictor
 from predictor.types import RequestFeatures
 from scheduler.policies import Policy, build_policy
 from scheduler.promises import Pressure, Promises
+from scheduler.reserve import Reserve
 from scheduler.settings import FleetSettings, SchedulerSettings
 
 # Bytes per token of English text under common BPE vocabularies; corrected by traffic.
@@ -68,6 +69,7 @@ class Fleet:
         token_ratio: What prompts have been like.
         promises: Objectives its requests in flight were sent with.
         pressure: Which share of them is broken lately.
+        reserve: Which endpoints are kept for the more urgent while many are.
     """
 
     model: str
@@ -78,6 +80,7 @@ class Fleet:
     token_ratio: TokenRatio = field(default_factory=TokenRatio)
     promises: Promises = field(default_factory=Promises)
     pressure: Pressure = field(default_factory=Pressure)
+    reserve: Reserve = field(default_factory=Reserve)
 
     def prompt_tokens(self, request: RequestFeatures) -> int:
         """Give the prompt's length, exact where known."""

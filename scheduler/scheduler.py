@@ -358,7 +358,7 @@ class Scheduler:
         live.hardware = state.hardware
         live.attempts += 1
         self._accounting.book_decision(request.request_id, decision, now)
-        promise(live.fleet, request, live.tier, row=self._table.row(state.endpoint))
+        promise(live.fleet, request, live.tier, decision, self._table.row(state.endpoint))
         self._index.insert(state.endpoint, request.block_hashes)
         self._lessons.dispatched(live)
         return Dispatch(
