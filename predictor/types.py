@@ -341,6 +341,7 @@ class Decision:
         shadow_predicted_s: The same where the policy in shadow would have sent it.
         prompt_tokens: The count the features were made with.
         decided_s: When.
+        likely: Probability that the request's objective is met, ``None`` without one.
     """
 
     endpoints: tuple[str, ...]
@@ -360,6 +361,7 @@ class Decision:
     announced: bool = False
     prompt_tokens: int
     decided_s: float
+    likely: float | None = None
 
     @property
     def endpoint(self) -> str:

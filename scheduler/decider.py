@@ -86,7 +86,7 @@ class Decider:
         chosen = rung(fleet, request, candidates.predictions, self.mode, now)
         chosen, terms, costs = _scored(chosen, fleet, candidates, now)
         order, reason = _order(chosen.policy, candidates, costs), chosen.reason
-        explored = None
+        explored = likely = None
         if reason == "predicted":
             explored = fleet.exploration.order(candidates, costs, order)
             order = order if explored is None else explored
@@ -102,7 +102,7 @@ class Decider:
             )
             if not isinstance(judged, Placed):
                 return judged
-            order = judged.order
+            order, likely = judged.order, judged.likely
             if reason == "predicted":
                 reason = judged.reason
             if reason == "predicted" and explored is not None and explored[0] == order[0]:
@@ -130,6 +130,7 @@ class Decider:
             announced=self._caches.announced(request, int(members.rows[order[0]])),
             prompt_tokens=int(candidates.prompt_tokens),
             decided_s=now,
+            likely=likely,
         )
 
     def _session(self, fleet: Fleet, request: RequestFeatures) -> str | None:

@@ -14,6 +14,7 @@ from scheduler.exploration import Exploration
 from scheduler.leanings import Leanings
 from scheduler.policies import Policy, build_policy
 from scheduler.promises import Pressure, Promises
+from scheduler.reserve import Reserve
 from scheduler.settings import FleetSettings, SchedulerSettings, SessionMode
 from scheduler.trust import Trust
 
@@ -90,6 +91,7 @@ class Fleet:
         exploration: When to try an endpoint passed over for long.
         promises: Objectives its requests in flight were sent with.
         pressure: Which share of them is broken lately.
+        reserve: Which endpoints are kept for the more urgent while many are.
     """
 
     model: str
@@ -106,6 +108,7 @@ class Fleet:
     exploration: Exploration = field(default_factory=Exploration)
     promises: Promises = field(default_factory=Promises)
     pressure: Pressure = field(default_factory=Pressure)
+    reserve: Reserve = field(default_factory=Reserve)
 
     def configure(self, settings: SchedulerSettings) -> None:
         """Take other settings into force, its policies among them."""

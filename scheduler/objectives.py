@@ -13,7 +13,14 @@ from typing import Final
 
 import numpy as np
 
-from predictor.types import FloatArray, Objective, Predictions, RequestFeatures, RequestRecord
+from predictor.types import (
+    Decision,
+    FloatArray,
+    Objective,
+    Predictions,
+    RequestFeatures,
+    RequestRecord,
+)
 from scheduler.actions import WaitReason
 from scheduler.candidates import Candidates
 from scheduler.endpoint_table import Rows
@@ -74,10 +81,12 @@ class Placed:
     Attributes:
         order: All candidates, best first.
         reason: Why in this order.
+        likely: Probability that the first one meets the objective, ``None`` without one.
     """
 
     order: Order
     reason: Reason
+    likely: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +97,7 @@ class _Odds:
         predicted: What was predicted.
         likely: ``(n,)`` probability that its own objective is met.
         broken: ``(n,)`` promises to others it would break, ``None`` for none anywhere.
-        closed: ``(n,)`` where it would not start soon, ``None`` for nowhere.
+        closed: ``(n,)`` where it would not start soon or must not go, ``None`` for nowhere.
     """
 
     predicted: Predictions
@@ -151,11 +160,20 @@ def place(
         return Placed(order=_first(order, closed), reason="predicted")
     objective = objective_left(candidates.request, tier, now)
     priority = priority_of(candidates.request, tier)
-    broken = None
+    broken = kept_free = None
     if fleet.promises:
         broken = harm(
             candidates, predicted, fleet.promises, fleet.predictor, rows=rows, priority=priority
         )
+    if fleet.promises.any_above(priority):
+        kept_free = fleet.reserve.barred(
+            candidates, rows, fleet.pressure, priority=priority, now=now
+        )
+        closed = _or(closed, kept_free)
+        if closed is not None and closed.all():  # what it may use is full
+            if placing != "at_once":
+                return held(candidates, "objectives_at_risk")
+            closed = kept_free
     if objective:
         likely = fleet.predictor.probability(predicted, objective)
         odds = _Odds(predicted=predicted, likely=likely, broken=broken, closed=closed)
@@ -165,7 +183,7 @@ def place(
         if away is not None and (away if closed is None else away | closed).all():
             return held(candidates, "objectives_at_risk")
         # Where it has just come, its cost counts the wait for room already.
-        closed = away if placing == "arrival" else _or(closed, away)
+        closed = _or(kept_free if placing == "arrival" else closed, away)
     return Placed(order=_first(order, closed), reason="predicted")
 
 
@@ -183,14 +201,14 @@ def held(candidates: Candidates, reason: WaitReason) -> Held:
     )
 
 
-def promise(fleet: Fleet, request: RequestFeatures, tier: TierSettings, *, row: int) -> None:
+def promise(
+    fleet: Fleet, request: RequestFeatures, tier: TierSettings, decision: Decision, row: int
+) -> None:
     """Remember what a request is dispatched with, for those that come after it."""
-    fleet.promises.make(
-        request.request_id,
-        objective_of(request, tier),
-        priority=priority_of(request, tier),
-        row=row,
-    )
+    priority = priority_of(request, tier)
+    fleet.promises.make(request.request_id, objective_of(request, tier), priority=priority, row=row)
+    if decision.likely is not None:
+        fleet.pressure.note(priority, broken=1.0 - decision.likely, now=decision.decided_s)
 
 
 def note_kept(record: RequestRecord, tier: TierSettings, fleet: Fleet, now: float) -> None:
@@ -245,7 +263,8 @@ def _by_objective(
         room = None if tier.headroom == "lowest" else headroom(odds.predicted, objective)
         if room is not None and tier.headroom == "most":
             room = -room
-        return Placed(order=_by_room(order, kept, room), reason="objective_met")
+        order = _by_room(order, kept, room)
+        return Placed(order=order, reason="objective_met", likely=float(odds.likely[order[0]]))
     if tier.sheddable:
         return Infeasible(retry_after_s=_retry_after(odds.predicted, objective))
     missed = 1.0 - odds.likely
@@ -253,7 +272,8 @@ def _by_objective(
         missed = missed + odds.broken
     if odds.closed is not None:
         missed = np.where(odds.closed, np.inf, missed)
-    return Placed(order=_first(order, missed > missed.min() + SAME_HARM), reason="objective_unmet")
+    order = _first(order, missed > missed.min() + SAME_HARM)
+    return Placed(order=order, reason="objective_unmet", likely=float(odds.likely[order[0]]))
 
 
 def _by_room(order: Order, kept: BoolArray, room: FloatArray | None) -> Order:

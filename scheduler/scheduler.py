@@ -359,7 +359,7 @@ class Scheduler:
         live.hardware = state.hardware
         live.attempts += 1
         self._accounting.book_decision(request.request_id, decision, now)
-        promise(live.fleet, request, live.tier, row=self._table.row(state.endpoint))
+        promise(live.fleet, request, live.tier, decision, self._table.row(state.endpoint))
         self.caches.sent(state.endpoint, request)
         self._affinity.sent(live.fleet.model, request, state.endpoint)
         self._lessons.dispatched(live)

@@ -199,6 +199,17 @@ def test_an_endpoint_that_is_left_alone_shows_with_its_reason() -> None:
     assert metrics.value("endpoint_suspect", endpoint="a:1", reason="failing") == 1.0
 
 
+def test_time_in_the_queue_is_counted_by_why() -> None:
+    metrics = Metrics()
+    waited = replace(finished(), waited_for="objectives_at_risk", queued_s=0.3)
+
+    metrics.proxy.observe(waited)
+    metrics.proxy.observe(finished())
+
+    assert metrics.value("queue_wait_seconds_count", reason="objectives_at_risk") == 1
+    assert metrics.value("queue_wait_seconds_sum", reason="objectives_at_risk") == 0.3
+
+
 def test_dispatches_beyond_the_first_are_retries() -> None:
     metrics = Metrics()
 

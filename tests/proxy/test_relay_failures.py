@@ -309,6 +309,53 @@ async def test_a_sheddable_request_that_no_endpoint_can_serve_in_time_gets_429()
         assert endpoint.seen == []
 
 
+async def test_a_tenant_that_fills_its_share_of_the_queue_is_told_so() -> None:
+    scheduling = SchedulerSettings(max_waiting_requests=2)
+    named = {"x-llm-d-inference-fairness-id": "greedy", "x-llm-d-inference-objective": "batch"}
+    async with FakeEndpoint() as endpoint:
+        states = [state_of(endpoint, up=False)]
+        async with running_proxy(endpoint, states=states, scheduling=scheduling) as proxy:
+            first = asyncio.ensure_future(proxy.client.post(CHAT, json=BODY, headers=named))
+            await until(lambda: proxy.scheduler.waiting_requests == 1)
+
+            got = await proxy.client.post(CHAT, json=BODY, headers=named)
+
+            assert got.status_code == 429
+            assert got.json()["error"]["code"] == "tenant_queue_full"
+            assert got.headers["x-llm-d-request-dropped-reason"] == "rejected-saturated"
+            assert int(got.headers["retry-after"]) >= 1
+            assert proxy.records[0].refused == "tenant_queue_full"
+            assert proxy.records[0].request.tier == "batch"
+            first.cancel()
+            await until(lambda: proxy.scheduler.waiting_requests == 0)
+
+
+async def test_an_unknown_objective_name_is_refused_with_the_known_tiers() -> None:
+    async with FakeEndpoint() as endpoint, running_proxy(endpoint) as proxy:
+        got = await proxy.client.post(
+            CHAT, json=BODY, headers={"x-llm-d-inference-objective": "gold"}
+        )
+
+        assert got.status_code == 400
+        assert "interactive" in got.json()["error"]["message"]
+
+
+async def test_a_request_held_back_from_a_full_endpoint_goes_when_another_has_ended() -> None:
+    async with FakeEndpoint([HOLD]) as endpoint:
+        states = [state_of(endpoint, max_seqs=1)]
+        async with running_proxy(endpoint, states=states) as proxy:
+            first = asyncio.ensure_future(proxy.client.post(CHAT, json=BODY))
+            await until(lambda: proxy.scheduler.inflight_requests == 1)
+            second = asyncio.ensure_future(proxy.client.post(CHAT, json=BODY))
+            await until(lambda: proxy.scheduler.waiting_requests == 1)
+
+            first.cancel()
+
+            assert (await second).status_code == 200
+            assert proxy.records[-1].waited_for == "endpoints_full"
+            assert proxy.records[-1].queued_s > 0
+
+
 async def test_many_requests_at_once_leave_nothing_behind() -> None:
     async with FakeEndpoint() as one, FakeEndpoint() as two, running_proxy(one, two) as proxy:
         answers = await asyncio.gather(*(proxy.client.post(CHAT, json=BODY) for _ in range(50)))
