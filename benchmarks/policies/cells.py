@@ -110,6 +110,7 @@ WHOLE: Final = (
             ("agentic", TEN): (0.7, 0.95),
             ("lmcache-agent", TEN): (0.7, 0.95),
             ("sharegpt", EIGHT): (0.7, 0.95),
+            ("sharegpt-chat", EIGHT): (0.7, 0.95),
             ("post-c", MIXED): (0.7, 0.95),
             ("mooncake", MIXED): (0.7, 0.95),
             ("sharegpt", MIXED_70B): (0.7, 0.95),
@@ -118,6 +119,25 @@ WHOLE: Final = (
     ),
 )
 """The whole matrix."""
+
+QUALITY: Final = _cells(
+    {
+        ("post-a", TEN): (0.95,),
+        ("post-c", TEN): (0.7, 0.95),
+        ("b2b-saas", TEN): (0.7,),
+        ("sharegpt", TEN): (0.95,),
+        ("sharegpt-chat", EIGHT): (0.95,),
+        ("mooncake", TEN): (0.7, 0.95),
+        ("azure", TEN): (0.95,),
+        ("reasoning", TEN): (0.7,),
+        ("sharegpt", MIXED): (0.7, 0.95),
+        ("azure", MIXED): (0.7, 0.95),
+        ("mooncake", MIXED): (0.7, 0.95),
+        ("post-c", MIXED): (0.7, 0.95),
+        ("sharegpt", MIXED_70B): (0.7,),
+    }
+)
+"""What the default policy is judged on: every kind of traffic, both kinds of fleet."""
 
 FEW: Final = _cells(
     {

@@ -13,7 +13,7 @@ from typing import Final
 from rich.table import Table
 
 from benchmarks.policies.bench import REFERENCES, Bench, Document
-from benchmarks.policies.cells import HELD_OUT, QUICK, WHOLE, Cell, Group
+from benchmarks.policies.cells import HELD_OUT, QUALITY, QUICK, Cell, Group
 from benchmarks.policies.musts import Verdict, all_pass, must_table, number, within_slack
 from benchmarks.policies.ratios import Overall, Results, overall, ratios
 from benchmarks.policies.results import Planned, records
@@ -71,8 +71,8 @@ TARGETS: Final = (
 
 def main_part(bench: Bench) -> tuple[Document, bool]:
     """Play what is missing, compare and judge."""
-    left_out = _unknown(WHOLE, bench) if bench.asked is None and not bench.quick else []
-    cells = bench.cells([cell for cell in WHOLE if cell not in left_out], QUICK)
+    left_out = _unknown(QUALITY, bench) if bench.asked is None and not bench.quick else []
+    cells = bench.cells([cell for cell in QUALITY if cell not in left_out], QUICK)
     seeds = bench.held_out(HELD_OUT)
     planned = bench.planned(cells, bench.policies or PLAYED, seeds)
     bench.play(planned)
