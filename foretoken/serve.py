@@ -1,13 +1,12 @@
 """``foretoken serve`` and ``foretoken predictor``: run until SIGTERM."""
 
-import asyncio
 import gc
 import logging
 import socket
 import tempfile
 from pathlib import Path
 
-from starlette.types import ASGIApp
+import uvicorn
 
 from foretoken.build import build, build_predictor
 from foretoken.errors import CannotListen, FolderNotWritable
@@ -21,11 +20,11 @@ log = logging.getLogger(__name__)
 def run_server(settings: Settings, config: ConfigFile | None) -> int:
     """Serve until told to stop; give the exit status."""
     prepare(settings, settings.trace_dir, settings.store_dir)
-    built = build(settings, config)
-    endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
-    return serve_app(
-        built.app, settings, built.closing, live_page="/foretoken/", endpoints=endpoints
-    )
+    with listen(settings) as listener:
+        built = build(settings, config)
+        endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
+        server = build_server(built.app, settings.proxy, closing=built.closing)
+        return serve_app(server, listener, live_page="/foretoken/", endpoints=endpoints)
 
 
 def prepare(settings: Settings, *folders: Path | None) -> None:
@@ -43,43 +42,42 @@ def prepare(settings: Settings, *folders: Path | None) -> None:
 def run_predictor(settings: Settings) -> int:
     """Serve the predictor's API alone until told to stop; give the exit status."""
     prepare(settings, settings.store_dir)
-    built = build_predictor(settings)
-    told = {"objective": settings.control.predictor.objective}
-    return serve_app(built.app, settings, built.closing, **told)
+    with listen(settings) as listener:
+        built = build_predictor(settings)
+        server = build_server(built.app, settings.proxy, closing=built.closing)
+        return serve_app(server, listener, objective=settings.control.predictor.objective)
 
 
 def serve_app(
-    app: ASGIApp, settings: Settings, closing: asyncio.Event, *, live_page: str = "", **told: str
+    server: uvicorn.Server, listener: socket.socket, *, live_page: str = "", **told: str
 ) -> int:
-    """Serve an application on the configured address until SIGTERM; give the exit status.
+    """Serve an application until SIGTERM; give the exit status.
 
     Args:
-        app: The application; everything long-lived is built.
-        settings: Where to listen.
-        closing: Set when shutdown begins.
+        server: Runs the application; everything long-lived is built.
+        listener: Where it is reached; whoever opened it closes it.
         live_page: Path of the page to look at, empty without one.
         told: More that the line saying so shall tell.
     """
-    server = build_server(app, settings.proxy, closing=closing)
-    listener = _listen(settings.proxy.host, settings.proxy.port)
-    url = f"http://{_bracketed(settings.proxy.host)}:{listener.getsockname()[1]}"
+    host, port = listener.getsockname()[:2]
+    url = f"http://{_bracketed(host)}:{port}"
     page = {"live_page": url + live_page} if live_page else {}
     log.info("serving", extra={"url": url, **page, **told})
     # What was built lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    with listener:
-        server.run(sockets=[listener])
+    server.run(sockets=[listener])
     log.info("stopped")
     return 0 if server.started else 1
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Open the listening socket before anything says that it serves.
+def listen(settings: Settings) -> socket.socket:
+    """Open the listening socket before anything is built.
 
     Raises:
         CannotListen: The address is taken or not ours.
     """
+    host, port = settings.proxy.host, settings.proxy.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
