@@ -230,8 +230,8 @@ def _closed(candidates: Candidates, placing: Placing) -> BoolArray | None:
         return None
     closed = full(candidates)
     if placing == "release":
-        closed |= backlogged(candidates)
-    return closed if closed.any() else None
+        closed = _or(closed, backlogged(candidates))
+    return closed
 
 
 def _kept_away(

@@ -45,13 +45,18 @@ RELEASE_REQUESTS: Final = 4
 _FEWEST_TOKENS: Final = 32.0
 
 
-def full(candidates: Candidates) -> BoolArray:
-    """Find where a request would only queue, ``(n,)``; unknown bounds are none."""
-    present = np.fmax(candidates.inflight, candidates.feature("running_requests"))
-    found: BoolArray = (present >= candidates.feature("max_seqs")) | (
-        candidates.feature("kv_cache_usage") >= FULL_KV
-    )
-    return found
+def full(candidates: Candidates) -> BoolArray | None:
+    """Find where a request would only queue, ``(n,)``; ``None`` for nowhere.
+
+    Unknown bounds are none. At each decision, so in as few operations as it takes.
+    """
+    most = candidates.feature("max_seqs")
+    sent: BoolArray = candidates.inflight >= most
+    seen: BoolArray = candidates.feature("running_requests") >= most  # other routers' too
+    used: BoolArray = candidates.feature("kv_cache_usage") >= FULL_KV
+    if np.count_nonzero(sent) or np.count_nonzero(seen) or np.count_nonzero(used):
+        return sent | seen | used
+    return None
 
 
 def backlogged(candidates: Candidates) -> BoolArray:

@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.command import run as run_command
 from benchmarks.flow_control import goodput, overload
-from benchmarks.flow_control.runs import BASELINES, OURS, Figures, Scene
+from benchmarks.flow_control.runs import BASELINES, OURS, UNHELD, Figures, Scene
 from benchmarks.prediction import DEFAULT_DATA
 from foretoken.errors import SimulationRefused
 from foretoken.simulation.arms import ARMS
 from foretoken.simulation.comparison import cores, load
 from foretoken.simulation.jobs import play_each
+from foretoken.simulation.report import markdown_table
 
 WORKLOADS: Final = ("tiers-chat", "tiers-rag")
 FLEETS: Final = ("ten-qwen3-32b-h100", "eight-8b-h100", "mixed-8b")
@@ -39,6 +39,9 @@ SEEDS: Final = (3, 4)
 QUICK_BASELINES: Final = ("lmetric", "queued_tokens", "queued_tokens_speed")
 QUICK_WARMUP_S: Final = 40.0
 QUICK_MEASURE_S: Final = 60.0
+GUESS: Final = 0.65
+OURS_GUESS: Final = 1.1
+"""Of the capacity: where the searches begin."""
 STORM_S: Final = 180.0
 LULL_S: Final = 120.0
 
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept["gains"] = goodput.gains(found)
         passed &= _judge_goodput(found, console)
     if given.part in {None, "overload"}:
-        survived = _overload(given, console)
+        survived = _overload(given)
         kept["overload"] = [overload.as_json(one) for one in survived]
         passed &= _judge_overload(survived, console)
     if given.json is not None:
@@ -93,29 +96,31 @@ def _capacity(scene: Scene) -> float:
 
 
 def _goodput(given: argparse.Namespace, console: Console) -> list[goodput.Goodput]:
-    scenes = _scenes(given, given.arms)
-    if OURS in given.arms:
-        scenes += [replace(one, flow_control=False) for one in _scenes(given, [OURS])]
-    jobs = [goodput.Search(scene=one, guess=0.6 * _capacity(one)) for one in scenes]
+    jobs = [
+        goodput.Search(
+            scene=one, guess=_capacity(one) * (OURS_GUESS if one.arm in {OURS, UNHELD} else GUESS)
+        )
+        for one in _scenes(given, given.arms)
+    ]
     found: list[goodput.Goodput] = []
     for _, one in play_each(jobs, goodput.search, processes=given.jobs):
         found.append(one)
         console.print(f"{_name(one.scene)}: {one.rate:.1f}/s", highlight=False, soft_wrap=True)
-    table = Table(
-        "where", "arm", "goodput /s", "interactive", "standard", "batch: tokens /s", "refused"
-    )
+    rows = [["where", "arm", "requests/s", "interactive", "standard", "batch tokens/s", "refused"]]
     for one in sorted(found, key=lambda one: (one.scene.workload, one.scene.fleet, -one.rate)):
         tiers = one.at_rate
-        table.add_row(
-            f"{one.scene.workload} {one.scene.fleet} seed {one.scene.seed}",
-            one.scene.arm if one.scene.flow_control else f"{one.scene.arm}, no flow control",
-            f"{one.rate:.1f}",
-            f"{tiers['interactive'].met_ratio:.1%}",
-            f"{tiers['standard'].met_ratio:.1%}",
-            f"{tiers['batch'].output_tokens_per_s:.0f}",
-            _refused(tiers),
+        rows.append(
+            [
+                f"{one.scene.workload}, {one.scene.fleet}, seed {one.scene.seed}",
+                one.scene.arm,
+                f"{one.rate:.1f}",
+                f"{tiers['interactive'].met_ratio:.1%}",
+                f"{tiers['standard'].met_ratio:.1%}",
+                f"{tiers['batch'].output_tokens_per_s:.0f}",
+                _refused(tiers),
+            ]
         )
-    console.print(table)
+    print(markdown_table(rows))
     return found
 
 
@@ -130,31 +135,33 @@ def _judge_goodput(found: Sequence[goodput.Goodput], console: Console) -> bool:
     return passed
 
 
-def _overload(given: argparse.Namespace, console: Console) -> list[overload.Survived]:
+def _overload(given: argparse.Namespace) -> list[overload.Survived]:
     scenes = [
         replace(one, warmup_s=LULL_S, measure_s=STORM_S + LULL_S)
         for one in _scenes(given, [OURS, *(arm for arm in given.arms if arm == "lmetric")])
     ]
     jobs = [overload.Storm(scene=one, capacity=_capacity(one), lasts_s=STORM_S) for one in scenes]
     survived = [one for _, one in play_each(jobs, overload.endure, processes=given.jobs)]
-    table = Table(
-        "where", "arm", "when", "interactive", "standard", "batch served", "longest wait s",
-        "refused",
-    )  # fmt: skip
+    rows = [
+        ["where", "arm", "when", "interactive", "standard", "batch served", "longest wait s",
+         "refused"]
+    ]  # fmt: skip
     for one in survived:
         for when, tiers in (("1.3 x capacity", one.during), ("after", one.after)):
             waits = [found.longest_wait_s or 0.0 for found in tiers.values()]
-            table.add_row(
-                f"{one.scene.workload} {one.scene.fleet} seed {one.scene.seed}",
-                one.scene.arm,
-                when,
-                f"{tiers['interactive'].met_ratio:.1%}",
-                f"{tiers['standard'].met_ratio:.1%}",
-                f"{tiers['batch'].met_ratio:.1%}",
-                f"{max(waits):.1f}",
-                _refused(tiers),
+            rows.append(
+                [
+                    f"{one.scene.workload}, {one.scene.fleet}, seed {one.scene.seed}",
+                    one.scene.arm,
+                    when,
+                    f"{tiers['interactive'].met_ratio:.1%}",
+                    f"{tiers['standard'].met_ratio:.1%}",
+                    f"{tiers['batch'].met_ratio:.1%}",
+                    f"{max(waits):.1f}",
+                    _refused(tiers),
+                ]
             )
-    console.print(table)
+    print(markdown_table(rows))
     return survived
 
 
@@ -176,8 +183,7 @@ def _judge_overload(survived: Sequence[overload.Survived], console: Console) -> 
 
 
 def _name(scene: Scene) -> str:
-    arm = scene.arm if scene.flow_control else f"{scene.arm} without flow control"
-    return f"{scene.workload} on {scene.fleet}, seed {scene.seed}, {arm}"
+    return f"{scene.workload} on {scene.fleet}, seed {scene.seed}, {scene.arm}"
 
 
 def _refused(tiers: Figures) -> str:
@@ -208,7 +214,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if given.workloads is None:
         given.workloads = list(WORKLOADS[:1] if given.quick else WORKLOADS)
     if given.arms is None:
-        given.arms = [*(QUICK_BASELINES if given.quick else BASELINES), OURS]
+        given.arms = [*(QUICK_BASELINES if given.quick else BASELINES), UNHELD, OURS]
     return given
 
 
@@ -218,9 +224,12 @@ def _list(text: str) -> list[str]:
 
 def _arms(text: str) -> list[str]:
     names = text.split(",")
-    unknown = [name for name in names if name not in ARMS]
+    known = (*ARMS, UNHELD)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {', '.join(ARMS)}")
+        raise argparse.ArgumentTypeError(
+            f"unknown: {', '.join(unknown)}; known: {', '.join(known)}"
+        )
     return names
 
 

@@ -24,6 +24,8 @@ from simulator.traffic import Chain, TrafficRequest
 from simulator.workloads import Workload
 
 OURS: Final = "predicted_latency"
+UNHELD: Final = "predicted_latency_unheld"
+"""Ours without flow control: objectives choose endpoints, and nobody waits for others."""
 BASELINES: Final = (
     "lmetric",
     "queued_tokens",
@@ -51,11 +53,10 @@ class Scene:
         workload: Name.
         fleet: Name.
         data: Folder of recorded traces.
-        arm: Name.
+        arm: Name of a policy, or ``UNHELD``.
         seed: Of everything.
         warmup_s: Time before the window, ``None`` for the workload's own.
         measure_s: Length of the window, likewise.
-        flow_control: Off, ours only chooses endpoints by objective.
     """
 
     workload: str
@@ -65,7 +66,6 @@ class Scene:
     seed: int
     warmup_s: float | None = None
     measure_s: float | None = None
-    flow_control: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +116,11 @@ def play(scene: Scene, rate: float, surge: tuple[float, float, float] | None = N
             fleet=fleet,
             workload=workload,
             rate=rate,
-            arm=ARMS[scene.arm],
+            arm=ARMS[OURS if scene.arm == UNHELD else scene.arm],
             seed=scene.seed,
             warmup_s=scene.warmup_s,
             measure_s=scene.measure_s,
-            settings=SETTINGS.model_copy(update={"flow_control": scene.flow_control}),
+            settings=SETTINGS.model_copy(update={"flow_control": scene.arm != UNHELD}),
         )
 
 
