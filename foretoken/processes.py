@@ -43,22 +43,28 @@ class Processes:
 
     async def start(self, name: str, *arguments: str) -> None:
         """Start ``foretoken ARGUMENTS``; its output goes to ``<name>.log``."""
+        await self.run(name, sys.executable, "-m", "foretoken", *arguments)
+
+    async def run(self, name: str, *command: str) -> None:
+        """Start any command; its output goes to ``<name>.log``."""
         with (self._log_dir / f"{name}.log").open("ab") as output:
             self._running[name] = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "foretoken", *arguments, stdout=output, stderr=output
+                *command, stdout=output, stderr=output
             )
 
     def pid(self, name: str) -> int:
         """Give a server's process."""
         return self._running[name].pid
 
-    async def wait_ready(self, name: str, url: str, contains: str = "") -> None:
+    async def wait_ready(
+        self, name: str, url: str, contains: str = "", *, within_s: float = START_TIMEOUT_S
+    ) -> None:
         """Wait until a server answers 200 with a body that contains a text.
 
         Raises:
             DemoFailed: It died or did not come up; the text has the end of its log.
         """
-        deadline_s = asyncio.get_running_loop().time() + START_TIMEOUT_S
+        deadline_s = asyncio.get_running_loop().time() + within_s
         async with httpx.AsyncClient() as client:
             while asyncio.get_running_loop().time() < deadline_s:
                 if self._running[name].returncode is not None:

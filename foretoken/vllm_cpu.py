@@ -72,7 +72,12 @@ def call_script(*arguments: str) -> None:
     """
     if not SCRIPT.exists():
         raise DemoFailed(f"{SCRIPT} is not here: real vLLM is run from a checkout")
-    environment = os.environ | {"VLLM_WORK": str(WORK), "VLLM_OWNER": str(os.getpid())}
+    environment = os.environ | {
+        "VLLM_WORK": str(WORK),
+        "VLLM_OWNER": str(os.getpid()),
+        # Routes such as /reset_prefix_cache; the servers listen on loopback alone.
+        "VLLM_SERVER_DEV_MODE": "1",
+    }
     try:
         subprocess.run(  # noqa: S603 - our own script
             [str(SCRIPT), *arguments], check=True, stdin=subprocess.DEVNULL, env=environment

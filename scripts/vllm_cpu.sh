@@ -7,6 +7,7 @@
 #   vllm_cpu.sh wait NAME                       return when it is healthy, fail when it has died
 #   vllm_cpu.sh stop NAME                       stop it for sure; 0 also when it is not running
 #   vllm_cpu.sh bench URL [FLAG...]             `vllm bench serve` against URL
+#   vllm_cpu.sh benches                         the same for each line of input (vllm_bench.py)
 #
 # Environment, all optional:
 #   VLLM_VENV        where vLLM is installed             (.venv-vllm beside this script's folder)
@@ -151,11 +152,16 @@ stop() {
   rm -f "$work/$name.pid" "$work/$name.port"
 }
 
+# exec: who ends this script ends the client.
 bench() {
   local url=$1
   shift
-  "$venv/bin/vllm" bench serve --base-url "$url" --model tiny --tokenizer "$work/tiny" \
+  exec "$venv/bin/vllm" bench serve --base-url "$url" --model tiny --tokenizer "$work/tiny" \
     --ignore-eos --temperature 0 --disable-tqdm "$@"
+}
+
+benches() {
+  exec "$venv/bin/python" "$here/vllm_bench.py"
 }
 
 command=${1:-}
@@ -166,6 +172,7 @@ case $command/$# in
   start/[3-9] | start/[1-9][0-9]) start "$@" ;;
   wait/1) wait_healthy "$1" ;;
   stop/1) stop "$1" ;;
+  benches/0) benches ;;
   bench/*) bench "${@:?URL is missing}" ;;
   *)
     sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2

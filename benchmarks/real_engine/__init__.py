@@ -1,0 +1,1 @@
+"""Real vLLM servers on this machine's CPU behind Foretoken and behind other routers."""
