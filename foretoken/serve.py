@@ -28,14 +28,12 @@ def run_server(settings: Settings, config: ConfigFile | None) -> int:
 
 
 def prepare(settings: Settings, *folders: Path | None) -> None:
-    """Set logging up and find out, before anything is built, what would stop the start.
+    """Set logging up and find out whether the folders can be written.
 
     Raises:
-        CannotListen: The address is taken or not ours.
-        FolderNotWritable: A folder cannot be written.
+        FolderNotWritable: One cannot.
     """
     configure(settings.log.format, settings.log.level)
-    _listen(settings.proxy.host, settings.proxy.port).close()
     for folder in folders:
         if folder is not None:
             _make_writable(folder)
