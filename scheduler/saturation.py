@@ -114,7 +114,7 @@ def _before_and_after(candidates: Candidates, predicted: Predictions) -> Predict
     """Give what those at each endpoint see without the request, then with it, ``(2n,)``."""
     spread = max(candidates.expected_output_tokens, _FEWEST_TOKENS)
     added_s = predicted.decode_step_s + predicted.prefill_s / spread
-    after_s = predicted.tpot_s
+    after_s = np.maximum(predicted.tpot_s, 1e-6)
     before_s = np.maximum(after_s - added_s, after_s / 4)
     quantiles_s = predicted.quantiles_s
     return replace(
