@@ -20,7 +20,7 @@ from scheduler.endpoint_table import EndpointTable, Members
 from scheduler.errors import UnknownTier
 from scheduler.fleet import Fleet
 from scheduler.ladder import Mode, Rung, below, rung
-from scheduler.objectives import Held, Infeasible, Placed, held, place
+from scheduler.objectives import Held, Infeasible, Placed, held, objective_of, place
 from scheduler.policies import Policy
 from scheduler.predicted_latency import PredictedLatency
 from scheduler.prefix_caches import PrefixCaches
@@ -87,8 +87,8 @@ class Decider:
         chosen, terms, costs = _scored(chosen, fleet, candidates, now)
         order, reason = _order(chosen.policy, candidates, costs), chosen.reason
         explored = likely = None
-        if reason == "predicted":
-            explored = fleet.exploration.order(candidates, costs, order)
+        if reason == "predicted" and not objective_of(request, tier):
+            explored = fleet.exploration.order(members.names, costs, order)
             order = order if explored is None else explored
         if isinstance(chosen.policy, PredictedLatency):
             judged = place(
@@ -205,10 +205,10 @@ def _scored(
         if lower is None:
             break
         deciding = lower
-    if deciding is not chosen:
+    if deciding is not chosen and isinstance(chosen.policy, PredictedLatency):
+        fleet.trust.asked(problem=f"{chosen.policy.name}: costs are not finite", now=now)
+    if chosen.reason != "canary":  # a trial says nothing of who usually decides
         fleet.trust.stand(deciding.level, deciding.reason, now)
-        if isinstance(chosen.policy, PredictedLatency):
-            fleet.trust.asked(problem=f"{chosen.policy.name}: costs are not finite", now=now)
     return deciding, terms, costs
 
 

@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 
 from predictor.types import Decision, FloatArray
-from scheduler.candidates import Candidates
 from scheduler.ranking import Order
 
 BUDGET_RATIO: Final = 0.002
@@ -21,20 +20,30 @@ BUDGET_RATIO: Final = 0.002
 MOST_SAVED: Final = 3.0
 """Decisions' worth of cost that savings may grow to: no spree after quiet hours."""
 
-LONG_DISPATCHES: Final = 200.0
-"""Dispatches per candidate after which an endpoint was passed over for long."""
+LONG_DECISIONS: Final = 200.0
+"""Decisions of the fleet per candidate after which an endpoint was passed over for long."""
+
+_LOOK_EVERY: Final = 8  # decisions between two looks at who was
 
 
 class Exploration:
-    """Decide whether the next request tries an endpoint passed over for long."""
+    """Decide whether the next request tries an endpoint passed over for long.
+
+    >>> Exploration().order(("a:1", "b:1"), np.array([1.0, 2.0]), np.array([0, 1])) is None
+    True
+    """
 
     def __init__(self) -> None:
         self._saved_s = 0.0
+        self._decisions = 0
+        self._last: dict[str, int] = {}
 
-    def order(self, candidates: Candidates, costs: FloatArray, order: Order) -> Order | None:
+    def order(self, endpoints: tuple[str, ...], costs: FloatArray, order: Order) -> Order | None:
         """Put the cheapest endpoint passed over for long first, ``None`` where none is tried."""
-        turns = candidates.turns
-        long = turns < np.maximum.reduce(turns) - LONG_DISPATCHES * len(candidates)
+        if self._decisions % _LOOK_EVERY or self._decisions < LONG_DECISIONS * len(endpoints):
+            return None
+        before = self._decisions - LONG_DECISIONS * len(endpoints)
+        long = np.array([self._last.get(name, 0) <= before for name in endpoints])
         if not long.any():
             return None
         tried = int(np.argmin(np.where(long, costs, np.inf)))
@@ -44,8 +53,14 @@ class Exploration:
 
     def decided(self, decision: Decision) -> None:
         """Save a little of a decision's cost, and pay what it cost more than the best."""
+        self._decisions += 1
+        self._last[decision.endpoint] = self._decisions
         best_s = float(np.minimum.reduce(decision.costs))
         saved_s = min(self._saved_s + BUDGET_RATIO * best_s, MOST_SAVED * best_s)
         if decision.reason == "explored":
             saved_s -= float(decision.costs[decision.chosen]) - best_s
         self._saved_s = max(saved_s, 0.0)
+
+    def forget(self, endpoint: str) -> None:
+        """Forget an endpoint that has left."""
+        self._last.pop(endpoint, None)

@@ -49,6 +49,7 @@ class Fleets:
         """Forget an endpoint that has left."""
         for fleet in self.by_model.values():
             fleet.leanings.forget(endpoint)
+            fleet.exploration.forget(endpoint)
 
     def of_model(self, model: str) -> Fleet:
         """Give the fleet of a base model, built where it is the first of it."""

@@ -91,7 +91,6 @@ def rung(
     """Choose who decides in a fleet, by what its predictor has said."""
     against = _against(fleet, predictions, now)
     usual = _usual(fleet, predictions, mode, against)
-    fleet.trust.stand(usual.level, usual.reason, now)
     canary = fleet.canary
     if canary is None or mode == "heuristic" or not in_share(request, canary.share):
         return usual

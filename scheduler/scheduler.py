@@ -280,9 +280,9 @@ class Scheduler:
         if live.endpoint is not None:
             if live.endpoint in self._states:
                 self._suspects.judge(live.endpoint, live.fleet.model, measurement, now)
-            self._release(live, tpot_s=record.tpot_s)
             if measurement.outcome == "completed":
                 self._learn(live, record)
+            self._release(live, tpot_s=record.tpot_s)
         return record
 
     def tick(self, now: float) -> Iterator[Dispatch | Shed]:
@@ -376,7 +376,8 @@ class Scheduler:
             live.fleet.promises.end(live.request.request_id)
             self._accounting.release(live.request.request_id, live.endpoint, tpot_s=tpot_s)
             if live.endpoint not in self._states:
-                self._accounting.forget(live.endpoint)  # it left while this was in flight
+                for part in (self._accounting, self._lessons, self._fleets):
+                    part.forget(live.endpoint)  # it left while this was in flight
             live.endpoint, live.first_token_s = None, None
 
     def _shed(
