@@ -36,7 +36,7 @@ from foretoken.vllm_cpu import VllmServer, vllm_pair
 RATE: Final = 2.0
 """Requests per second: the pair takes it also where other work has most of the two cores."""
 
-WIDTH: Final = 150
+WIDTH: Final = 170
 """Characters of a line where the output goes to a file: the table with nothing broken."""
 
 FULL: Final = (5, 96, 40)

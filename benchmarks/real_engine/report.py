@@ -124,10 +124,10 @@ def table(rows: Sequence[Row]) -> Table:
         title="two vLLM servers of different speed on this CPU",
         caption="milliseconds: mean over rounds (least to most); nothing here is judged",
     )
-    made.add_column("dataset")
-    made.add_column("router")
+    made.add_column("dataset", no_wrap=True)
+    made.add_column("router", no_wrap=True)
     for heading in (*(name for name, _ in FIGURES), "errors", "to the fast", "prefix hits"):
-        made.add_column(heading, justify="right")
+        made.add_column(heading, justify="right", no_wrap=True)
     for number, row in enumerate(rows):
         made.add_row(
             row.dataset,

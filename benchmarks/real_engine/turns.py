@@ -1,8 +1,8 @@
 """Routers in turns before the same two servers: who comes when, and what one turn is.
 
 A turn begins with both servers' prefix caches empty and the router freshly started, so that
-no router finds what an earlier one left; within a round all get the same warm-up and the
-same requests at the same times. Only the router whose turn it is runs: an idle one that
+no router finds what an earlier one left; within a round all get the same warm-up and requests
+of the same lengths at the same times. Only the router whose turn it is runs: an idle one that
 scrapes would cost the others CPU.
 """
 
@@ -69,7 +69,8 @@ class Turn:
         fast_ratio: Share of requests served by the faster server.
         hit_ratio: Share of prompt tokens found in the prefix cache that served them.
         reasons: How often Foretoken gave each reason for a decision: ``cold`` says that its
-            fallback decided, not its predictions. ``None`` for foreign routers.
+            fallback decided, not its predictions. The client's test prompt and its calls of
+            ``/tokenize`` are among them. ``None`` for foreign routers.
     """
 
     round: int

@@ -152,7 +152,7 @@ def test_failed_requests_are_counted_and_quoted() -> None:
 
 def test_the_table_names_a_router_that_did_not_run_and_the_note_says_why() -> None:
     rows = report.summarise(turns(), ("foretoken", "vllm-router"))
-    out = Console(file=io.StringIO(), width=160)
+    out = Console(file=io.StringIO(), width=170)
 
     out.print(report.table(rows))
     for line in report.notes(rows):
