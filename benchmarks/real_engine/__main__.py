@@ -5,11 +5,12 @@
 
 Starts two real vLLM servers on this machine's CPU that serve models of different size under
 one name, and sends them ``vllm bench serve``'s ``random`` and ``prefix_repetition`` datasets
-through each router. Foretoken starts every turn cold and learns within it; a warm-up of chat
-requests, the same for all, is not measured. Foreign routers are installed on the first run,
-at pinned versions, into environments of their own under ``.work/``, and run with
-``cache_aware`` and otherwise their own defaults. Prints means over rounds with their range;
-judges nothing, because two cores carry it all. Exits 1 where nothing at all was measured.
+through each router. Foretoken starts every turn knowing nothing, and learns from a warm-up of
+chat requests, the same for all and not measured, and from what follows. Foreign routers are
+installed on the first run, at pinned versions, into environments of their own under
+``.work/``, and run with ``cache_aware`` and otherwise their own defaults. Prints means over
+rounds with their range; judges nothing, because two cores carry it all. Exits 1 where nothing
+at all was measured.
 """
 
 import argparse
@@ -35,16 +36,22 @@ from foretoken.vllm_cpu import VllmServer, vllm_pair
 RATE: Final = 2.0
 """Requests per second: the pair takes it also where other work has most of the two cores."""
 
+WIDTH: Final = 170
+"""Characters of a line where the output goes to a file: the table with nothing broken."""
+
 FULL: Final = (5, 96, 40)
 """Rounds, requests of each dataset in a turn, and requests of its warm-up."""
 
-QUICK: Final = (2, 20, 12)
+QUICK: Final = (2, 20, 32)
+"""The warm-up is just long enough that predictions decide: they want 20 streamed answers."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Install, start, play the turns, print."""
     plan, json_path = parse(arguments)
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what was started
     routers.WORK.mkdir(parents=True, exist_ok=True)
     unusable = asyncio.run(_install(console, plan.names))

@@ -2,7 +2,10 @@
 
 ``vllm bench serve`` is a client nobody here wrote, which is why it measures here. It is kept
 as one process for the whole run (``scripts/vllm_bench.py``), because importing it costs more
-CPU than a turn's traffic.
+CPU than a turn's traffic. With one seed its lengths and arrivals are the same every time; the
+last tokens of a prompt are not, because it draws those it is short of from no seed. Before it
+measures it sends the first prompt once, and asks ``/tokenize`` through the router, where that
+answers, to cut prompts that came out too long.
 """
 
 import asyncio
@@ -49,7 +52,7 @@ class Traffic:
         dataset: One of ``DATASETS``.
         requests: How many; whole multiples of ``PREFIXES``.
         rate: Mean of the Poisson arrivals, requests per second.
-        seed: Of prompts and arrivals: the same seed sends the same at the same times.
+        seed: Of prompts and arrivals: the same seed sends the same lengths at the same times.
     """
 
     dataset: str

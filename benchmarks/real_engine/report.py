@@ -5,7 +5,8 @@ over rounds is as good a number as the mean.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -37,7 +38,8 @@ class Row:
         ttft_mean_s: Of each round's mean, as the next three of theirs; ``None`` without any.
         fast_ratio: Share of requests that the faster server got.
         hit_ratio: Share of prompt tokens found in a prefix cache.
-        reasons: Why rounds are missing, and what failed requests said; each once.
+        decided: How often Foretoken gave each reason for a decision, over all rounds.
+        problems: Why rounds are missing, and what failed requests said; each once.
     """
 
     router: str
@@ -52,7 +54,8 @@ class Row:
     e2e_p99_s: Spread | None
     fast_ratio: Spread | None
     hit_ratio: Spread | None
-    reasons: tuple[str, ...]
+    decided: Mapping[str, int]
+    problems: tuple[str, ...]
 
 
 FIGURES: Final[tuple[tuple[str, Callable[[Row], Spread | None]], ...]] = (
@@ -110,7 +113,8 @@ def _row(dataset: str, name: str, turns: Sequence[Turn]) -> Row:
         e2e_p99_s=over_rounds(lambda one: one.e2e_p99_s),
         fast_ratio=spread([turn.fast_ratio for turn in turns]),
         hit_ratio=spread([turn.hit_ratio for turn in turns]),
-        reasons=tuple(dict.fromkeys(text for text in said if text is not None)),
+        decided=dict(sum((Counter(turn.reasons or {}) for turn in turns), Counter())),
+        problems=tuple(dict.fromkeys(text for text in said if text is not None)),
     )
 
 
@@ -120,10 +124,10 @@ def table(rows: Sequence[Row]) -> Table:
         title="two vLLM servers of different speed on this CPU",
         caption="milliseconds: mean over rounds (least to most); nothing here is judged",
     )
-    made.add_column("dataset")
-    made.add_column("router")
+    made.add_column("dataset", no_wrap=True)
+    made.add_column("router", no_wrap=True)
     for heading in (*(name for name, _ in FIGURES), "errors", "to the fast", "prefix hits"):
-        made.add_column(heading, justify="right")
+        made.add_column(heading, justify="right", no_wrap=True)
     for number, row in enumerate(rows):
         made.add_row(
             row.dataset,
@@ -138,8 +142,14 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """Say, a line each, why a router has missing rounds and what its failed requests said."""
-    lines = (f"{row.router}: {reason}" for row in rows for reason in row.reasons)
+    """Say, a line each, what Foretoken's decisions rested on, and what went wrong with whom."""
+    lines = [
+        f"{row.router}, {row.dataset}: decided "
+        + ", ".join(f"{reason} {count}" for reason, count in sorted(row.decided.items()))
+        for row in rows
+        if row.decided
+    ]
+    lines += [f"{row.router}: {problem}" for row in rows for problem in row.problems]
     return [escape(line) for line in dict.fromkeys(lines)]
 
 

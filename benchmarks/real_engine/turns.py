@@ -1,12 +1,13 @@
 """Routers in turns before the same two servers: who comes when, and what one turn is.
 
 A turn begins with both servers' prefix caches empty and the router freshly started, so that
-no router finds what an earlier one left; within a round all get the same warm-up and the
-same requests at the same times. Only the router whose turn it is runs: an idle one that
+no router finds what an earlier one left; within a round all get the same warm-up and requests
+of the same lengths at the same times. Only the router whose turn it is runs: an idle one that
 scrapes would cost the others CPU.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -67,6 +68,9 @@ class Turn:
         warmup_errors: Warm-up requests that failed.
         fast_ratio: Share of requests served by the faster server.
         hit_ratio: Share of prompt tokens found in the prefix cache that served them.
+        reasons: How often Foretoken gave each reason for a decision: ``cold`` says that its
+            fallback decided, not its predictions. The client's test prompt and its calls of
+            ``/tokenize`` are among them. ``None`` for foreign routers.
     """
 
     round: int
@@ -78,6 +82,7 @@ class Turn:
     warmup_errors: int | None = None
     fast_ratio: float | None = None
     hit_ratio: float | None = None
+    reasons: Mapping[str, int] | None = None
 
 
 def order(names: Sequence[str], turn: int) -> tuple[str, ...]:
@@ -128,7 +133,7 @@ async def _turns(
         async with routers.running(name, servers) as url:
             warm = await send(url, conversations(plan.warmup, Random(SEED + number)))
             for dataset in DATASETS:
-                before = await _counters(servers)
+                before, reasons = await _counters(servers), await _reasons(name, url)
                 traffic = Traffic(
                     dataset=dataset, requests=plan.requests, rate=plan.rate, seed=SEED + number
                 )
@@ -143,6 +148,7 @@ async def _turns(
                     warmup_errors=len(warm.errors),
                     fast_ratio=fast_ratio,
                     hit_ratio=hit_ratio,
+                    reasons=since(reasons, await _reasons(name, url)),
                 )
                 done.append(turn)
     except DemoFailed as error:
@@ -158,11 +164,18 @@ def _nothing(number: int, place: int, name: str, reason: str) -> list[Turn]:
     ]
 
 
+async def _reasons(name: str, url: str) -> Counter[str] | None:
+    if routers.ROUTERS[name].package is not None:
+        return None
+    async with httpx.AsyncClient(timeout=HTTP_S) as http:
+        return read_reasons((await _reached(name, http.get(f"{url}/metrics"))).text)
+
+
 async def _empty_caches(servers: Sequence[VllmServer]) -> None:
     async with httpx.AsyncClient(timeout=HTTP_S) as http:
         for server in servers:
             for _ in range(RESET_TRIES):
-                answer = await _reached(server, http.post(f"{server.url}/reset_prefix_cache"))
+                answer = await _reached(server.name, http.post(f"{server.url}/reset_prefix_cache"))
                 if answer.json()["success"]:
                     break
                 await asyncio.sleep(RESET_WAIT_S)
@@ -172,15 +185,17 @@ async def _empty_caches(servers: Sequence[VllmServer]) -> None:
 
 async def _counters(servers: Sequence[VllmServer]) -> list[Counters]:
     async with httpx.AsyncClient(timeout=HTTP_S) as http:
-        pages = [await _reached(server, http.get(f"{server.url}/metrics")) for server in servers]
+        pages = [
+            await _reached(server.name, http.get(f"{server.url}/metrics")) for server in servers
+        ]
     return [read_counters(page.text) for page in pages]
 
 
-async def _reached(server: VllmServer, asked: Awaitable[httpx.Response]) -> httpx.Response:
+async def _reached(name: str, asked: Awaitable[httpx.Response]) -> httpx.Response:
     try:
         return (await asked).raise_for_status()
     except httpx.HTTPError as error:
-        raise DemoFailed(f"vLLM server {server.name} does not answer: {error!r}") from error
+        raise DemoFailed(f"{name} does not answer: {error!r}") from error
 
 
 def read_counters(page: str) -> Counters:
@@ -205,6 +220,33 @@ def read_counters(page: str) -> Counters:
                 sums[name] += sample.value
     requests, prompt_tokens, cached_tokens = sums.values()
     return Counters(requests=requests, prompt_tokens=prompt_tokens, cached_tokens=cached_tokens)
+
+
+def read_reasons(page: str) -> Counter[str]:
+    """Count the decisions on Foretoken's ``/metrics`` by their reason.
+
+    >>> page = '''# TYPE foretoken_requests counter
+    ... foretoken_requests_total{outcome="completed",reason="cold"} 3.0
+    ... foretoken_requests_total{outcome="aborted",reason="cold"} 1.0
+    ... '''
+    >>> read_reasons(page)
+    Counter({'cold': 4})
+    """
+    counts: Counter[str] = Counter()
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if sample.name == "foretoken_requests_total":
+                counts[sample.labels["reason"]] += int(sample.value)
+    return counts
+
+
+def since(before: Counter[str] | None, after: Counter[str] | None) -> dict[str, int] | None:
+    """Subtract what was counted before; ``None`` where nobody counts.
+
+    >>> since(Counter(cold=4), Counter(cold=4, policy=2))
+    {'policy': 2}
+    """
+    return None if before is None or after is None else dict(after - before)
 
 
 def shares(

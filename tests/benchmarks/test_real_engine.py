@@ -134,8 +134,8 @@ def test_rows_hold_mean_and_range_over_rounds_and_leave_no_router_out() -> None:
     assert ours.ttft_mean_s == report.Spread(mean=pytest.approx(0.02), least=0.01, most=0.03)
     assert (ours.rounds, ours.requests, ours.errors) == (2, 8, 0)
     assert (refused.rounds, refused.ttft_mean_s) == (0, None)
-    assert refused.reasons == ("not [installed]",)
-    assert (unplayed.rounds, unplayed.reasons) == (0, ())
+    assert refused.problems == ("not [installed]",)
+    assert (unplayed.rounds, unplayed.problems) == (0, ())
 
 
 def test_failed_requests_are_counted_and_quoted() -> None:
@@ -147,12 +147,12 @@ def test_failed_requests_are_counted_and_quoted() -> None:
 
     assert (row.errors, row.requests) == (4, 4)
     assert row.ttft_mean_s is None
-    assert row.reasons == ("Bad Gateway",)
+    assert row.problems == ("Bad Gateway",)
 
 
 def test_the_table_names_a_router_that_did_not_run_and_the_note_says_why() -> None:
     rows = report.summarise(turns(), ("foretoken", "vllm-router"))
-    out = Console(file=io.StringIO(), width=160)
+    out = Console(file=io.StringIO(), width=170)
 
     out.print(report.table(rows))
     for line in report.notes(rows):
@@ -163,6 +163,25 @@ def test_the_table_names_a_router_that_did_not_run_and_the_note_says_why() -> No
     assert "20 (10 to 30)" in text
     assert "not run" in text
     assert text.count("vllm-router: not [installed]") == 1
+
+
+def test_what_decided_is_summed_over_rounds_and_said() -> None:
+    played = [
+        Turn(
+            round=number,
+            place=0,
+            router="foretoken",
+            dataset="random",
+            measured=measured(0.1),
+            reasons={"cold": 1, "policy": 3},
+        )
+        for number in range(2)
+    ]
+
+    rows = report.summarise(played, ("foretoken",))
+
+    assert rows[0].decided == {"cold": 2, "policy": 6}
+    assert report.notes(rows) == ["foretoken, random: decided cold 2, policy 6"]
 
 
 def test_the_document_is_json_with_every_turn() -> None:
