@@ -280,6 +280,22 @@ def test_huge_priorities_are_bands_like_others(priority: int) -> None:
     assert order == (["odd", "usual"] if priority > 0 else ["usual", "odd"])
 
 
+def test_priorities_of_clients_neither_outrank_a_tier_nor_pile_up() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)], TIERED)
+    scheduler.route(request("person", tier="interactive"), now=0.0)
+    for number in range(50):
+        asked = request(f"b{number}", tier="batch", priority=10 * number)
+        scheduler.route(asked, now=0.0)
+    bands = scheduler._queue._lobbies["m"].bands
+    most = len(bands)
+    scheduler.update([endpoint("a:1")])
+
+    first, *_ = scheduler.tick(now=1.0)
+
+    assert most == 3  # the person's, batch's own and its most urgent
+    assert first.request_id == "person"
+
+
 def test_all_draining_is_waited_out_and_no_endpoint_at_all_refused() -> None:
     draining = make_scheduler(KnownPhysics(), [endpoint("a:1", draining=True)])
     unknown = make_scheduler(KnownPhysics(), [endpoint("a:1", model=None)])
