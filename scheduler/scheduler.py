@@ -274,7 +274,6 @@ class Scheduler:
         if request_id in self._queue:
             self._queue.leave(request_id, now)
         record = live.record(measurement, now)
-        note_kept(record, live.tier, live.fleet, now)
         del self._live[request_id]
         self.caches.left(request_id, computed=measurement.outcome == "completed", now=now)
         if live.endpoint is not None:
@@ -283,6 +282,7 @@ class Scheduler:
             self._release(live, tpot_s=record.tpot_s)
             if measurement.outcome == "completed":
                 self._learn(live, record)
+        note_kept(record, live.tier, live.fleet, now)
         return record
 
     def tick(self, now: float) -> Iterator[Dispatch | Shed]:

@@ -296,6 +296,17 @@ def test_priorities_of_clients_neither_outrank_a_tier_nor_pile_up() -> None:
     assert first.request_id == "person"
 
 
+def test_an_end_told_late_with_an_old_clock_still_ends_the_request() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")], TIERED)
+    dispatched(scheduler, "old", tier="interactive")
+    scheduler.first_token("old", now=0.2)
+    dispatched(scheduler, "new", tier="interactive", now=12_000.0)
+
+    scheduler.finished("old", DONE, now=1.0)
+
+    assert scheduler.inflight_requests == 1
+
+
 def test_all_draining_is_waited_out_and_no_endpoint_at_all_refused() -> None:
     draining = make_scheduler(KnownPhysics(), [endpoint("a:1", draining=True)])
     unknown = make_scheduler(KnownPhysics(), [endpoint("a:1", model=None)])
