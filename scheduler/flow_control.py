@@ -226,15 +226,14 @@ class FlowControl:
     def _full_for(self, live: LiveRequest) -> ShedReason | None:
         settings, size, tenant = self._settings, live.request.prompt_bytes, live.request.tenant
         most, most_bytes = settings.max_waiting_requests, settings.max_waiting_bytes
+        if tenant is not None:
+            share = settings.max_tenant_ratio
+            # One request fits whatever the share.
+            count, held_bytes = self._count_of.get(tenant, 0), self._bytes_of.get(tenant, 0)
+            if count and (count >= share * most or held_bytes + size > share * most_bytes):
+                return "tenant_queue_full"
         if len(self._entries) >= most or self._bytes + size > most_bytes:
             return "queue_full"
-        if tenant is None:
-            return None
-        share = settings.max_tenant_ratio
-        # One request fits whatever the share.
-        count, held_bytes = self._count_of.get(tenant, 0), self._bytes_of.get(tenant, 0)
-        if count and (count >= share * most or held_bytes + size > share * most_bytes):
-            return "tenant_queue_full"
         return None
 
     def _count(self, waiting: Waiting, change: int) -> None:

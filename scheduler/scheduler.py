@@ -324,7 +324,7 @@ class Scheduler:
         if isinstance(entered, Wait):
             live.tried.clear()  # by the time it can go, a failed endpoint may be back
             return entered
-        if members and not live.tier.sheddable:  # it may not be refused: an endpoint queues it
+        if members and entered == "queue_full" and not live.tier.sheddable:  # an endpoint queues it
             action = self._choose(live, members, now, "at_once")
             if not isinstance(action, Held):
                 return action

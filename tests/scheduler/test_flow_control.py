@@ -256,6 +256,23 @@ def test_one_tenant_takes_up_no_more_than_its_share_of_the_queue() -> None:
     assert isinstance(unnamed, Wait)
 
 
+def test_a_tenant_above_its_share_is_refused_and_not_served_sooner_whatever_its_tier() -> None:
+    settings = SchedulerSettings(max_waiting_requests=4)
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", max_seqs=1)], settings)
+    dispatched(scheduler, "one", tier="standard")
+
+    flood = [
+        scheduler.route(request(f"f{i}", tier="standard", tenant="flood"), now=0.0)
+        for i in range(2)
+    ]
+    others = [scheduler.route(request(f"o{i}", tier="standard"), now=0.0) for i in range(2)]
+    more = scheduler.route(request("more", tier="standard", tenant="flood"), now=0.0)
+
+    assert [type(action) for action in flood + others] == [Wait] * 4
+    assert isinstance(more, Shed)
+    assert more.reason == "tenant_queue_full"
+
+
 def test_tenants_leave_the_queue_in_turn() -> None:
     scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)])
     for number in range(4):
