@@ -218,7 +218,7 @@ class FlowControl:
         if reason == "no_endpoint" or not live.tier.sheddable:
             action = attempt(live, now, "at_once")
             if not isinstance(action, Held):
-                self.leave(live.request.request_id, now)
+                self.leave(live.request.request_id, now, served=isinstance(action, Dispatch))
                 return action
         self.leave(live.request.request_id, now)
         return refuse(live, "queue_timeout", now, retry_s)

@@ -285,6 +285,23 @@ def test_tenants_leave_the_queue_in_turn() -> None:
     assert order.index("m0") <= 1
 
 
+def test_a_tenant_pays_for_what_goes_at_the_end_of_its_wait() -> None:
+    tiers = {"short": TierSettings(max_wait_s=1.0), "long": TierSettings(max_wait_s=60.0)}
+    settings = SchedulerSettings(tiers=tiers, default_tier="long")
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", max_seqs=1)], settings)
+    dispatched(scheduler, "one", tier="long")
+    for name, tier, tenant in (("g0", "short", "g"), ("g1", "long", "g"), ("m0", "long", "m")):
+        scheduler.route(request(name, tier=tier, tenant=tenant), now=0.0)
+    (overdue,) = scheduler.tick(now=1.0)
+    for name in ("one", "g0"):
+        scheduler.finished(name, DONE, now=1.5)
+
+    (action,) = scheduler.tick(now=2.0)
+
+    assert overdue.request_id == "g0"
+    assert action.request_id == "m0"
+
+
 @pytest.mark.parametrize("priority", [-(10**12), 10**12])
 def test_huge_priorities_are_bands_like_others(priority: int) -> None:
     scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)])
