@@ -50,20 +50,29 @@ class _Band:
         priority: Its priority.
         queue: They themselves.
         held: How many wait for something else than an endpoint to come up.
-        turn_s: When one last had its turn for having waited long enough, or the band began.
     """
 
     priority: int
     queue: FairQueue = field(default_factory=FairQueue)
     held: int = 0
-    turn_s: float
 
 
 @dataclass(slots=True, kw_only=True)
 class _Lobby:
-    """Hold what waits for one fleet, and what its decider last said of costs and pace."""
+    """Hold what waits for one fleet, and what its decider last said of costs and pace.
+
+    Attributes:
+        bands: Those that wait, by priority.
+        turns_s: When one last had its turn for having waited long enough, by the priority of
+            its tier: by their own priorities, clients would make turns at will.
+        prefill_token_s: Seconds a prompt token takes.
+        tpot_s: Seconds an output token takes.
+        dispatches_per_s: Requests the fleet takes in a second.
+        looked_s: When it was last looked at who can go.
+    """
 
     bands: dict[int, _Band] = field(default_factory=dict)
+    turns_s: dict[int, float] = field(default_factory=dict)
     prefill_token_s: float = NOMINAL_PREFILL_TOKEN_S
     tpot_s: float = NOMINAL_TPOT_S
     dispatches_per_s: float = 0.0
@@ -137,7 +146,7 @@ class FlowControl:
             cost_s=_cost_s(live, lobby),
         )
         priority = priority_of(request, tier)
-        band = lobby.bands.setdefault(priority, _Band(priority=priority, turn_s=now))
+        band = lobby.bands.setdefault(priority, _Band(priority=priority))
         band.queue.add(waiting)
         band.held += held.reason != "no_endpoint"
         self._entries[request.request_id] = _Entry(
@@ -192,7 +201,7 @@ class FlowControl:
         """Let the first of those go whose turn it is and who can."""
         for waiting in band.queue.turns()[:MOST_TRIES]:
             entry = self._entries[waiting.request_id]
-            has_turn = self._has_turn(band, now)
+            has_turn = self._has_turn(entry, now)
             action = attempt(entry.live, now, "at_once" if has_turn else "release")
             if isinstance(action, Held):
                 _note(entry.lobby, action)
@@ -200,15 +209,16 @@ class FlowControl:
                 entry.reason = action.reason
                 continue
             if has_turn:
-                band.turn_s = now
+                entry.lobby.turns_s[entry.live.tier.priority] = now
             self.leave(waiting.request_id, now, served=isinstance(action, Dispatch))
             return action
         return None
 
-    def _has_turn(self, band: _Band, now: float) -> bool:
-        """Say whether a band has waited long enough to let one go whatever is at risk."""
+    def _has_turn(self, entry: _Entry, now: float) -> bool:
+        """Say whether its band and tier have waited long enough to let it go, risk or not."""
+        last_s = entry.lobby.turns_s.get(entry.live.tier.priority, -math.inf)
         least_s = self._settings.turn_after_s
-        return now - max(band.turn_s, band.queue.oldest().since_s) >= least_s
+        return now - max(last_s, entry.band.queue.oldest().since_s) >= least_s
 
     def _give_up(
         self, entry: _Entry, now: float, attempt: Attempt, refuse: Refuse

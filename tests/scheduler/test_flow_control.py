@@ -197,6 +197,17 @@ def test_a_lower_band_has_a_turn_after_a_while_whatever_is_at_risk() -> None:
     assert turns == {4.9: [], 5.0: ["b0"], 9.9: [], 10.0: ["b1"]}
 
 
+def test_priorities_of_their_own_do_not_give_a_tier_more_turns() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")], TIERED)
+    dispatched(scheduler, "p0", "p1", "p2", "p3", tier="interactive")
+    for own in (-2, -1, 0, 1, 2):
+        scheduler.route(request(f"b{own}", tier="batch", priority=own), now=0.0)
+
+    turns = {now: [one.request_id for one in scheduler.tick(now)] for now in (5.0, 9.9, 10.0)}
+
+    assert turns == {5.0: ["b2"], 9.9: [], 10.0: ["b1"]}
+
+
 def test_who_waited_as_long_as_it_may_is_refused_or_served_by_tier() -> None:
     tiers = TIERS | {"batch": TierSettings(priority=-10, sheddable=True, max_wait_s=3.0)}
     scheduler = make_scheduler(
