@@ -188,6 +188,12 @@ class FlowControl:
                 while (action := self._next_of(band, now, attempt)) is not None:
                     yield action
 
+    def reinstate(self) -> None:
+        """Give all their places back: endpoints have come, gone or changed."""
+        for lobby in self._lobbies.values():
+            for band in lobby.bands.values():
+                band.queue.reinstate()
+
     def retry_after_s(self, live: LiveRequest) -> float:
         """Estimate when those before a request that is refused will have gone."""
         lobby = self._lobbies.get(live.fleet.model)
@@ -199,20 +205,31 @@ class FlowControl:
 
     def _next_of(self, band: _Band, now: float, attempt: Attempt) -> Dispatch | Shed | None:
         """Let the first of those go whose turn it is and who can."""
-        for waiting in band.queue.turns()[:MOST_TRIES]:
-            entry = self._entries[waiting.request_id]
-            has_turn = self._has_turn(entry, now)
-            action = attempt(entry.live, now, "at_once" if has_turn else "release")
-            if isinstance(action, Held):
-                _note(entry.lobby, action)
-                band.held += (action.reason != "no_endpoint") - (entry.reason != "no_endpoint")
-                entry.reason = action.reason
-                continue
-            if has_turn:
-                entry.lobby.turns_s[entry.live.tier.priority] = now
-            self.leave(waiting.request_id, now, served=isinstance(action, Dispatch))
-            return action
+        for first in band.queue.turns()[:MOST_TRIES]:
+            waiting: Waiting | None = first
+            while waiting is not None:
+                entry = self._entries[waiting.request_id]
+                action = self._try(entry, now, attempt)
+                if action is not None:
+                    return action
+                # Whom only its own wishes keep back does not keep back its tenant's others.
+                stuck = entry.reason == "no_endpoint" and _is_choosy(entry.live)
+                waiting = band.queue.postpone(waiting) if stuck else None
         return None
+
+    def _try(self, entry: _Entry, now: float, attempt: Attempt) -> Dispatch | Shed | None:
+        """Let one go that can; note why it cannot."""
+        has_turn = self._has_turn(entry, now)
+        action = attempt(entry.live, now, "at_once" if has_turn else "release")
+        if isinstance(action, Held):
+            _note(entry.lobby, action)
+            entry.band.held += (action.reason != "no_endpoint") - (entry.reason != "no_endpoint")
+            entry.reason = action.reason
+            return None
+        if has_turn:
+            entry.lobby.turns_s[entry.live.tier.priority] = now
+        self.leave(entry.waiting.request_id, now, served=isinstance(action, Dispatch))
+        return action
 
     def _has_turn(self, entry: _Entry, now: float) -> bool:
         """Say whether its band and tier have waited long enough to let it go, risk or not."""
@@ -262,6 +279,12 @@ def _note(lobby: _Lobby, held: Held) -> None:
         lobby.prefill_token_s, lobby.tpot_s = held.prefill_token_s, held.tpot_s
     if held.dispatches_per_s:
         lobby.dispatches_per_s = held.dispatches_per_s
+
+
+def _is_choosy(live: LiveRequest) -> bool:
+    """Say whether others of its fleet can go where it cannot."""
+    request = live.request
+    return request.allowed_endpoints is not None or request.model not in {"", live.fleet.model}
 
 
 def _cost_s(live: LiveRequest, lobby: _Lobby) -> float:

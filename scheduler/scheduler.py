@@ -151,7 +151,8 @@ class Scheduler:
         """Take in the whole present set of endpoints; those missing have left."""
         before, self._states = self._states, {state.endpoint: state for state in states}
         self._fleets.update(self._states.values())
-        self._eligibility.update(self._states)
+        if self._eligibility.update(self._states):
+            self._queue.reinstate()
         for name, state in self._states.items():
             known = before.get(name)
             if state is not known:  # one scrape changes one of them

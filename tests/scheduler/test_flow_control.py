@@ -284,6 +284,24 @@ def test_a_tenant_above_its_share_is_refused_and_not_served_sooner_whatever_its_
     assert more.reason == "tenant_queue_full"
 
 
+def test_one_bound_to_a_down_endpoint_holds_up_nobody_and_goes_once_it_is_back() -> None:
+    down = [endpoint("a:1", up=False), endpoint("b:1", up=False)]
+    scheduler = make_scheduler(KnownPhysics(), down, TIERED)
+    bound = {"tier": "batch", "allowed_endpoints": frozenset({"b:1"})}
+    for tenant in (None, "t", "u", "v", "w", "x"):
+        scheduler.route(request(f"bound-{tenant}", tenant=tenant, **bound), now=0.0)
+    for tenant in (None, "y"):
+        scheduler.route(request(f"free-{tenant}", tenant=tenant, tier="batch"), now=0.1)
+
+    scheduler.update([endpoint("a:1"), endpoint("b:1", up=False)])
+    ticks = [action.request_id for now in (0.5, 0.6) for action in scheduler.tick(now)]
+    scheduler.update([endpoint("a:1"), endpoint("b:1")])
+    later = {action.request_id for now in (0.7, 0.8) for action in scheduler.tick(now)}
+
+    assert sorted(ticks) == ["free-None", "free-y"]
+    assert later == {f"bound-{tenant}" for tenant in (None, "t", "u", "v", "w", "x")}
+
+
 def test_tenants_leave_the_queue_in_turn() -> None:
     scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)])
     for number in range(4):
