@@ -37,15 +37,17 @@ class Eligibility:
         # By model and name asked for: up and not draining. The scheduler refuses other names.
         self._open: dict[tuple[str, str], Members] = {}
 
-    def update(self, states: Mapping[str, EndpointState]) -> None:
-        """Take in the whole present set of endpoints."""
+    def update(self, states: Mapping[str, EndpointState]) -> bool:
+        """Take in the whole present set of endpoints; say whether who may go where changed."""
         before, self._states = self._states, states
-        if list(before) != list(states) or any(
+        changed = list(before) != list(states) or any(
             _standing(states[name]) != _standing(known)
             for name, known in before.items()
             if states[name] is not known
-        ):
+        )
+        if changed:
             self._open.clear()
+        return changed
 
     def served(self, live: LiveRequest) -> bool:
         """Say whether any endpoint serves the request's model, whatever its state."""

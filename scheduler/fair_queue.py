@@ -8,8 +8,9 @@ costs its tenant, never its place. Called by the flow control only.
 Source: Shreedhar and Varghese, Efficient fair queuing using deficit round robin (1995).
 """
 
+import math
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
 
 from predictor.types import RequestFeatures
@@ -51,6 +52,12 @@ class _Tenant:
             heappop(self.by_deadline)  # it has left
         return self.by_deadline[0][2]
 
+    @property
+    def postponed(self) -> bool:
+        """Say whether all of its requests are; there is one."""
+        self.first()
+        return self.by_deadline[0][0] == math.inf
+
 
 class FairQueue:
     """Keep waiting requests and say whose turn it is.
@@ -75,11 +82,6 @@ class FairQueue:
 
     def __len__(self) -> int:
         return self._size
-
-    def waiting_of(self, tenant: str | None) -> int:
-        """Count the requests of a tenant."""
-        found = self._tenants.get(tenant)
-        return 0 if found is None else len(found.waiting)
 
     def add(self, waiting: Waiting) -> None:
         """Take in a request; a tenant that had none queues up last."""
@@ -116,14 +118,42 @@ class FairQueue:
         if name in self._tenants:
             self._tenants[name] = self._tenants.pop(name)
 
+    def postpone(self, waiting: Waiting) -> Waiting | None:
+        """Put a tenant's first request behind its others, for it cannot go where they can.
+
+        Returns:
+            Its next one, ``None`` when all of them are postponed; the tenant is then behind
+            the others.
+        """
+        name = waiting.request.tenant
+        tenant = self._tenants[name]
+        heapreplace(tenant.by_deadline, (math.inf, next(self._arrivals), waiting))
+        if tenant.postponed:
+            self._tenants[name] = self._tenants.pop(name)
+            return None
+        return tenant.first()
+
+    def reinstate(self) -> None:
+        """Put those that were postponed where their deadlines put them."""
+        for tenant in self._tenants.values():
+            tenant.by_deadline = [
+                (one.due_s, next(self._arrivals), one) for one in tenant.waiting.values()
+            ]
+            heapify(tenant.by_deadline)
+
     def turns(self) -> list[Waiting]:
         """Give every tenant's most urgent request, in the order of turns; changes nothing."""
-        firsts = [(tenant.first(), tenant.credit_s) for tenant in self._tenants.values()]
-        if len(firsts) > 1:  # stable: whoever was served last comes last among equals
-            firsts.sort(key=lambda entry: entry[0].cost_s - entry[1])
-        return [first for first, _ in firsts]
+        tenants = list(self._tenants.values())
+        if len(tenants) > 1:  # stable: whoever was served last comes last among equals
+            tenants.sort(key=_until_its_turn_s)
+        return [tenant.first() for tenant in tenants]
 
     def oldest(self) -> Waiting:
         """Give the request that has waited for longest; there is one."""
         firsts = (next(iter(tenant.waiting.values())) for tenant in self._tenants.values())
         return min(firsts, key=lambda waiting: waiting.since_s)
+
+
+def _until_its_turn_s(tenant: _Tenant) -> float:
+    """Give what a tenant has still to earn, infinite for one that cannot go anywhere."""
+    return math.inf if tenant.postponed else tenant.first().cost_s - tenant.credit_s

@@ -50,20 +50,29 @@ class _Band:
         priority: Its priority.
         queue: They themselves.
         held: How many wait for something else than an endpoint to come up.
-        turn_s: When one last had its turn for having waited long enough, or the band began.
     """
 
     priority: int
     queue: FairQueue = field(default_factory=FairQueue)
     held: int = 0
-    turn_s: float
 
 
 @dataclass(slots=True, kw_only=True)
 class _Lobby:
-    """Hold what waits for one fleet, and what its decider last said of costs and pace."""
+    """Hold what waits for one fleet, and what its decider last said of costs and pace.
+
+    Attributes:
+        bands: Those that wait, by priority.
+        turns_s: When one last had its turn for having waited long enough, by the priority of
+            its tier: by their own priorities, clients would make turns at will.
+        prefill_token_s: Seconds a prompt token takes.
+        tpot_s: Seconds an output token takes.
+        dispatches_per_s: Requests the fleet takes in a second.
+        looked_s: When it was last looked at who can go.
+    """
 
     bands: dict[int, _Band] = field(default_factory=dict)
+    turns_s: dict[int, float] = field(default_factory=dict)
     prefill_token_s: float = NOMINAL_PREFILL_TOKEN_S
     tpot_s: float = NOMINAL_TPOT_S
     dispatches_per_s: float = 0.0
@@ -137,7 +146,7 @@ class FlowControl:
             cost_s=_cost_s(live, lobby),
         )
         priority = priority_of(request, tier)
-        band = lobby.bands.setdefault(priority, _Band(priority=priority, turn_s=now))
+        band = lobby.bands.setdefault(priority, _Band(priority=priority))
         band.queue.add(waiting)
         band.held += held.reason != "no_endpoint"
         self._entries[request.request_id] = _Entry(
@@ -179,6 +188,12 @@ class FlowControl:
                 while (action := self._next_of(band, now, attempt)) is not None:
                     yield action
 
+    def reinstate(self) -> None:
+        """Give all their places back: endpoints have come, gone or changed."""
+        for lobby in self._lobbies.values():
+            for band in lobby.bands.values():
+                band.queue.reinstate()
+
     def retry_after_s(self, live: LiveRequest) -> float:
         """Estimate when those before a request that is refused will have gone."""
         lobby = self._lobbies.get(live.fleet.model)
@@ -190,25 +205,37 @@ class FlowControl:
 
     def _next_of(self, band: _Band, now: float, attempt: Attempt) -> Dispatch | Shed | None:
         """Let the first of those go whose turn it is and who can."""
-        for waiting in band.queue.turns()[:MOST_TRIES]:
-            entry = self._entries[waiting.request_id]
-            has_turn = self._has_turn(band, now)
-            action = attempt(entry.live, now, "at_once" if has_turn else "release")
-            if isinstance(action, Held):
-                _note(entry.lobby, action)
-                band.held += (action.reason != "no_endpoint") - (entry.reason != "no_endpoint")
-                entry.reason = action.reason
-                continue
-            if has_turn:
-                band.turn_s = now
-            self.leave(waiting.request_id, now, served=isinstance(action, Dispatch))
-            return action
+        for first in band.queue.turns()[:MOST_TRIES]:
+            waiting: Waiting | None = first
+            while waiting is not None:
+                entry = self._entries[waiting.request_id]
+                action = self._try(entry, now, attempt)
+                if action is not None:
+                    return action
+                # Whom only its own wishes keep back does not keep back its tenant's others.
+                stuck = entry.reason == "no_endpoint" and _is_choosy(entry.live)
+                waiting = band.queue.postpone(waiting) if stuck else None
         return None
 
-    def _has_turn(self, band: _Band, now: float) -> bool:
-        """Say whether a band has waited long enough to let one go whatever is at risk."""
+    def _try(self, entry: _Entry, now: float, attempt: Attempt) -> Dispatch | Shed | None:
+        """Let one go that can; note why it cannot."""
+        has_turn = self._has_turn(entry, now)
+        action = attempt(entry.live, now, "at_once" if has_turn else "release")
+        if isinstance(action, Held):
+            _note(entry.lobby, action)
+            entry.band.held += (action.reason != "no_endpoint") - (entry.reason != "no_endpoint")
+            entry.reason = action.reason
+            return None
+        if has_turn:
+            entry.lobby.turns_s[entry.live.tier.priority] = now
+        self.leave(entry.waiting.request_id, now, served=isinstance(action, Dispatch))
+        return action
+
+    def _has_turn(self, entry: _Entry, now: float) -> bool:
+        """Say whether its band and tier have waited long enough to let it go, risk or not."""
+        last_s = entry.lobby.turns_s.get(entry.live.tier.priority, -math.inf)
         least_s = self._settings.turn_after_s
-        return now - max(band.turn_s, band.queue.oldest().since_s) >= least_s
+        return now - max(last_s, entry.band.queue.oldest().since_s) >= least_s
 
     def _give_up(
         self, entry: _Entry, now: float, attempt: Attempt, refuse: Refuse
@@ -218,7 +245,7 @@ class FlowControl:
         if reason == "no_endpoint" or not live.tier.sheddable:
             action = attempt(live, now, "at_once")
             if not isinstance(action, Held):
-                self.leave(live.request.request_id, now)
+                self.leave(live.request.request_id, now, served=isinstance(action, Dispatch))
                 return action
         self.leave(live.request.request_id, now)
         return refuse(live, "queue_timeout", now, retry_s)
@@ -226,15 +253,14 @@ class FlowControl:
     def _full_for(self, live: LiveRequest) -> ShedReason | None:
         settings, size, tenant = self._settings, live.request.prompt_bytes, live.request.tenant
         most, most_bytes = settings.max_waiting_requests, settings.max_waiting_bytes
+        if tenant is not None:
+            share = settings.max_tenant_ratio
+            # One request fits whatever the share.
+            count, held_bytes = self._count_of.get(tenant, 0), self._bytes_of.get(tenant, 0)
+            if count and (count >= share * most or held_bytes + size > share * most_bytes):
+                return "tenant_queue_full"
         if len(self._entries) >= most or self._bytes + size > most_bytes:
             return "queue_full"
-        if tenant is None:
-            return None
-        share = settings.max_tenant_ratio
-        # One request fits whatever the share.
-        count, held_bytes = self._count_of.get(tenant, 0), self._bytes_of.get(tenant, 0)
-        if count and (count >= share * most or held_bytes + size > share * most_bytes):
-            return "tenant_queue_full"
         return None
 
     def _count(self, waiting: Waiting, change: int) -> None:
@@ -253,6 +279,12 @@ def _note(lobby: _Lobby, held: Held) -> None:
         lobby.prefill_token_s, lobby.tpot_s = held.prefill_token_s, held.tpot_s
     if held.dispatches_per_s:
         lobby.dispatches_per_s = held.dispatches_per_s
+
+
+def _is_choosy(live: LiveRequest) -> bool:
+    """Say whether others of its fleet can go where it cannot."""
+    request = live.request
+    return request.allowed_endpoints is not None or request.model not in {"", live.fleet.model}
 
 
 def _cost_s(live: LiveRequest, lobby: _Lobby) -> float:

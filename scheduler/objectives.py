@@ -41,6 +41,10 @@ from scheduler.settings import TierSettings
 
 LEAST_RETRY_S: Final = 1.0
 
+# A request's own priority moves it among its tier's by so much at most: clients choose it,
+# and each distinct priority is followed on its own. Usual tiers lie further apart.
+MOST_OWN_PRIORITY: Final = 4
+
 # Broken promises that make no difference between two endpoints: the prediction's own error.
 SAME_HARM: Final = 0.05
 
@@ -107,8 +111,14 @@ class _Odds:
 
 
 def priority_of(request: RequestFeatures, tier: TierSettings) -> int:
-    """Give what decides who goes first and who is protected: the tier's and its own."""
-    return request.priority + tier.priority
+    """Give what decides who goes first and who is protected: the tier's and its own, bounded.
+
+    >>> asked = RequestFeatures(request_id="r", arrived_s=0.0, model="m", priority=1000)
+    >>> priority_of(asked, TierSettings(priority=-10))
+    -6
+    """
+    own = min(max(request.priority, -MOST_OWN_PRIORITY), MOST_OWN_PRIORITY)
+    return tier.priority + own
 
 
 def objective_of(request: RequestFeatures, tier: TierSettings) -> Objective:

@@ -117,17 +117,26 @@ class Pressure:
     def note(self, priority: int, *, broken: float, now: float) -> None:
         """Take in a promise made or ended: the probability, or 0 or 1, that it is broken."""
         before, total, as_of_s = self._means.get(priority, (0.0, 0.0, now))
-        keep = math.exp((as_of_s - now) / PRESSURE_TAU_S)
-        self._means[priority] = before * keep + broken, total * keep + 1.0, now
+        keep = _kept(as_of_s, now)
+        self._means[priority] = before * keep + broken, total * keep + 1.0, max(now, as_of_s)
 
     def above(self, priority: int, now: float) -> float:
         """Give the share broken of what requests above a priority were promised, the worst."""
         worst = 0.0
         for one, (broken, total, as_of_s) in self._means.items():
             if one > priority:
-                keep = math.exp((as_of_s - now) / PRESSURE_TAU_S)
+                keep = _kept(as_of_s, now)
                 worst = max(worst, broken * keep / (total * keep + _PRIOR))
         return worst
+
+
+def _kept(as_of_s: float, now: float) -> float:
+    """Give the weight left of what was seen as of then; whole where the clock stepped back.
+
+    >>> round(_kept(0.0, 15.0), 2), _kept(20_000.0, 0.0)
+    (0.37, 1.0)
+    """
+    return math.exp(min(as_of_s - now, 0.0) / PRESSURE_TAU_S)
 
 
 def _rounded(limit_s: float | None) -> float:

@@ -151,7 +151,8 @@ class Scheduler:
         """Take in the whole present set of endpoints; those missing have left."""
         before, self._states = self._states, {state.endpoint: state for state in states}
         self._fleets.update(self._states.values())
-        self._eligibility.update(self._states)
+        if self._eligibility.update(self._states):
+            self._queue.reinstate()
         for name, state in self._states.items():
             known = before.get(name)
             if state is not known:  # one scrape changes one of them
@@ -274,7 +275,6 @@ class Scheduler:
         if request_id in self._queue:
             self._queue.leave(request_id, now)
         record = live.record(measurement, now)
-        note_kept(record, live.tier, live.fleet, now)
         del self._live[request_id]
         self.caches.left(request_id, computed=measurement.outcome == "completed", now=now)
         if live.endpoint is not None:
@@ -283,6 +283,7 @@ class Scheduler:
             if measurement.outcome == "completed":
                 self._learn(live, record)
             self._release(live, tpot_s=record.tpot_s)
+        note_kept(record, live.tier, live.fleet, now)
         return record
 
     def tick(self, now: float) -> Iterator[Dispatch | Shed]:
@@ -324,7 +325,7 @@ class Scheduler:
         if isinstance(entered, Wait):
             live.tried.clear()  # by the time it can go, a failed endpoint may be back
             return entered
-        if members and not live.tier.sheddable:  # it may not be refused: an endpoint queues it
+        if members and entered == "queue_full" and not live.tier.sheddable:  # an endpoint queues it
             action = self._choose(live, members, now, "at_once")
             if not isinstance(action, Held):
                 return action

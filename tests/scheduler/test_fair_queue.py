@@ -86,6 +86,25 @@ def test_who_leaves_is_not_served_and_the_next_is() -> None:
     assert served(queue, 1) == [stays]
 
 
+def test_who_is_postponed_comes_after_its_tenants_others_until_reinstated() -> None:
+    queue = FairQueue()
+    stuck, free, other = waiting("a", due_s=1.0), waiting("a", due_s=2.0), waiting("b")
+    for one in (stuck, free, other):
+        queue.add(one)
+
+    following = queue.postpone(stuck)
+    free_first = queue.turns()
+    none_left = queue.postpone(free)
+    other_first = queue.turns()
+    queue.reinstate()
+
+    assert (following, none_left) == (free, None)
+    assert free_first == [free, other]
+    assert other_first == [other, stuck]
+    assert queue.turns() == [other, stuck]
+    assert served(queue, 3) == [other, stuck, free]
+
+
 def test_a_standing_request_does_not_pile_up_those_that_left() -> None:
     queue = FairQueue()
     queue.add(waiting("a", due_s=0.0))

@@ -197,6 +197,17 @@ def test_a_lower_band_has_a_turn_after_a_while_whatever_is_at_risk() -> None:
     assert turns == {4.9: [], 5.0: ["b0"], 9.9: [], 10.0: ["b1"]}
 
 
+def test_priorities_of_their_own_do_not_give_a_tier_more_turns() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")], TIERED)
+    dispatched(scheduler, "p0", "p1", "p2", "p3", tier="interactive")
+    for own in (-2, -1, 0, 1, 2):
+        scheduler.route(request(f"b{own}", tier="batch", priority=own), now=0.0)
+
+    turns = {now: [one.request_id for one in scheduler.tick(now)] for now in (5.0, 9.9, 10.0)}
+
+    assert turns == {5.0: ["b2"], 9.9: [], 10.0: ["b1"]}
+
+
 def test_who_waited_as_long_as_it_may_is_refused_or_served_by_tier() -> None:
     tiers = TIERS | {"batch": TierSettings(priority=-10, sheddable=True, max_wait_s=3.0)}
     scheduler = make_scheduler(
@@ -256,6 +267,41 @@ def test_one_tenant_takes_up_no_more_than_its_share_of_the_queue() -> None:
     assert isinstance(unnamed, Wait)
 
 
+def test_a_tenant_above_its_share_is_refused_and_not_served_sooner_whatever_its_tier() -> None:
+    settings = SchedulerSettings(max_waiting_requests=4)
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", max_seqs=1)], settings)
+    dispatched(scheduler, "one", tier="standard")
+
+    flood = [
+        scheduler.route(request(f"f{i}", tier="standard", tenant="flood"), now=0.0)
+        for i in range(2)
+    ]
+    others = [scheduler.route(request(f"o{i}", tier="standard"), now=0.0) for i in range(2)]
+    more = scheduler.route(request("more", tier="standard", tenant="flood"), now=0.0)
+
+    assert [type(action) for action in flood + others] == [Wait] * 4
+    assert isinstance(more, Shed)
+    assert more.reason == "tenant_queue_full"
+
+
+def test_one_bound_to_a_down_endpoint_holds_up_nobody_and_goes_once_it_is_back() -> None:
+    down = [endpoint("a:1", up=False), endpoint("b:1", up=False)]
+    scheduler = make_scheduler(KnownPhysics(), down, TIERED)
+    bound = {"tier": "batch", "allowed_endpoints": frozenset({"b:1"})}
+    for tenant in (None, "t", "u", "v", "w", "x"):
+        scheduler.route(request(f"bound-{tenant}", tenant=tenant, **bound), now=0.0)
+    for tenant in (None, "y"):
+        scheduler.route(request(f"free-{tenant}", tenant=tenant, tier="batch"), now=0.1)
+
+    scheduler.update([endpoint("a:1"), endpoint("b:1", up=False)])
+    ticks = [action.request_id for now in (0.5, 0.6) for action in scheduler.tick(now)]
+    scheduler.update([endpoint("a:1"), endpoint("b:1")])
+    later = {action.request_id for now in (0.7, 0.8) for action in scheduler.tick(now)}
+
+    assert sorted(ticks) == ["free-None", "free-y"]
+    assert later == {f"bound-{tenant}" for tenant in (None, "t", "u", "v", "w", "x")}
+
+
 def test_tenants_leave_the_queue_in_turn() -> None:
     scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)])
     for number in range(4):
@@ -268,6 +314,23 @@ def test_tenants_leave_the_queue_in_turn() -> None:
     assert order.index("m0") <= 1
 
 
+def test_a_tenant_pays_for_what_goes_at_the_end_of_its_wait() -> None:
+    tiers = {"short": TierSettings(max_wait_s=1.0), "long": TierSettings(max_wait_s=60.0)}
+    settings = SchedulerSettings(tiers=tiers, default_tier="long")
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", max_seqs=1)], settings)
+    dispatched(scheduler, "one", tier="long")
+    for name, tier, tenant in (("g0", "short", "g"), ("g1", "long", "g"), ("m0", "long", "m")):
+        scheduler.route(request(name, tier=tier, tenant=tenant), now=0.0)
+    (overdue,) = scheduler.tick(now=1.0)
+    for name in ("one", "g0"):
+        scheduler.finished(name, DONE, now=1.5)
+
+    (action,) = scheduler.tick(now=2.0)
+
+    assert overdue.request_id == "g0"
+    assert action.request_id == "m0"
+
+
 @pytest.mark.parametrize("priority", [-(10**12), 10**12])
 def test_huge_priorities_are_bands_like_others(priority: int) -> None:
     scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)])
@@ -278,6 +341,33 @@ def test_huge_priorities_are_bands_like_others(priority: int) -> None:
     order = [action.request_id for action in scheduler.tick(now=1.0)]
 
     assert order == (["odd", "usual"] if priority > 0 else ["usual", "odd"])
+
+
+def test_priorities_of_clients_neither_outrank_a_tier_nor_pile_up() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)], TIERED)
+    scheduler.route(request("person", tier="interactive"), now=0.0)
+    for number in range(50):
+        asked = request(f"b{number}", tier="batch", priority=10 * number)
+        scheduler.route(asked, now=0.0)
+    bands = scheduler._queue._lobbies["m"].bands
+    most = len(bands)
+    scheduler.update([endpoint("a:1")])
+
+    first, *_ = scheduler.tick(now=1.0)
+
+    assert most == 3  # the person's, batch's own and its most urgent
+    assert first.request_id == "person"
+
+
+def test_an_end_told_late_with_an_old_clock_still_ends_the_request() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")], TIERED)
+    dispatched(scheduler, "old", tier="interactive")
+    scheduler.first_token("old", now=0.2)
+    dispatched(scheduler, "new", tier="interactive", now=12_000.0)
+
+    scheduler.finished("old", DONE, now=1.0)
+
+    assert scheduler.inflight_requests == 1
 
 
 def test_all_draining_is_waited_out_and_no_endpoint_at_all_refused() -> None:
