@@ -43,6 +43,10 @@ class TokenizerUnusable(CollectorsError):
         self.reason = reason
 
 
+class TextNotTokenized(CollectorsError):
+    """A loaded tokenizer failed on one text: that one goes on without tokens."""
+
+
 class UnknownEndpoint(CollectorsError):
     """No endpoint of that name is watched.
 

@@ -19,7 +19,7 @@ import httpx
 import msgspec
 from xxhash import xxh3_128_digest
 
-from collectors.errors import TokenizerUnusable
+from collectors.errors import TextNotTokenized, TokenizerUnusable
 from collectors.kv_events.decoding import packed
 from collectors.settings import TokenSettings
 from predictor.kv_cache import TOKEN_BYTES
@@ -44,6 +44,7 @@ _NO_MATCH: Final = (
     *("documents", "reasoning_effort"),
 )
 _SMALL_BYTES: Final = 4096  # tokenized at once, in a few hundred microseconds; more in a thread
+_THREADS: Final = 2  # at once: a text whose time is up is tokenized to its end all the same
 
 
 class _Part(msgspec.Struct):
@@ -99,6 +100,7 @@ class Tokens:
         self._endpoints = endpoints
         self._counts = counts
         self._encode = {model: load(path) for model, path in settings.files.items()}
+        self._threads = asyncio.Semaphore(_THREADS)
         self._kept = _Kept(settings.cache_tokens * TOKEN_BYTES)
 
     async def of(self, path: str, payload: bytes) -> bytes | None:
@@ -135,7 +137,10 @@ class Tokens:
         if tokens is not None:
             return tokens, "cache"
         encode = None if chat or len(wanted) > 1 else self._encode.get(model)
-        tokens = await (self._ask(model, question) if encode is None else _by_file(encode, prompt))
+        if encode is None:
+            tokens = await self._ask(model, question)
+        else:
+            tokens = await self._by_file(encode, prompt)
         if tokens is None:
             return None, "failed"
         self._kept.put(key, tokens)
@@ -157,6 +162,22 @@ class Tokens:
             return packed(_decode_answer(answer.content).tokens)
         except (TimeoutError, httpx.HTTPError, msgspec.MsgspecError, ValueError):
             return None
+
+    async def _by_file(self, encode: Encode, text: str) -> bytes | None:
+        try:
+            if len(text) <= _SMALL_BYTES:
+                return packed(list(encode(text)))
+            async with asyncio.timeout(self._settings.timeout_s):
+                return packed(list(await self._in_thread(encode, text)))
+        except (TimeoutError, TextNotTokenized):
+            return None
+
+    async def _in_thread(self, encode: Encode, text: str) -> Sequence[int]:
+        """Tokenize beside the event loop; a thread counts until it ends, waited for or not."""
+        await self._threads.acquire()
+        job = asyncio.get_running_loop().run_in_executor(None, encode, text)
+        job.add_done_callback(lambda _: self._threads.release())
+        return await asyncio.shield(job)
 
 
 class _Kept:
@@ -198,16 +219,13 @@ def load(path: Path) -> Encode:
         raise TokenizerUnusable(file, str(error)) from error
 
     def encode(text: str) -> Sequence[int]:
-        ids: list[int] = tokenizer.encode(text).ids
+        try:
+            ids: list[int] = tokenizer.encode(text).ids
+        except Exception as error:  # the library raises nothing narrower
+            raise TextNotTokenized(f"{file}: {error}") from error
         return ids
 
     return encode
-
-
-async def _by_file(encode: Encode, text: str) -> bytes:
-    if len(text) <= _SMALL_BYTES:
-        return packed(list(encode(text)))
-    return packed(list(await asyncio.to_thread(encode, text)))
 
 
 def _text_of(fields: Mapping[str, msgspec.Raw], *, chat: bool) -> str | list[int] | None:

@@ -109,7 +109,7 @@ class ServicePlane:
     async def remove_endpoint(self, endpoint: str) -> None:
         """Forget an endpoint; what is in flight there runs to its end."""
         self._known(endpoint)
-        self._service.scraper.remove(endpoint)
+        self._service.remove_endpoint(endpoint)
 
     async def reload(self) -> Sequence[str]:
         """Read the configuration again."""

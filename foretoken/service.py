@@ -163,6 +163,11 @@ class Service:
             self._metrics.configure(wanted.scheduler)
         self.settings = wanted
 
+    def remove_endpoint(self, name: str) -> None:
+        """Forget an endpoint; what is in flight there runs to its end."""
+        self._feeds.remove(name)  # first: what it still announced would be of nobody known
+        self.scraper.remove(name)
+
     def _tell(self, state: EndpointState) -> None:
         level, event = (
             (logging.INFO, "endpoint_up") if state.up else (logging.WARNING, "endpoint_down")
@@ -182,8 +187,7 @@ class Service:
         before = {endpoint.name: endpoint for endpoint in self.settings.endpoints}
         after = {endpoint.name: endpoint for endpoint in wanted.endpoints}
         for name in before.keys() - after.keys():
-            self._feeds.remove(name)
-            self.scraper.remove(name)
+            self.remove_endpoint(name)
         for name, endpoint in after.items():
             if before.get(name) != endpoint:
                 self.scraper.add(endpoint)

@@ -22,51 +22,50 @@ class AnnouncedBlocks:
     False
     """
 
-    __slots__ = ("_spare", "holders")
+    __slots__ = ("_copies", "holders")
 
     def __init__(self) -> None:
         self.holders: dict[int, int] = {}
-        self._spare: dict[tuple[int, int], int] = {}  # copies beyond the first
+        self._copies: dict[int, dict[int, int]] = {}  # by row, then block
 
     def __bool__(self) -> bool:
         return bool(self.holders)
 
     def add(self, row: int, block: int) -> None:
         """Take in one more copy."""
-        before = self.holders.get(block, 0)
-        if before >> row & 1:
-            self._spare[row, block] = self._spare.get((row, block), 0) + 1
-        else:
-            self.holders[block] = before | 1 << row
+        held = self._copies.get(row)
+        if held is None:
+            held = self._copies[row] = {}
+        copies = held.get(block, 0)
+        held[block] = copies + 1
+        if not copies:
+            self.holders[block] = self.holders.get(block, 0) | 1 << row
 
     def remove(self, row: int, block: int) -> bool:
         """Take out one copy; false where there was none."""
-        before = self.holders.get(block, 0)
-        if not before >> row & 1:
-            return False
-        spare = self._spare.pop((row, block), 0)
-        if spare > 1:
-            self._spare[row, block] = spare - 1
-        elif not spare:
-            self._let_go(block, before ^ 1 << row)
-        return True
+        held = self._copies.get(row, {})
+        copies = held.get(block, 0)
+        if copies > 1:
+            held[block] = copies - 1
+        elif copies:
+            del held[block]
+            self._let_go(row, block)
+        return copies > 0
 
     def drop(self, row: int, block: int) -> None:
         """Take out all copies of a block at an endpoint, should there be any."""
-        before = self.holders.get(block, 0)
-        if before >> row & 1:
-            self._spare.pop((row, block), None)
-            self._let_go(block, before ^ 1 << row)
+        if self._copies.get(row, {}).pop(block, 0):
+            self._let_go(row, block)
 
-    def clear(self, row: int) -> None:
-        """Take out all copies of an endpoint; looks at every block there is."""
-        bit = 1 << row
-        for block, mask in [item for item in self.holders.items() if item[1] & bit]:
-            self._let_go(block, mask ^ bit)
-        for key in [key for key in self._spare if key[0] == row]:
-            del self._spare[key]
+    def clear(self, row: int) -> int:
+        """Take out all copies of an endpoint; give how many blocks it held."""
+        held = self._copies.pop(row, {})
+        for block in held:
+            self._let_go(row, block)
+        return len(held)
 
-    def _let_go(self, block: int, left: int) -> None:
+    def _let_go(self, row: int, block: int) -> None:
+        left = self.holders[block] ^ 1 << row
         if left:
             self.holders[block] = left
         else:

@@ -38,6 +38,8 @@ from scheduler.endpoint_table import EndpointTable, Rows
 
 # Of an endpoint's blocks: who knows these knows its cache, whatever was missed before.
 KNOWN_SHARE: Final = 0.95
+# A sweep looks at every name, so at the bound it waits until this part of them has changed.
+SWEEP_PART: Final = 16
 
 
 class _Kind(NamedTuple):
@@ -97,7 +99,7 @@ class ExactIndex:
     Args:
         table: Where endpoints have their rows.
         most_blocks: Distinct blocks kept; an endpoint that announces more is not followed
-            any further. Half a kilobyte each at most.
+            any further. 0.2 KB each, and 50 bytes per further endpoint that has it.
 
     >>> index = ExactIndex(EndpointTable(), most_blocks=100)
     >>> tokens = bytes(32 * 4)
@@ -117,6 +119,7 @@ class ExactIndex:
         self.most_blocks = most_blocks
         self._table = table
         self._names: dict[BlockHash, int] = {}  # the engines' -> ours
+        self._unswept = 0  # names given and blocks cleared since the last sweep
         self._places: dict[tuple[int, int], AnnouncedBlocks] = {}  # by tier and group
         self._coming = AnnouncedBlocks()  # computed by requests under way
         self._caches: dict[int, _Cache] = {}
@@ -266,10 +269,10 @@ class ExactIndex:
             self._known |= bit
 
     def _stored(self, row: int, cache: _Cache, event: BlocksStored) -> None:
+        if not cache.room:
+            return
         cache.take_in_kind(event)
-        if len(self._names) + len(event.hashes) > self.most_blocks:
-            self._sweep()
-            cache.room = cache.room and len(self._names) + len(event.hashes) <= self.most_blocks
+        cache.room = self._make_room(len(event.hashes))
         if not cache.room:
             return
         place = self._places.setdefault((event.tier, event.group), AnnouncedBlocks())
@@ -280,6 +283,7 @@ class ExactIndex:
                 if computed is None:
                     continue  # what it continues was announced before anyone listened
                 name = names[engine_name] = computed[number]
+                self._unswept += 1
             place.add(row, name)
             if not event.tier:
                 cache.copies += 1
@@ -322,14 +326,26 @@ class ExactIndex:
     def _is_held(self, name: int) -> bool:
         return any(name in place.holders for place in self._places.values())
 
+    def _make_room(self, blocks: int) -> bool:
+        """Say whether there is room for more, after a sweep where one may find some."""
+        if len(self._names) + blocks <= self.most_blocks:
+            return True
+        if self._unswept >= self.most_blocks // SWEEP_PART:
+            self._sweep()
+        return len(self._names) + blocks <= self.most_blocks
+
     def _sweep(self) -> None:
         """Drop names whose blocks nobody holds: another engine's names of blocks now gone."""
-        self._names = {its: ours for its, ours in self._names.items() if self._is_held(ours)}
+        held = set[int]().union(*(place.holders for place in self._places.values()))
+        self._names = {its: ours for its, ours in self._names.items() if ours in held}
+        self._unswept = 0
 
     def _forget_blocks(self, row: int) -> None:
-        for place in (*self._places.values(), self._coming):
-            place.clear(row)
-        self._sweep()
+        self._coming.clear(row)
+        held = sum(place.clear(row) for place in self._places.values())
+        self._unswept += held
+        if held and 2 * self._unswept >= len(self._names):
+            self._sweep()
 
     # How prefixes are found
 

@@ -274,8 +274,8 @@ class SchedulerSettings(_Section):
     prefix_blocks: int = Field(default=31_250, ge=16, le=10_000_000)
     # The same of all endpoints together, shared out equally: 0.2 KB each of ours, 0.8 GB in all.
     prefix_total_blocks: int = Field(default=4_000_000, ge=16, le=100_000_000)
-    # Distinct blocks remembered of what endpoints announce: 0.25 KB each, 0.5 GB in all;
-    # 32 million tokens at vLLM's 16 a block.
+    # Distinct blocks remembered of what endpoints announce: 0.25 KB each, 0.5 GB in all, and
+    # 50 bytes per further endpoint that holds one; 32 million tokens at vLLM's 16 a block.
     announced_blocks: int = Field(default=2_000_000, ge=16, le=100_000_000)
     # A stream's TPOT is learned this long after its first token, not only at its end: short
     # enough for a cold start, long enough for tens of tokens.

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -90,7 +91,7 @@ def test_tokens_kept_are_bounded() -> None:
 
 
 def test_a_text_is_tokenized_by_a_file(tokenizer_file: Path) -> None:
-    asked = Asked(files={"m": tokenizer_file})
+    asked = Asked(files={"m": tokenizer_file}, timeout_s=10.0)
 
     found = asked.of(
         TEXT, {"model": "m", "prompt": "hi you"}, {"model": "m", "prompt": "hi " * 4000}
@@ -162,3 +163,36 @@ def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(TokenizerUnusable, match=r"tokenizer\.json"):
         Asked(files={"m": file})
+
+
+@pytest.mark.parametrize("repeats", [1, 4000])  # at once, and in a thread
+def test_a_text_its_tokenizer_fails_on_has_no_tokens(tmp_path: Path, repeats: int) -> None:
+    file = tmp_path / "tokenizer.json"
+    Tokenizer(models.WordLevel({"hi": 7}, unk_token="[UNK]")).save(str(file))
+    asked = Asked(files={"m": file}, timeout_s=10.0)
+
+    assert asked.of(TEXT, {"model": "m", "prompt": "you " * repeats}) == [None]
+    assert asked.origins == ["failed"]
+
+
+def test_texts_that_take_too_long_occupy_few_threads(tokenizer_file: Path) -> None:
+    asked = Asked(files={"m": tokenizer_file}, timeout_s=0.05)
+    begun, end = [], threading.Event()
+
+    def encode(text: str) -> list[int]:
+        begun.append(text)
+        end.wait()
+        return [1]
+
+    asked.tokens._encode["m"] = encode
+    bodies = [json.dumps({"model": "m", "prompt": f"{n} " * 4000}).encode() for n in range(4)]
+
+    async def ask() -> list[bytes | None]:
+        try:
+            return [await asked.tokens.of(TEXT, body) for body in bodies]
+        finally:
+            end.set()
+
+    assert asyncio.run(ask()) == [None] * 4
+    assert asked.origins == ["failed"] * 4
+    assert len(begun) == 2

@@ -125,3 +125,22 @@ def test_each_change_of_level_is_logged_once(
     fields = vars(line)
     assert (fields["model"], fields["level"], fields["reason"]) == ("m", "heuristic", "cold")
     assert fields["before"] is None
+
+
+def test_the_kv_events_of_a_removed_endpoint_are_followed_no_longer(tmp_path: Path) -> None:
+    source = f'kv_events = {{address = "ipc://{tmp_path}/live"}}\n'
+    built = make(tmp_path, FILE + source)
+    service = built.service
+    exact = service.scheduler.caches.exact
+
+    async def scenario() -> list[bool | None]:
+        async with service.running():
+            while exact("127.0.0.1:9") is None:  # until the feed has begun
+                await asyncio.sleep(0)
+            followed = exact("127.0.0.1:9")
+            await ServicePlane(service).remove_endpoint("127.0.0.1:9")
+            await asyncio.sleep(0)
+            assert not service._feeds._tasks
+            return [followed, exact("127.0.0.1:9")]
+
+    assert asyncio.run(scenario()) == [False, None]

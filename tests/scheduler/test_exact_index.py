@@ -182,6 +182,33 @@ def test_an_endpoint_that_announces_more_than_there_is_room_for_is_not_followed(
     assert len(given.index) <= 4
 
 
+def test_at_the_bound_names_are_looked_through_once_in_many_events() -> None:
+    given = Index(most_blocks=32)
+    given.hear(0, stored(list(range(64)), list(range(32))))
+    given.hear(1, stored([70, 71], [70]))
+    names = given.index._names  # a sweep replaces it
+
+    for number in range(10):
+        given.hear(1, stored([number, 99], [100 + number]))
+        given.hear(2, stored([number, 98], [200 + number]))
+
+    assert given.index._names is names
+    assert given.held([0, 1]) == [1, 0, 0]
+    assert given.held([70, 71], row=1) == [-1, -1, -1]
+
+
+def test_what_endpoints_that_left_have_announced_makes_room() -> None:
+    given = Index(most_blocks=32)
+    given.hear(0, stored(list(range(20)), list(range(10))))
+    given.hear(1, stored(list(range(100, 144)), list(range(100, 122))))
+    given.index.forget(0)  # too few to be looked for at once
+
+    given.hear(2, stored(list(range(200, 216)), list(range(200, 208))))
+
+    assert given.held(list(range(200, 216)), row=2) == [8, 0, 0]
+    assert len(given.index) == 30
+
+
 def test_a_prompt_being_computed_counts_until_it_is_released() -> None:
     given = Index()
     blocks = {SIZE: names([1, 2, 3, 4])}
