@@ -81,6 +81,7 @@ class Decider:
         placing: Placing = "arrival",
     ) -> Decision | Infeasible | Held:
         """Choose among ``members``, of which there is at least one."""
+        placing = placing if self._settings.flow_control else "at_once"
         session = self._session(fleet, request)
         candidates = self._candidates(fleet, request, members, session, now)
         chosen = rung(fleet, request, candidates.predictions, self.mode, now)
@@ -97,7 +98,7 @@ class Decider:
                 tier,
                 order,
                 rows=members.rows,
-                placing=placing if self._settings.flow_control else "at_once",
+                placing=placing,
                 now=now,
             )
             if not isinstance(judged, Placed):
