@@ -131,7 +131,7 @@ class Decider:
             announced=self._caches.announced(request, int(members.rows[order[0]])),
             prompt_tokens=int(candidates.prompt_tokens),
             decided_s=now,
-            likely=likely,
+            likely=None if likely is None else float(likely[order[0]]),
         )
 
     def _session(self, fleet: Fleet, request: RequestFeatures) -> str | None:
