@@ -81,6 +81,7 @@ class Decider:
         placing: Placing = "arrival",
     ) -> Decision | Infeasible | Held:
         """Choose among ``members``, of which there is at least one."""
+        placing = placing if self._settings.flow_control else "at_once"
         session = self._session(fleet, request)
         candidates = self._candidates(fleet, request, members, session, now)
         chosen = rung(fleet, request, candidates.predictions, self.mode, now)
@@ -97,7 +98,7 @@ class Decider:
                 tier,
                 order,
                 rows=members.rows,
-                placing=placing if self._settings.flow_control else "at_once",
+                placing=placing,
                 now=now,
             )
             if not isinstance(judged, Placed):
@@ -130,7 +131,7 @@ class Decider:
             announced=self._caches.announced(request, int(members.rows[order[0]])),
             prompt_tokens=int(candidates.prompt_tokens),
             decided_s=now,
-            likely=likely,
+            likely=None if likely is None else float(likely[order[0]]),
         )
 
     def _session(self, fleet: Fleet, request: RequestFeatures) -> str | None:

@@ -85,12 +85,12 @@ class Placed:
     Attributes:
         order: All candidates, best first.
         reason: Why in this order.
-        likely: Probability that the first one meets the objective, ``None`` without one.
+        likely: ``(n,)`` probability that each meets the objective, ``None`` without one.
     """
 
     order: Order
     reason: Reason
-    likely: float | None = None
+    likely: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,7 +274,7 @@ def _by_objective(
         if room is not None and tier.headroom == "most":
             room = -room
         order = _by_room(order, kept, room)
-        return Placed(order=order, reason="objective_met", likely=float(odds.likely[order[0]]))
+        return Placed(order=order, reason="objective_met", likely=odds.likely)
     if tier.sheddable:
         return Infeasible(retry_after_s=_retry_after(odds.predicted, objective))
     missed = 1.0 - odds.likely
@@ -283,7 +283,7 @@ def _by_objective(
     if odds.closed is not None:
         missed = np.where(odds.closed, np.inf, missed)
     order = _first(order, missed > missed.min() + SAME_HARM)
-    return Placed(order=order, reason="objective_unmet", likely=float(odds.likely[order[0]]))
+    return Placed(order=order, reason="objective_unmet", likely=odds.likely)
 
 
 def _by_room(order: Order, kept: BoolArray, room: FloatArray | None) -> Order:

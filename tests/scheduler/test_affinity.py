@@ -2,7 +2,7 @@
 
 import pytest
 
-from predictor.types import EndpointState, Measurement
+from predictor.types import EndpointState, Measurement, Objective
 from scheduler import Dispatch, Scheduler, SchedulerSettings
 from scheduler.adapters import Adapters
 from scheduler.sessions import Sessions
@@ -71,6 +71,20 @@ def test_strict_keeps_a_conversation_whatever_the_policy_and_the_load(policy: st
     assert (kept.endpoint, kept.reason) == (home, "session")
     assert sorted(kept.order) == list(range(len(NAMES)))
     assert kept.order[0] == kept.chosen
+
+
+def test_the_odds_told_of_a_strict_session_are_those_of_its_endpoint() -> None:
+    scheduler = fleet(session="strict")
+    talks = Talks(scheduler)
+    home = talks.send(session_id="s").endpoint
+    for i in range(5):
+        scheduler.route(request(f"busy{i}", allowed_endpoints=frozenset({home})), now=0.0)
+
+    asked = request("again", session_id="s", objective=Objective(tpot_s=0.03))
+    action = scheduler.route(asked, now=0.0)
+
+    assert isinstance(action, Dispatch)
+    assert (action.endpoint, action.decision.likely) == (home, 0.0)
 
 
 def test_strict_lets_go_while_its_endpoint_cannot_take_requests() -> None:

@@ -25,6 +25,7 @@ from scheduler import (
     TierSettings,
     Wait,
 )
+from scheduler.settings import PlainPolicySettings
 from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
 
 DONE = Measurement(outcome="completed", prompt_tokens=1000, output_tokens=11, cached_tokens=0)
@@ -175,6 +176,21 @@ def test_those_that_waited_for_an_endpoint_come_a_few_at_a_time() -> None:
 
     assert 1 <= len(released) <= 10
     assert scheduler.waiting_requests == 100 - len(released)
+
+
+@pytest.mark.parametrize(("flow_control", "released"), [(True, 6), (False, 12)])
+def test_heuristics_hold_back_those_that_waited_only_with_flow_control(
+    flow_control: bool, released: int
+) -> None:
+    settings = SchedulerSettings(
+        flow_control=flow_control, policy=PlainPolicySettings(kind="lmetric")
+    )
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)], settings)
+    for number in range(12):
+        scheduler.route(request(f"r{number}"), now=0.0)
+    scheduler.update([endpoint("a:1")])
+
+    assert len(list(scheduler.tick(now=0.5))) == released  # of 0.1 s each, up to 0.5 s queued
 
 
 def test_a_cold_fleet_is_not_stormed_either() -> None:
