@@ -158,11 +158,8 @@ class Scheduler:
             if state is not known:  # one scrape changes one of them
                 self._take_in(state, known)
         for name in before.keys() - self._states.keys():
-            parts = (
-                self.caches, self._affinity, self._suspects, self._accounting, self._lessons,
-                self._fleets,
-            )  # fmt: skip
-            for part in parts:
+            parts = (self.caches, self._affinity, self._suspects, self._accounting)
+            for part in (*parts, self._lessons, self._fleets):
                 part.forget(name)
 
     def route(self, request: RequestFeatures, now: float) -> Action:
