@@ -156,7 +156,8 @@ class TokenSettings(BaseModel):
     """For one prompt; past it the estimate decides. vLLM tokenizes 100k tokens in 0.1 s."""
 
     cache_tokens: int = Field(default=16_000_000, ge=0, le=10**10)
-    """Tokens of recent prompts kept, 4 bytes each: one sent again is not asked for again."""
+    """Tokens of recent prompts kept, 4 bytes each: one sent again is not asked for again.
+    Every prompt counts 50 more, for what keeping it takes besides."""
 
     max_prompt_bytes: int = Field(default=8 << 20, ge=1024, le=1 << 30)
     """Longer bodies are not tokenized: their estimate is as good as the rest of it."""

@@ -44,6 +44,7 @@ _NO_MATCH: Final = (
     *("documents", "reasoning_effort"),
 )
 _SMALL_BYTES: Final = 4096  # tokenized at once, in a few hundred microseconds; more in a thread
+_ENTRY_BYTES: Final = 200  # key, object headers and a dictionary's share of an entry
 _THREADS: Final = 2  # at once: a text whose time is up is tokenized to its end all the same
 
 
@@ -195,11 +196,18 @@ class _Kept:
         return tokens
 
     def put(self, key: bytes, tokens: bytes) -> None:
-        self._bytes += len(tokens) - len(self._tokens.pop(key, b""))
+        before = self._tokens.pop(key, None)
+        if before is not None:
+            self._bytes -= _entry_bytes(before)
         self._tokens[key] = tokens
+        self._bytes += _entry_bytes(tokens)
         while self._bytes > self._most_bytes:
             _, old = self._tokens.popitem(last=False)
-            self._bytes -= len(old)
+            self._bytes -= _entry_bytes(old)
+
+
+def _entry_bytes(tokens: bytes) -> int:
+    return len(tokens) + _ENTRY_BYTES
 
 
 def load(path: Path) -> Encode:

@@ -3,8 +3,9 @@
 Decides when an endpoint's cache is known: from its first batch on, or from the first one
 that can still be asked for, without a gap. Whatever cannot be had is told to the listener
 as a loss, and the endpoint is followed on from there. Silence is no sign of life, so a
-publisher that says nothing is asked whether anything was missed. Called by the feeds, one
-task per endpoint.
+publisher that says nothing is asked whether anything was missed. One whose messages cannot
+be read is asked for everything again ever more seldom. Called by the feeds, one task per
+endpoint.
 
 Source: vLLM 0.32 ``distributed/kv_events.py``: PUB frames (topic, number, batch); replay by
 a ROUTER: ask with (empty, number), get (empty, topic, number, batch) ..., number -1.
@@ -30,6 +31,10 @@ logger = logging.getLogger(__name__)
 
 _END: Final = b"\xff" * 8  # number of a replay's last message
 _BREATH: Final = 16  # batches taken in before others may run: a millisecond or two
+# Between two replays of everything because of messages that cannot be read, doubled each
+# time: a publisher keeps thousands of batches, and sends them from its engine's machine.
+_PAUSE_S: Final = 1.0
+_MOST_PAUSE_S: Final = 60.0
 
 Loss = Literal["gap", "unreadable", "no_replay", "began_late"]
 """Why announcements are missing: dropped on the way, in no encoding known, nobody answers,
@@ -98,6 +103,9 @@ class Subscriber:
         self._history = History()
         self._begun = False  # whether anything has been heard of the publisher
         self._silent = False  # whether it has been told that it does not answer
+        self._unreadable = False  # whether the last message was
+        self._pause_s = 0.0
+        self._not_before_s = -_MOST_PAUSE_S  # of the event loop's clock
 
     async def run(self) -> None:
         """Follow the endpoint."""
@@ -159,12 +167,22 @@ class Subscriber:
         try:
             if self._begun and not await self._continue():
                 self._begun = False
-            if not self._begun:
+            if not self._begun and (not self._unreadable or self._pause_over()):
                 await self._start_over()
         except TimeoutError:
             self._lose("no_replay")
         except KvEventsUnreadable as error:
             self._lose("unreadable", str(error))
+
+    def _pause_over(self) -> bool:
+        """Say whether all may be asked for once more, and make the next pause longer."""
+        now = asyncio.get_running_loop().time()
+        if now < self._not_before_s:
+            return False
+        lately = now < self._not_before_s + _MOST_PAUSE_S
+        self._pause_s = min(2 * self._pause_s, _MOST_PAUSE_S) if lately else _PAUSE_S
+        self._not_before_s = now + self._pause_s
+        return True
 
     async def _continue(self) -> bool:
         """Take in what came after the last batch known; false where that one is not found."""
@@ -229,10 +247,11 @@ class Subscriber:
         self._history.take(number, ts)
         self._listener.hear(self._endpoint, events)
         self._counts.heard(self._endpoint, replayed=replayed)
-        self._silent = False
+        self._silent = self._unreadable = False
 
     def _lose(self, reason: Loss, cause: str = "") -> None:
         self._begun = False
+        self._unreadable = reason == "unreadable"
         self._listener.lose(self._endpoint)
         if not self._silent:  # one that stays away is told of once
             self._tell(reason, cause)

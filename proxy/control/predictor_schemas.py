@@ -24,7 +24,7 @@ from predictor.types import EndpointLoad, EndpointState, Use
 
 _NOT_NUMBERS: Final = {
     *("endpoint", "url", "model", "adapters", "hardware", "up", "draining"),
-    *("active_adapters", "max_adapters"),
+    *("aliases", "active_adapters", "max_adapters"),
 }
 STATE_NAMES: Final = (
     *(f.name for f in fields(EndpointState) if f.name not in {*_NOT_NUMBERS, "scraped_s"}),

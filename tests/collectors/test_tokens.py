@@ -81,13 +81,13 @@ def test_a_prompt_that_comes_again_is_not_asked_for_again() -> None:
     assert asked.origins == ["endpoint", "cache", "endpoint"]
 
 
-def test_tokens_kept_are_bounded() -> None:
-    asked = Asked(cache_tokens=4)
+def test_short_prompts_count_for_what_keeping_them_takes() -> None:
+    asked = Asked(cache_tokens=100)
     first, second = ({"model": "m", "prompt": text} for text in ("one", "two"))
 
-    asked.of(TEXT, first, second, first)
+    asked.of(TEXT, first, first, second, first)
 
-    assert asked.origins == ["endpoint"] * 3
+    assert asked.origins == ["endpoint", "cache", "endpoint", "endpoint"]
 
 
 def test_a_text_is_tokenized_by_a_file(tokenizer_file: Path) -> None:

@@ -212,6 +212,27 @@ def test_a_batch_that_cannot_be_read_makes_the_endpoint_unknown(tmp_path: Path) 
     play(scene, Publisher(tmp_path))
 
 
+def test_batches_that_cannot_be_read_do_not_ask_for_everything_each_time(tmp_path: Path) -> None:
+    async def scene(publisher: Publisher, heard: Heard) -> None:
+        async with publisher.running(), following(publisher.source(), heard):
+            publisher.store(1, 2, 3)
+            await heard.until(lambda: heard.hashes == [1, 2, 3])
+            socket = publisher._publisher._socket
+            assert socket is not None
+            unreadable = [b"", (1).to_bytes(8, "big"), b"\xc1"]
+            while not heard.losses:  # until the subscription is through
+                socket.send_multipart(unreadable)
+                await asyncio.sleep(0)
+            for _ in range(100):
+                socket.send_multipart(unreadable)
+            publisher.store(4)
+            await heard.until(lambda: heard.hashes[-1:] == [4])
+
+    heard = play(scene, Publisher(tmp_path))
+
+    assert heard.replayed < 30  # three each time
+
+
 def test_an_endpoint_that_is_removed_is_followed_no_longer(tmp_path: Path) -> None:
     async def scene(publisher: Publisher, heard: Heard) -> None:
         async with publisher.running(), following(publisher.source(), heard) as feeds:

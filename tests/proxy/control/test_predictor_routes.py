@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from predictor.features import COLUMN, FEATURES, NAMES, feature_matrix
 from predictor.types import EndpointLoad, EndpointState
 from proxy.control import PredictorApiSettings
-from proxy.control.predictor_schemas import ObserveBody, PredictBody
+from proxy.control.predictor_schemas import STATE_NAMES, ObserveBody, PredictBody
 from proxy.control.slices import SLICE_ROWS
 from tests.proxy.control.fakes import EPOCH_S
 from tests.proxy.control.predictor_fakes import FakePredictors, ask
@@ -35,6 +35,15 @@ SEEN: dict[str, Any] = {
     "tpot_s": 0.02,
     "output_tokens": 80,
 }
+
+
+def test_an_endpoints_state_is_told_by_these_numbers() -> None:
+    assert set(STATE_NAMES) == {
+        *("running_requests", "waiting_requests", "kv_cache_usage", "kv_capacity_tokens"),
+        *("block_size", "max_batched_tokens", "max_seqs", "cpu_kv_tokens", "shared_kv_tokens"),
+        *("preemptions_total", "prefix_hits_total", "prefix_queries_total"),
+        *("preemptions_per_s", "prefix_hit_ratio", "scrape_age_s"),
+    }
 
 
 def error_of(answer: Any) -> dict[str, Any]:
