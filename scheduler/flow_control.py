@@ -178,10 +178,16 @@ class FlowControl:
     def release(self, now: float, attempt: Attempt, refuse: Refuse) -> Iterator[Dispatch | Shed]:
         """Let go whoever can, and give up those that have waited as long as they may."""
         while self._expiry and self._expiry[0][0] <= now:
-            expires_s, request_id = heappop(self._expiry)
+            due = expires_s, request_id = self._expiry[0]
             entry = self._entries.get(request_id)
-            if entry is not None and entry.waiting.expires_s == expires_s:
-                yield self._give_up(entry, now, attempt, refuse)
+            if entry is None or entry.waiting.expires_s != expires_s:
+                heappop(self._expiry)
+                continue
+            action = self._give_up(entry, now, attempt, refuse)
+            # Not before: should giving it up fail, its deadline stands.
+            if self._expiry and self._expiry[0] == due:
+                heappop(self._expiry)
+            yield action
         for lobby in [one for one in self._lobbies.values() if now - one.looked_s >= LOOK_EVERY_S]:
             lobby.looked_s = now
             for band in sorted(lobby.bands.values(), key=lambda one: -one.priority):

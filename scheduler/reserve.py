@@ -3,8 +3,8 @@
 Under overload of what was promised itself, everyone misses a little everywhere, which for
 objectives is the worst outcome. While more than a few promises to more urgent requests
 are broken, the share of the fleet that the others may use shrinks; once hardly any is, it
-grows again. The slowest endpoints are given up first, and always in the same order, so
-that those who avoid them find the rest free. Called by the decider.
+grows again. They lose the fastest endpoints first and keep the slowest for longest, always
+in the same order, so that those who avoid these find the rest free. Called by the decider.
 """
 
 import math

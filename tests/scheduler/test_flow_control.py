@@ -25,6 +25,9 @@ from scheduler import (
     TierSettings,
     Wait,
 )
+from scheduler.flow_control import FlowControl
+from scheduler.live import LiveRequest, record_unplaced
+from scheduler.objectives import Held
 from scheduler.settings import PlainPolicySettings
 from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
 
@@ -243,6 +246,26 @@ def test_who_waited_as_long_as_it_may_is_refused_or_served_by_tier() -> None:
     assert (shed.request_id, shed.reason) == ("bulk", "queue_timeout")
     assert shed.record.queued_s == pytest.approx(3.0)
     assert shed.record.waited_for == "endpoints_full"
+
+
+def test_a_deadline_stands_where_acting_on_it_fails() -> None:
+    control = FlowControl(SchedulerSettings(max_wait_s=4.0))
+    asked = request("r")
+    fleet = make_scheduler(KnownPhysics(), [endpoint("a:1")]).fleets["m"]
+    live = LiveRequest(request=asked, tier=TierSettings(), fleet=fleet)
+    control.enter(live, Held(reason="endpoints_full"), 0.0)
+    shed = Shed(record=record_unplaced(asked, 4.0), reason="queue_timeout", retry_after_s=1.0)
+    answers: list[Held] = []
+
+    def attempt(_live: LiveRequest, _now: float, _placing: str) -> Held:
+        return answers.pop()  # IndexError while there is none
+
+    with pytest.raises(IndexError):
+        list(control.release(4.0, attempt, lambda *_: shed))
+    answers.append(Held(reason="endpoints_full"))
+
+    assert list(control.release(4.0, attempt, lambda *_: shed)) == [shed]
+    assert len(control) == 0
 
 
 def test_a_full_queue_refuses_who_may_be_refused_and_lets_others_queue_at_an_endpoint() -> None:
