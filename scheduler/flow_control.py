@@ -183,11 +183,11 @@ class FlowControl:
             if entry is None or entry.waiting.expires_s != expires_s:
                 heappop(self._expiry)
                 continue
-            action = self._give_up(entry, now, attempt, refuse)
+            given_up = self._give_up(entry, now, attempt, refuse)
             # Not before: should giving it up fail, its deadline stands.
             if self._expiry and self._expiry[0] == due:
                 heappop(self._expiry)
-            yield action
+            yield given_up
         for lobby in [one for one in self._lobbies.values() if now - one.looked_s >= LOOK_EVERY_S]:
             lobby.looked_s = now
             for band in sorted(lobby.bands.values(), key=lambda one: -one.priority):
