@@ -99,5 +99,6 @@ class KvEventFeeds:
                 await subscriber.run()
             except Exception:  # one endpoint's task: it starts again in sight
                 logger.exception("kv_events_failed", extra={"endpoint": name})
+                self._counts.lost(name, "failed")
             self._listener.lose(name)
             await asyncio.sleep(RESTART_S)

@@ -36,9 +36,9 @@ _BREATH: Final = 16  # batches taken in before others may run: a millisecond or 
 _PAUSE_S: Final = 1.0
 _MOST_PAUSE_S: Final = 60.0
 
-Loss = Literal["gap", "unreadable", "no_replay", "began_late"]
+Loss = Literal["gap", "unreadable", "no_replay", "began_late", "failed"]
 """Why announcements are missing: dropped on the way, in no encoding known, nobody answers,
-published before anyone listened and gone."""
+published before anyone listened and gone, the subscriber itself failed."""
 
 Batch = tuple[int, float, list[KvEvent]]
 """Number, the publisher's time, events."""

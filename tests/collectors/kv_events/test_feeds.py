@@ -233,6 +233,29 @@ def test_batches_that_cannot_be_read_do_not_ask_for_everything_each_time(tmp_pat
     assert heard.replayed < 30  # three each time
 
 
+class Fragile(Heard):
+    """Fails on the first events it hears."""
+
+    def hear(self, endpoint: str, events: Iterable[KvEvent]) -> None:
+        if not self.losses:
+            raise RuntimeError("cannot take these in")
+        super().hear(endpoint, events)
+
+
+def test_a_feed_that_fails_is_counted_and_starts_again(tmp_path: Path) -> None:
+    heard = Fragile()
+
+    async def scene() -> None:
+        publisher = Publisher(tmp_path)
+        async with publisher.running(), following(publisher.source(), heard):
+            publisher.store(1)
+            await heard.until(lambda: heard.hashes == [1])
+
+    asyncio.run(scene())
+
+    assert heard.losses == ["failed"]
+
+
 def test_an_endpoint_that_is_removed_is_followed_no_longer(tmp_path: Path) -> None:
     async def scene(publisher: Publisher, heard: Heard) -> None:
         async with publisher.running(), following(publisher.source(), heard) as feeds:
