@@ -29,6 +29,8 @@ NOMINAL_PREFILL_TOKEN_S: Final = 1e-4
 NOMINAL_TPOT_S: Final = 0.02
 LEAST_RETRY_S: Final = 1.0
 MOST_RETRY_S: Final = 600.0
+# After so long a request is given up again whose attempt at the end of its wait failed.
+AGAIN_S: Final = 1.0
 _SLACK: Final = 64
 
 
@@ -86,6 +88,7 @@ class _Entry:
     band: _Band
     waiting: Waiting
     reason: WaitReason
+    expires_s: float
 
 
 class FlowControl:
@@ -150,7 +153,12 @@ class FlowControl:
         band.queue.add(waiting)
         band.held += held.reason != "no_endpoint"
         self._entries[request.request_id] = _Entry(
-            live=live, lobby=lobby, band=band, waiting=waiting, reason=held.reason
+            live=live,
+            lobby=lobby,
+            band=band,
+            waiting=waiting,
+            reason=held.reason,
+            expires_s=expires_s,
         )
         heappush(self._expiry, (expires_s, request.request_id))
         self._count(waiting, 1)
@@ -170,7 +178,7 @@ class FlowControl:
         self._count(waiting, -1)
         if len(self._expiry) > 2 * len(self._entries) + _SLACK:  # those who left pile up
             known = self._entries.items()
-            self._expiry = [(one.waiting.expires_s, name) for name, one in known]
+            self._expiry = [(one.expires_s, name) for name, one in known]
             heapify(self._expiry)
         live.wait_reason, live.waiting_since_s = entry.reason, None
         live.queued_s += now - waiting.since_s
@@ -178,16 +186,13 @@ class FlowControl:
     def release(self, now: float, attempt: Attempt, refuse: Refuse) -> Iterator[Dispatch | Shed]:
         """Let go whoever can, and give up those that have waited as long as they may."""
         while self._expiry and self._expiry[0][0] <= now:
-            due = expires_s, request_id = self._expiry[0]
+            expires_s, request_id = heappop(self._expiry)
             entry = self._entries.get(request_id)
-            if entry is None or entry.waiting.expires_s != expires_s:
-                heappop(self._expiry)
-                continue
-            given_up = self._give_up(entry, now, attempt, refuse)
-            # Not before: should giving it up fail, its deadline stands.
-            if self._expiry and self._expiry[0] == due:
-                heappop(self._expiry)
-            yield given_up
+            if entry is not None and entry.expires_s == expires_s:
+                # Should giving it up fail, it has another chance, and the others theirs first.
+                entry.expires_s = now + AGAIN_S
+                heappush(self._expiry, (entry.expires_s, request_id))
+                yield self._give_up(entry, now, attempt, refuse)
         for lobby in [one for one in self._lobbies.values() if now - one.looked_s >= LOOK_EVERY_S]:
             lobby.looked_s = now
             for band in sorted(lobby.bands.values(), key=lambda one: -one.priority):
