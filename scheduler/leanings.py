@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 
 from predictor.fit import shrunk_scales
+from predictor.physics import TPOT, TTFT
 from predictor.types import FloatArray, Predictions
 
-TTFT, TPOT = 0, 1
 _RATE: Final = 0.01  # of each label: about the last hundred of an endpoint count
 _LEAST_LABELS: Final = 4  # of an endpoint before it is told apart
 _EVERY: Final = 32  # labels of the fleet between two looks at all of them

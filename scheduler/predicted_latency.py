@@ -60,7 +60,8 @@ class PredictedLatency:
             return {"none": np.zeros(len(candidates))}
         ttft = predicted.rank_ttft_s
         decode = candidates.expected_output_tokens * predicted.rank_tpot_s
-        room = _wait_for_room(candidates, decode)
+        seats = candidates.seats_left()
+        room = _wait_for_room(candidates, seats, decode)
         if self._objective == "ttft":
             return {"ttft": ttft, "wait_for_room": room}
         if self._objective == "own":
@@ -72,7 +73,7 @@ class PredictedLatency:
             **_cost_to_others(candidates, predicted),
             # Who queues here for a seat puts off all who queue later: of those about as many
             # come in the time of an answer as there are seats, and each waits one turn more.
-            "delay_of_next": np.where(candidates.seats_left() < 1, TTFT_WEIGHT * decode, 0.0),
+            "delay_of_next": np.where(seats < 1, TTFT_WEIGHT * decode, 0.0),
         }
         first = ttft + room
         late = (first / np.minimum.reduce(first)) ** LATE_EXPONENT - 1.0
@@ -91,7 +92,7 @@ def _cost_to_others(candidates: Candidates, predicted: Predictions) -> Terms:
     }
 
 
-def _wait_for_room(candidates: Candidates, answer_s: FloatArray) -> FloatArray:
+def _wait_for_room(candidates: Candidates, seats: FloatArray, answer_s: FloatArray) -> FloatArray:
     """Give the seconds until the engine has a seat and KV blocks for the request, ``(n,)``.
 
     Those who run there leave one by one over the time one answer takes, each with its
@@ -100,6 +101,6 @@ def _wait_for_room(candidates: Candidates, answer_s: FloatArray) -> FloatArray:
     capacity, free = candidates.feature("kv_capacity_tokens"), candidates.feature("kv_free_tokens")
     needed = candidates.queued_tokens + candidates.uncached_tokens + KV_MARGIN_RATIO * capacity
     lacking = np.fmax(needed - free, 0.0) / np.maximum(capacity - free, 1.0)
-    unseated = np.maximum(1.0 - candidates.seats_left(), 0.0) / candidates.feature("max_seqs")
+    unseated = np.maximum(1.0 - seats, 0.0) / candidates.feature("max_seqs")
     waits: FloatArray = answer_s * np.fmax(np.fmax(unseated, lacking), 0.0)
     return waits

@@ -1,12 +1,12 @@
 """Goodput: the highest load at which promises are kept, for ours and every baseline."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
 from benchmarks.flow_control.runs import BASELINES, OURS, Figures, Scene, figures, kept, play
 from benchmarks.policies.cells import HOMOGENEOUS
+from benchmarks.policies.ratios import geomean
 from foretoken.errors import SimulationRefused
 from foretoken.simulation.jobs import Progress
 
@@ -110,10 +110,7 @@ def gains(found: Sequence[Goodput]) -> dict[str, float]:
             continue
         for group in ("all", "homogeneous" if fleet in HOMOGENEOUS else "mixed"):
             ratios.setdefault(group, []).append(arms[OURS] / best)
-    return {
-        group: math.exp(sum(map(math.log, values)) / len(values))
-        for group, values in ratios.items()
-    }
+    return {group: geomean(values) for group, values in ratios.items()}
 
 
 def as_json(one: Goodput) -> dict[str, object]:

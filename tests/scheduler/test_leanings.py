@@ -5,7 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from scheduler.leanings import TPOT, TTFT, Leanings
+from predictor.physics import TPOT, TTFT
+from scheduler.leanings import Leanings
 from tests.scheduler.policy_cases import candidates, load
 
 NAMES = ("a:1", "b:1", "c:1", "d:1")
