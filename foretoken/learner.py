@@ -9,10 +9,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from predictor.errors import PredictorError
 from predictor.protocol import Predictor

@@ -5,10 +5,10 @@ a request that was not streamed becomes two labels. Called by the predictor for 
 observation and by training for every row, so that both refuse alike.
 """
 
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from predictor.features import COLUMN, N_FEATURES
 from predictor.physics import BOUNDS_S, TARGETS, TPOT, TTFT

@@ -3,12 +3,13 @@
 Decides what passes between the proxy, the scheduler, the predictor and the
 collectors, and in which units: seconds, tokens, bytes and fractions, never
 milliseconds or percents. Unknown is ``None`` (NaN inside arrays), never 0.
-Everything here is immutable; whoever wants a different value makes another one.
+Everything here is immutable; whoever wants a different value makes another one. What
+comes once a request is a msgspec struct, which is built in a tenth of a dataclass's time.
 """
 
-from dataclasses import dataclass, field
 from typing import Final, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,8 +72,7 @@ one that the scheduler refused or gave up, ``shutdown`` one that this router's e
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Objective:
+class Objective(msgspec.Struct, frozen=True, kw_only=True):
     """Hold a request's latency targets; each is optional and independent.
 
     Attributes:
@@ -90,8 +90,7 @@ class Objective:
 NO_OBJECTIVE = Objective()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestFeatures:
+class RequestFeatures(msgspec.Struct, frozen=True, kw_only=True):
     """Describe one request as the scheduler sees it: sizes, hashes and wishes, no text.
 
     Attributes:
@@ -122,7 +121,7 @@ class RequestFeatures:
     streamed: bool = False
     block_hashes: tuple[int, ...] = ()
     block_bytes: int = BLOCK_BYTES
-    token_blocks: TokenBlocks = field(default_factory=dict)
+    token_blocks: TokenBlocks = msgspec.field(default_factory=dict)
     session_id: str | None = None
     tenant: str | None = None
     tier: str | None = None
@@ -131,8 +130,7 @@ class RequestFeatures:
     allowed_endpoints: frozenset[str] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predictions:
+class Predictions(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what one request would see at each of ``n`` candidate endpoints.
 
     Arrays have shape ``(n,)`` where none is named and are finite and non-negative, in seconds.
@@ -178,8 +176,7 @@ class Predictions:
         return p90_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """Pair the features as seen at dispatch with what was then measured.
 
     Attributes:
@@ -222,8 +219,7 @@ class Observation:
     experts: FloatArray | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """Report how a request ended, as the one who relayed it saw it.
 
     Attributes:
@@ -248,8 +244,7 @@ class Measurement:
     status: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Say where a request goes, what was predicted for every candidate, and why.
 
     Attributes:
@@ -279,7 +274,7 @@ class Decision:
     matched_tokens: FloatArray
     predictions: Predictions | None
     costs: FloatArray
-    terms: dict[str, FloatArray] = field(default_factory=dict)
+    terms: dict[str, FloatArray] = msgspec.field(default_factory=dict)
     chosen: int
     order: tuple[int, ...]
     policy: str
@@ -299,8 +294,7 @@ class Decision:
         return self.endpoints[self.chosen]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestRecord:
+class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Tell the whole story of one finished request: the row of a trace, a log line, a metric.
 
     Times are on the clock that was passed as ``now``; the recorder adds the epoch.

@@ -8,9 +8,11 @@ plane on the same loop.
 
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from statistics import median
+
+from msgspec.structs import replace
 
 from predictor.types import RequestRecord
 

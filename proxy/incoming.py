@@ -1,9 +1,10 @@
 """One client request as read: what the scheduler sees and what goes to the endpoint."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
 from starlette.types import Scope
 
 from collectors.stream import StreamKind

@@ -7,11 +7,12 @@ It follows a predictor that learns the same by itself, which leaves nothing to c
 Written by the lessons, read by the decider; one writer, no clock.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import log
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from predictor.fit import shrunk_scales
 from predictor.physics import TPOT, TTFT

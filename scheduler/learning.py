@@ -7,9 +7,10 @@ where they are on; else its total time is one. Called by the scheduler only.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from heapq import heappop, heappush
 from typing import Final
+
+from msgspec.structs import replace
 
 from predictor.types import Observation, RequestRecord, Use
 from scheduler.live import LiveRequest

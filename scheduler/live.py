@@ -3,8 +3,10 @@
 Called by the scheduler only.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec.structs import replace
 
 from predictor.types import (
     Decision,

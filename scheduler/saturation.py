@@ -7,10 +7,10 @@ or KV cache full) or, to those without an objective of their own, where harm or 
 says that more urgent ones need it. Called by the decider only.
 """
 
-from dataclasses import replace
 from typing import Final, Literal
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from predictor.protocol import Predictor

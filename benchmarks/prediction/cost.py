@@ -16,11 +16,12 @@ import argparse
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 from rich.console import Console
 
 from benchmarks.prediction.cost_rows import (

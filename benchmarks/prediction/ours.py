@@ -5,10 +5,11 @@ a model trains in no time, every ``RETRAIN_S`` of traffic.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from benchmarks.prediction.play import Said
 from benchmarks.prediction.rowset import Label, Request, RowSet

@@ -6,11 +6,11 @@ learning and calibration go on underneath as ever. Made by :mod:`variants
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from random import Random
 from typing import Final, Protocol
 
 import numpy as np
+from msgspec.structs import replace
 
 from predictor.latency import EXPERTS
 from predictor.protocol import Predictor

@@ -2,11 +2,11 @@ import asyncio
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from collectors.settings import TraceSettings
 from collectors.trace import TraceCounts, TraceRecorder

@@ -1,11 +1,11 @@
 import json
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import xxhash
+from msgspec.structs import replace
 
 from collectors.trace_schema import ARROW_SCHEMA, TRACE_SCHEMA, to_table
 from predictor.features import NAMES, SCHEMA_HASH

@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from pathlib import Path
 
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from collectors import TraceRecorder, TraceSettings

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import uvloop
+from msgspec.structs import replace
 
 from foretoken.settings import TrainerSettings
 from foretoken.trainer import Trainer

@@ -1,9 +1,9 @@
 """One fleet's training against a real store: publish, refuse with a reason, take back."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from foretoken.training import FleetTraining, in_use
 from models_store import ModelsStore

@@ -1,8 +1,7 @@
 """A made-up fleet of two endpoints with linear physics: the tests' source of labels."""
 
-import dataclasses
-
 import numpy as np
+from msgspec.structs import replace
 
 from predictor import LatencyPredictor
 from predictor.features import COLUMN, N_FEATURES
@@ -76,7 +75,7 @@ def served(predictor: LatencyPredictor, observation: Observation) -> Observation
     said = predictor.predict(
         observation.features[None], [observation.endpoint], [observation.hardware]
     )
-    return dataclasses.replace(
+    return replace(
         observation,
         predicted_ttft_s=float(said.ttft_s[0]),
         predicted_ttft_p90_s=float(said.ttft_p90_s[0]),

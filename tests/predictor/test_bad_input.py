@@ -5,11 +5,11 @@ and wrong cannot be told apart from a fleet that has changed: it is bounded by w
 labels said, and gone 300 good labels an endpoint later.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from predictor import Retraining
 from predictor.boosted import BoostedModels

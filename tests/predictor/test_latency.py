@@ -1,9 +1,8 @@
 """The composed predictor: what it learns, refuses, reports and promises."""
 
-import dataclasses
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from predictor import (
     EXPERTS,
@@ -81,7 +80,7 @@ def test_error_falls_as_labels_come() -> None:
 def test_an_endpoint_that_slows_down_is_followed_within_fifty_of_its_labels() -> None:
     predictor = learned(fleet_observations(300))
     slowed = [
-        dataclasses.replace(
+        replace(
             row,
             upstream_ttft_s=1.7 * (row.upstream_ttft_s or 0.0),
             tpot_s=1.7 * (row.tpot_s or 0.0),
@@ -193,8 +192,8 @@ def test_targets_may_come_in_two_calls() -> None:
     observation = fleet_observations(1)[0]
     predictor = LatencyPredictor()
 
-    predictor.learn(dataclasses.replace(observation, tpot_s=None))
-    predictor.learn(dataclasses.replace(observation, upstream_ttft_s=None))
+    predictor.learn(replace(observation, tpot_s=None))
+    predictor.learn(replace(observation, upstream_ttft_s=None))
 
     assert predictor.report().observations == {"ttft": 1, "tpot": 1}
 
@@ -219,7 +218,7 @@ def test_weights_go_to_the_expert_that_errs_least() -> None:
         assert observation.upstream_ttft_s is not None
         experts = with_prediction.experts.copy()
         experts[:, EXPERTS.index("prior_river")] += 1.0
-        predictor.learn(dataclasses.replace(with_prediction, experts=experts))
+        predictor.learn(replace(with_prediction, experts=experts))
 
     weights = predictor.report().weights["ttft"]
 

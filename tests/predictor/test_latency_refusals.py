@@ -1,11 +1,10 @@
 """What the composed predictor refuses: bad labels, bad features, poison, foreign snapshots."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from predictor import (
     InvalidSnapshot,
@@ -87,7 +86,7 @@ def test_whatever_is_measured_learning_never_raises_and_predictions_stay_finite(
     predictor = LatencyPredictor()
 
     for features, ttft_s, tpot_s, tokens in rows:
-        observation = dataclasses.replace(
+        observation = replace(
             fleet_observations(1)[0],
             features=np.array(features),
             upstream_ttft_s=ttft_s,
@@ -117,7 +116,7 @@ def test_a_bad_label_is_counted_and_teaches_nothing(
     row = fleet_observations(1)[0]
     before = predict_both(predictor, row.features).ttft_s
 
-    predictor.learn(dataclasses.replace(row, upstream_ttft_s=ttft_s, tpot_s=tpot_s))
+    predictor.learn(replace(row, upstream_ttft_s=ttft_s, tpot_s=tpot_s))
 
     assert set(predictor.report().refused) == reasons
     np.testing.assert_array_equal(before, predict_both(predictor, row.features).ttft_s)
@@ -135,7 +134,7 @@ def test_a_bad_label_is_counted_and_teaches_nothing(
 def test_bad_features_are_counted_and_teach_nothing(features: FloatArray) -> None:
     predictor = LatencyPredictor()
 
-    predictor.learn(dataclasses.replace(fleet_observations(1)[0], features=features))
+    predictor.learn(replace(fleet_observations(1)[0], features=features))
 
     report = predictor.report()
     assert report.refused == {"bad_features": 1}
@@ -146,7 +145,7 @@ def test_ten_thousand_zero_labels_move_nothing() -> None:
     predictor = learned(fleet_observations(100))
     row = fleet_observations(1)[0]
     before = predict_both(predictor, row.features).ttft_s
-    poison = dataclasses.replace(row, upstream_ttft_s=0.0, tpot_s=None)
+    poison = replace(row, upstream_ttft_s=0.0, tpot_s=None)
 
     for _ in range(10_000):
         predictor.learn(poison)
@@ -157,12 +156,9 @@ def test_ten_thousand_zero_labels_move_nothing() -> None:
 
 def test_plausible_poison_is_bounded_and_recovered_from() -> None:
     predictor = learned(fleet_observations(100))
-    poison = [
-        dataclasses.replace(row, upstream_ttft_s=3000.0) for row in fleet_observations(500, seed=2)
-    ]
+    poison = [replace(row, upstream_ttft_s=3000.0) for row in fleet_observations(500, seed=2)]
     clean = [
-        dataclasses.replace(row, observed_s=600 + row.observed_s)
-        for row in fleet_observations(600, seed=3)
+        replace(row, observed_s=600 + row.observed_s) for row in fleet_observations(600, seed=3)
     ]
 
     for row in poison:

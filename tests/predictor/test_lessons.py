@@ -1,9 +1,8 @@
 """One request may teach in several observations, and counts once in what is reported."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from predictor import EXPERTS, LatencyPredictor
 from predictor.labels import label_weight, most_of_total, split_total

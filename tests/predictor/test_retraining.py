@@ -1,10 +1,10 @@
 """Rounds of training: what is judged by what, which way is taken, and what poison does."""
 
-from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from predictor import LatencyPredictor, ModelSnapshot, Retraining, TrainingRefused
 from predictor.boosted import BoostedModels

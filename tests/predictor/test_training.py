@@ -1,9 +1,8 @@
 """Training: what it refuses, what it gives, and what its evaluation is worth."""
 
-import dataclasses
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from predictor import Evaluation, Score, TrainingRefused, train
 from tests.predictor.fleet import SMALL, fleet_observations
@@ -14,7 +13,7 @@ def score(error: float) -> Score:
 
 
 def test_too_few_usable_labels_are_refused_with_the_numbers() -> None:
-    observations = [dataclasses.replace(row, upstream_ttft_s=0.0) for row in fleet_observations(99)]
+    observations = [replace(row, upstream_ttft_s=0.0) for row in fleet_observations(99)]
 
     with pytest.raises(TrainingRefused, match="0 TTFT and 99 TPOT") as refused:
         train(observations, SMALL)
@@ -28,7 +27,7 @@ def test_nothing_at_all_is_refused() -> None:
 
 
 def test_a_target_without_labels_gets_no_trees() -> None:
-    observations = [dataclasses.replace(row, tpot_s=None) for row in fleet_observations(150)]
+    observations = [replace(row, tpot_s=None) for row in fleet_observations(150)]
 
     trained = train(observations, SMALL)
 
@@ -57,7 +56,7 @@ def test_only_the_window_is_trained_on() -> None:
 def test_evaluation_scores_labels_before_they_are_learned() -> None:
     past = fleet_observations(240)
     future = [
-        dataclasses.replace(row, upstream_ttft_s=5 * (row.upstream_ttft_s or 0.0))
+        replace(row, upstream_ttft_s=5 * (row.upstream_ttft_s or 0.0))
         for row in fleet_observations(60, seed=1)
     ]
     settings = SMALL.model_copy(update={"evaluation_blocks": 1})
@@ -107,7 +106,7 @@ def test_a_difference_within_chance_is_no_worse() -> None:
 def test_stalls_do_not_ruin_training() -> None:
     observations = fleet_observations(300)
     stalled = [
-        dataclasses.replace(row, upstream_ttft_s=5.0) if index in {50, 150} else row
+        replace(row, upstream_ttft_s=5.0) if index in {50, 150} else row
         for index, row in enumerate(observations)
     ]
 

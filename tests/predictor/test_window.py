@@ -1,11 +1,11 @@
 """The training window: bounded, fair between strata, rid of what is old or impossible."""
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from predictor.features import COLUMN
 from predictor.settings import TrainingSettings

@@ -1,9 +1,9 @@
 """What finished records are counted as."""
 
 import logging
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 
 from predictor.types import Measurement, Objective, RequestRecord

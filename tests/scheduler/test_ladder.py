@@ -1,9 +1,8 @@
 """Which level decides, why, and that it does not flap."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from predictor.features import COLUMN
 from predictor.types import FloatArray, Measurement, Predictions

@@ -1,9 +1,9 @@
 """What a request teaches, when, and that no label counts twice."""
 
-import dataclasses
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from predictor.features import COLUMN
 from predictor.labels import split_total
@@ -24,7 +24,7 @@ def streaming(physics: KnownPhysics, *more: str) -> Scheduler:
 
 
 def finish(scheduler: Scheduler, now: float, **changes: int) -> None:
-    scheduler.finished("r", dataclasses.replace(DONE, **changes), now=now)  # type: ignore[arg-type]  # counts only
+    scheduler.finished("r", replace(DONE, **changes), now=now)  # type: ignore[arg-type]  # counts only
 
 
 def only(physics: KnownPhysics) -> Observation:
@@ -239,7 +239,7 @@ def test_the_endpoints_own_metrics_leave_no_total_to_guess_from() -> None:
     physics = KnownPhysics()
     scheduler = make_scheduler(physics, [endpoint("a:1")])
     scheduler.route(request(), now=0.0)
-    measured = dataclasses.replace(DONE, endpoint_ttft_s=0.3, endpoint_tpot_s=0.02)
+    measured = replace(DONE, endpoint_ttft_s=0.3, endpoint_tpot_s=0.02)
 
     scheduler.finished("r", measured, now=5.0)
 
@@ -262,7 +262,7 @@ def test_the_next_request_of_a_session_is_expected_to_answer_as_the_last_ones() 
         for session_id, tokens in (("long", 900), ("short", 10)):
             name = f"{session_id}-{number}"
             scheduler.route(request(name, session_id=session_id), now=float(number))
-            done = dataclasses.replace(DONE, output_tokens=tokens)
+            done = replace(DONE, output_tokens=tokens)
             scheduler.finished(name, done, now=number + 0.5)
 
     assert expected_tokens(scheduler, "one", "long") > 700

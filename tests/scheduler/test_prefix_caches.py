@@ -1,9 +1,9 @@
 """Which index answers for which endpoint, and what makes that change."""
 
 from array import array
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from predictor.kv_cache import BlocksCleared, BlocksStored
 from predictor.types import Decision, EndpointState, RequestFeatures

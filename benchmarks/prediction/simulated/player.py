@@ -6,10 +6,11 @@ benchmark for predictors that did not decide in the run.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from heapq import heappop, heappush
 
 import numpy as np
+from msgspec.structs import replace
 
 from benchmarks.prediction.simulated.recording import KINDS, Recording
 from predictor.protocol import Predictor

@@ -1,9 +1,8 @@
 """What experiments make of predictions: which differences between endpoints are left."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from foretoken.simulation.variants import OBJECTIVES, RANKINGS, TERMS, VARIANTS
 from foretoken.simulation.wrapped import (

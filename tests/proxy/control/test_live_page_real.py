@@ -4,11 +4,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uvicorn
+from msgspec.structs import replace
 
 from predictor.types import RequestRecord
 from proxy.control import ControlSettings, build_control
