@@ -16,20 +16,22 @@ import numpy as np
 
 from predictor.features import N_FEATURES
 from predictor.forest import Forest
+from predictor.kernels import forest as kernels
+from predictor.kernels.compiled import plain
+from predictor.kernels.terms import rows_of
 from predictor.physics import TARGETS, PhysicsFit, PhysicsPrior
 from predictor.settings import TrainingSettings
-from predictor.terms import Terms
 from predictor.types import FloatArray
 
 KINDS: Final = ("ratio", "direct")
 _MODELS: Final = tuple(f"{target}_{kind}" for target in TARGETS for kind in KINDS)
+_N_INPUTS: Final = N_FEATURES + len(TARGETS)
 
 
 def tree_inputs(features: FloatArray, log_prior: FloatArray) -> FloatArray:
     """Lay the feature rows and the physics' ``(2, n)`` log seconds side by side."""
-    inputs = np.empty((len(features), N_FEATURES + 2))
-    inputs[:, :N_FEATURES] = features
-    inputs[:, N_FEATURES:] = log_prior.T
+    inputs = np.empty((len(features), _N_INPUTS))
+    kernels.tree_inputs(rows_of(features), plain(log_prior.T), inputs)
     return inputs
 
 
@@ -92,41 +94,37 @@ class BoostedModels:
     def __init__(self, physics: PhysicsFit, trees: Mapping[str, str]) -> None:
         self._physics = PhysicsPrior(fit=physics)
         names = [name for name in _MODELS if name in trees]
-        self._rows = [_MODELS.index(name) for name in names]
-        self._forest = (
-            Forest({name: trees[name] for name in names}, n_inputs=N_FEATURES + 2)
-            if names
-            else None
-        )
+        self._models = np.array([_MODELS.index(name) for name in names], dtype=np.intp)
+        texts = {name: trees[name] for name in names}
+        self._tables = Forest(texts, n_inputs=_N_INPUTS).tables
 
     def predict(
-        self,
-        features: FloatArray,
-        endpoints: Sequence[str],
-        hardware: Sequence[str | None],
-        terms: Terms | None = None,
+        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
     ) -> FloatArray:
-        """Give ``(2, n_kinds, n)`` log seconds by target and kind, NaN where untrained.
+        """Give ``(2, n_kinds, n)`` log seconds by target and kind, NaN where untrained."""
+        _, said = self._ask(features, endpoints, hardware)
+        return said.T.reshape(len(TARGETS), len(KINDS), len(said))
 
-        Args:
-            features: ``(n, n_features)``.
-            endpoints: Where each row runs.
-            hardware: The endpoints' labels.
-            terms: Those of the rows, where the caller has them already.
-        """
-        return self._said(features, self._physics.log_prior(features, endpoints, hardware, terms))
+    def by_row(
+        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
+    ) -> FloatArray:
+        """Give ``(n, 2 * n_kinds)`` log seconds, those of TTFT first, NaN where untrained."""
+        return self._ask(features, endpoints, hardware)[1]
 
     def experts(
         self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
     ) -> FloatArray:
         """Give ``(2, 1 + n_kinds, n)`` log seconds: the frozen physics, then the kinds."""
-        log_prior = self._physics.log_prior(features, endpoints, hardware)
-        return np.concatenate([log_prior[:, None], self._said(features, log_prior)], axis=1)
+        log_prior, said = self._ask(features, endpoints, hardware)
+        by_target = said.T.reshape(len(TARGETS), len(KINDS), len(said))
+        return np.concatenate([log_prior.T[:, None], by_target], axis=1)
 
-    def _said(self, features: FloatArray, log_prior: FloatArray) -> FloatArray:
-        said = np.full((len(_MODELS), len(features)), np.nan)
-        if self._forest is not None:
-            said[self._rows] = self._forest.predict(tree_inputs(features, log_prior))
-        by_target: FloatArray = said.reshape(len(TARGETS), len(KINDS), -1)
-        by_target[:, 0] += log_prior
-        return by_target
+    def _ask(
+        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Give the frozen physics' log seconds, ``(n, 2)``, and :meth:`by_row`."""
+        rows = rows_of(features)
+        coefficients, places = self._physics.at(endpoints, hardware)
+        log_prior, said = np.empty((len(rows), len(TARGETS))), np.empty((len(rows), len(_MODELS)))
+        kernels.boosted(rows, coefficients, places, self._tables, self._models, log_prior, said)
+        return log_prior, said

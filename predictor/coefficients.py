@@ -51,7 +51,9 @@ class TargetFit:
 
 
 class _Endpoint:
-    __slots__ = ("count", "day_zero", "hardware", "loaded", "log_scale", "own", "rows", "smooth")
+    __slots__ = (
+        "count", "day_zero", "hardware", "loaded", "log_scale", "own", "rows", "smooth", "version",
+    )  # fmt: skip
 
     def __init__(self, hardware: str | None, day_zero: DayZero, rows: RecentRows) -> None:
         self.hardware = hardware
@@ -62,6 +64,7 @@ class _Endpoint:
         self.log_scale = 0.0
         self.own: FloatArray | None = None
         self.smooth = day_zero.unit * day_zero.factor
+        self.version = 0
 
 
 class TargetPhysics:
@@ -90,6 +93,7 @@ class TargetPhysics:
         self._count = 0
         self.version = 0
         """Grows whenever :meth:`coefficients` may have changed."""
+        self._fleet_version = 0
         for name, known in fit.endpoints.items():
             endpoint = self._make(known.hardware)
             endpoint.loaded = endpoint.log_scale = known.log_scale
@@ -102,23 +106,21 @@ class TargetPhysics:
         """Say whether nothing but day 0 is known."""
         return self._factor is None
 
+    def stamp(self, name: str) -> int:
+        """Give a number that differs once :meth:`coefficients` of the endpoint may have changed."""
+        known = self._endpoints.get(name)
+        return -1 - self._fleet_version if known is None else known.version
+
     def coefficients(
-        self, endpoints: Sequence[str], hardware: Sequence[str | None]
+        self, name: str, hardware: str | None
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Give own and smooth coefficients and the day-0 units, ``(n, n_terms)`` each."""
-        own, smooth, unit = [], [], []
-        for name, label in zip(endpoints, hardware, strict=True):
-            known = self._endpoints.get(name)
-            if known is None:
-                day, fallback = self._day(label), self._unseen(label)
-                own.append(fallback)
-                smooth.append(fallback)
-                unit.append(day.unit)
-                continue
-            own.append(known.smooth if known.own is None else known.own)
-            smooth.append(known.smooth)
-            unit.append(known.day_zero.unit)
-        return np.array(own), np.array(smooth), np.array(unit)
+        """Give an endpoint's own and smooth coefficients and the day-0 units, ``(n_terms,)``."""
+        known = self._endpoints.get(name)
+        if known is None:
+            fallback = self._unseen(hardware)
+            return fallback, fallback, self._day(hardware).unit
+        own = known.smooth if known.own is None else known.own
+        return own, known.smooth, known.day_zero.unit
 
     def log_scale(self, name: str, hardware: str | None) -> float:
         """Give the log speed factor that is in an endpoint's smooth coefficients."""
@@ -140,6 +142,7 @@ class TargetPhysics:
         if endpoint is None:
             endpoint = self._make(hardware)
             self.version += 1
+            endpoint.version = self.version
             if len(self._endpoints) >= self._settings.max_endpoints:
                 del self._endpoints[next(iter(self._endpoints))]
         self._endpoints[name] = endpoint  # at the end: the first is the longest silent
@@ -238,8 +241,10 @@ class TargetPhysics:
         )
         self._rescale(endpoints, self._factor)
         self.version += 1
+        self._fleet_version = self.version
         self._fallbacks.clear()
         for known in self._endpoints.values():
+            known.version = self.version
             known.smooth = self._smooth(known.day_zero, known.log_scale)
 
     def _rescale(self, endpoints: Sequence[_Endpoint], factor: FloatArray) -> None:
@@ -271,6 +276,7 @@ class TargetPhysics:
         design, target, observed_s, weight = endpoint.rows.last(self._settings.window_rows)
         unit = endpoint.day_zero.unit
         self.version += 1
+        endpoint.version = self.version
         endpoint.own = unit * fit_nonnegative(
             design * unit,
             target,

@@ -10,7 +10,7 @@ learns from the label.
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
+from math import expm1, inf, log
 from typing import Final
 
 import numpy as np
@@ -20,33 +20,31 @@ from predictor.calibration import Calibration
 from predictor.correction import Bias, FleetBias, ResidualRegressor, SharedBias
 from predictor.drift import DriftCount
 from predictor.errors import PredictionFailed
+from predictor.experts import DOUBTS, EXPERTS, N_EXPERTS
+from predictor.kernels.compiled import plain
+from predictor.kernels.lesson import correct
+from predictor.kernels.prediction import (
+    DECODE_STEP,
+    N_ROWS,
+    PREFILL,
+    PREFILL_TOKEN,
+    QUANTILES,
+    RANKS,
+    Beliefs,
+    predict,
+)
+from predictor.kernels.terms import regime, rows_of
 from predictor.labels import LabelClock, label_weight, most_of_total, usable_labels
 from predictor.mixture import Mixture
-from predictor.physics import TARGETS, TPOT, TTFT, PhysicsPrediction, PhysicsPrior
+from predictor.physics import TARGETS, TPOT, TTFT, PhysicsPrior
 from predictor.prepared import PreparedModel
 from predictor.settings import PredictorSettings
 from predictor.snapshot import ModelSnapshot
-from predictor.terms import Terms, regimes
 from predictor.types import LEVELS, FloatArray, Layer, Objective, Observation, Predictions
 
-EXPERTS: Final = (
-    "smooth", "prior", "ratio", "direct", "prior_bias", "ratio_bias", "fleet_bias", "prior_river",
-)  # fmt: skip
-"""Rows of ``Predictions.experts``: fleet physics, each endpoint's own, the two boosted
-models, the second and third with their bias, ``ratio`` (physics before it is trained) with
-the last residuals of the whole fleet, and physics with river's regression."""
-DOUBTS: Final = MappingProxyType({
-    "prior": 0.1, "direct": 0.1, "prior_river": 0.15,
-    "prior_bias": 0.2, "ratio_bias": 0.2, "fleet_bias": 0.2,
-})  # fmt: skip
-"""What each is assumed to be worse than ``smooth`` by, as mean absolute log error, before
-labels: the more it follows single labels, the more a cold burst misleads it."""
-_SMOOTH, _PRIOR, _RATIO, _FLEET, _RIVER = 0, 1, 2, 6, 7
-_BOOSTED: Final = slice(2, 4)
-_RAW: Final = slice(1, 3)
-_BIASED: Final = slice(4, 6)
-_MEAN, _RANK = 0, 1
-_QUANTILES: Final = slice(2, 2 + len(LEVELS))
+__all__ = ["DOUBTS", "EXPERTS", "LatencyPredictor", "PredictorReport"]
+
+_UNTRAINED: Final = np.empty((0, len(TARGETS) * len(KINDS)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +107,16 @@ class LatencyPredictor:
         self._calibration = tuple(Calibration(settings.calibration) for _ in TARGETS)
         self._drift = tuple(DriftCount(settings.drift) for _ in TARGETS)
         self._clock = LabelClock()
+        self._beliefs = Beliefs(
+            weights=self._mixture.state.weights,
+            biases=self._bias.state.shrunk,
+            fleet=self._fleet_bias.state.mean,
+            shared=self._shared.state.given,
+            slopes=self._river.state.slopes,
+            cap_log=self._river.state.cap_log,
+            ttft_offsets=self._calibration[TTFT].state.offsets,
+            tpot_offsets=self._calibration[TPOT].state.offsets,
+        )
         self._labels = [0, 0]
         self._recent: tuple[deque[tuple[float, bool]], ...] = tuple(
             deque(maxlen=settings.report_rows) for _ in TARGETS
@@ -137,27 +145,24 @@ class LatencyPredictor:
         Raises:
             PredictionFailed: A library underneath could not.
         """
-        terms = Terms.of(features)
-        physics = self._physics.predict(features, endpoints, hardware, terms)
-        experts = self._experts(physics, features, endpoints, hardware, terms)
-        said = np.empty((len(TARGETS), _QUANTILES.stop, len(features)))
-        said[:, _MEAN] = mixed = self._mixture.predict(experts, terms.regimes)
-        for target, shared in enumerate(self._shared.values()):
-            offsets = self._calibration[target].offsets(terms.regimes)
-            np.add(physics.log_smooth[target], shared, out=said[target, _RANK])
-            np.add(mixed[target], offsets, out=said[target, _QUANTILES])
-        seconds = np.exp(np.minimum(said, _MAX_LOG))
-        trained = self._trained
+        rows, n, trained = rows_of(features), len(features), self._trained
+        boosted = _UNTRAINED
+        if trained is not None:
+            boosted = trained.models.by_row(rows, endpoints, hardware)
+        coefficients, places = self._physics.at(endpoints, hardware)
+        experts, seconds = np.empty((n, len(TARGETS), N_EXPERTS)), np.empty((N_ROWS, n))
+        biases = self._bias.places(endpoints)
+        predict(rows, boosted, coefficients, places, biases, self._beliefs, experts, seconds)
         return Predictions(
-            ttft_s=seconds[TTFT, _MEAN],
-            tpot_s=seconds[TPOT, _MEAN],
-            quantiles_s=seconds[:, _QUANTILES],
-            rank_ttft_s=seconds[TTFT, _RANK],
-            rank_tpot_s=seconds[TPOT, _RANK],
-            prefill_s=physics.prefill_s,
-            decode_step_s=physics.decode_step_s,
-            prefill_token_s=physics.prefill_token_s,
-            experts=experts,
+            ttft_s=seconds[TTFT],
+            tpot_s=seconds[TPOT],
+            quantiles_s=seconds[QUANTILES:].reshape(len(TARGETS), len(LEVELS), n),
+            rank_ttft_s=seconds[RANKS + TTFT],
+            rank_tpot_s=seconds[RANKS + TPOT],
+            prefill_s=seconds[PREFILL],
+            decode_step_s=seconds[DECODE_STEP],
+            prefill_token_s=seconds[PREFILL_TOKEN],
+            experts=experts.transpose(1, 2, 0),
             layer=self.layer,
             version=None if trained is None else trained.version,
         )
@@ -176,13 +181,12 @@ class LatencyPredictor:
         labels, refused = usable_labels(observation)
         self._refused.update(refused)
         if observation.waited_s is not None and not labels and not refused:
-            self._calibration[TTFT].miss(int(regimes(observation.features[None])[0]))
+            self._calibration[TTFT].miss(regime(plain(observation.features[None]), 0))
         observed_s = self._admitted_s(observation) if labels else None
         if observed_s is None:
             return
-        features = observation.features[None]
-        terms = Terms.of(features)
-        regime = int(terms.regimes[0])
+        features = plain(observation.features[None])
+        waits = regime(features, 0)
         try:
             experts, stated = self._as_dispatched(observation, features)
         except PredictionFailed:
@@ -190,15 +194,20 @@ class LatencyPredictor:
             return
         for target, actual_s in labels.items():
             counted = target == TTFT and observation.waited_s is not None
-            log_actual = float(np.log(actual_s))
+            log_actual = log(actual_s)
             self._labels[target] += observation.use != "scoring"
             if not most_of_total(observation, target):
                 continue
             if observation.use != "teaching":
                 said = stated[target]
-                self._score(target, regime, log_actual, said, at_s=observed_s, counted=counted)
+                self._score(target, waits, log_actual, said, at_s=observed_s, counted=counted)
             if observation.use != "scoring":
-                self._correct(target, log_actual, experts[target], observation, terms)
+                correct(
+                    features, waits, target, log_actual, experts,
+                    self._bias.place(observation.endpoint, waits), self._mixture.state,
+                    self._bias.state, self._fleet_bias.state, self._shared.state,
+                    self._river.state,
+                )  # fmt: skip
         if observation.use != "scoring":
             self._physics.learn(
                 observation.features,
@@ -207,7 +216,6 @@ class LatencyPredictor:
                 observed_s=observed_s,
                 targets_s=labels,
                 weights=(label_weight(observation, TTFT), label_weight(observation, TPOT)),
-                terms=terms,
             )
 
     def probability(self, predictions: Predictions, objective: Objective) -> FloatArray:
@@ -278,30 +286,6 @@ class LatencyPredictor:
             refused=dict(self._refused),
         )
 
-    def _experts(
-        self,
-        physics: PhysicsPrediction,
-        features: FloatArray,
-        endpoints: Sequence[str],
-        hardware: Sequence[str | None],
-        terms: Terms,
-    ) -> FloatArray:
-        experts = np.empty((len(TARGETS), len(EXPERTS), len(features)))
-        experts[:, _SMOOTH] = physics.log_smooth
-        experts[:, _PRIOR] = physics.log_prior
-        trained = self._trained
-        experts[:, _BOOSTED] = (
-            np.nan
-            if trained is None
-            else trained.models.predict(features, endpoints, hardware, terms)
-        )
-        experts[:, _BIASED] = experts[:, _RAW] + self._bias.predict(endpoints, terms.regimes)
-        known = np.isfinite(experts[:, _RATIO])
-        best = np.where(known, experts[:, _RATIO], experts[:, _PRIOR])
-        experts[:, _FLEET] = best + self._fleet_bias.values()[:, None]
-        experts[:, _RIVER] = physics.log_prior + self._river.predict(features, terms)
-        return experts
-
     def _admitted_s(self, observation: Observation) -> float | None:
         """Give the time a label counts as observed at, ``None`` where it cannot be."""
         observed_s, problem = self._clock.admit(observation.observed_s)
@@ -317,9 +301,9 @@ class LatencyPredictor:
         ttft = _stated(observation.predicted_ttft_s, observation.predicted_ttft_p90_s)
         tpot = _stated(observation.predicted_tpot_s, observation.predicted_tpot_p90_s)
         if said is not None and said.shape == (len(TARGETS), len(EXPERTS)) and ttft and tpot:
-            return said, (ttft, tpot)
+            return plain(said), (ttft, tpot)
         now = self.predict(features, [observation.endpoint], [observation.hardware])
-        return now.experts[:, :, 0], (
+        return plain(now.experts[:, :, 0]), (
             (float(now.ttft_s[0]), float(now.ttft_p90_s[0])),
             (float(now.tpot_s[0]), float(now.tpot_p90_s[0])),
         )
@@ -327,7 +311,7 @@ class LatencyPredictor:
     def _score(
         self,
         target: int,
-        regime: int,
+        waits: int,
         log_actual: float,
         stated: tuple[float, float],
         *,
@@ -335,39 +319,16 @@ class LatencyPredictor:
         counted: bool,
     ) -> None:
         """Count a label in the quantiles and in what is reported."""
-        residual = log_actual - float(np.log(stated[0]))
-        covered = log_actual <= float(np.log(stated[1]))
-        self._recent[target].append((abs(float(np.expm1(-residual))), covered))
+        residual = log_actual - log(stated[0])
+        covered = log_actual <= log(stated[1])
+        self._recent[target].append((abs(expm1(-residual)), covered))
         self._calibration[target].learn(
-            regime, residual, at_s=at_s, covered=covered, counted=counted
+            waits, residual, at_s=at_s, covered=covered, counted=counted
         )
         self._drift[target].learn(abs(residual))
 
-    def _correct(
-        self,
-        target: int,
-        log_actual: float,
-        experts: FloatArray,
-        observation: Observation,
-        terms: Terms,
-    ) -> None:
-        """Move the point predictions: whom they follow, and each expert's corrections."""
-        regime = int(terms.regimes[0])
-        self._mixture.learn(target, regime, np.abs(experts - log_actual))
-        residuals = log_actual - experts
-        self._bias.learn(observation.endpoint, regime, target, residuals[_RAW])
-        ratio, prior = residuals[_RATIO], residuals[_PRIOR]
-        self._fleet_bias.learn(target, float(ratio if np.isfinite(ratio) else prior))
-        if np.isfinite(residuals[_SMOOTH]):
-            self._shared.learn(target, float(residuals[_SMOOTH]))
-        if np.isfinite(residuals[_PRIOR]):
-            self._river.learn(observation.features, target, float(residuals[_PRIOR]), terms)
-
-
-_MAX_LOG: Final = float(np.log(7200.0))
-
 
 def _stated(mean: float | None, quantile: float | None) -> tuple[float, float] | None:
-    if mean is None or quantile is None or not (0 < mean < np.inf and 0 < quantile < np.inf):
+    if mean is None or quantile is None or not (0 < mean < inf and 0 < quantile < inf):
         return None
     return float(mean), float(quantile)

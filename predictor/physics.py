@@ -16,31 +16,19 @@ from typing import Final
 import numpy as np
 
 from predictor.coefficients import TargetFit, TargetPhysics
-from predictor.features import COLUMN
+from predictor.kernels import physics as kernels
+from predictor.kernels.physics import BOUNDS_S, OWN, SMOOTH
+from predictor.kernels.terms import rows_of
+from predictor.places import CoefficientPlaces, Places
 from predictor.settings import PhysicsSettings
-from predictor.terms import (
-    HELD_CONTEXT,
-    OWN_CONTEXT,
-    OWN_TOKEN,
-    PARTS,
-    SEQUENCE,
-    Terms,
-    tpot_day_zero,
-    ttft_day_zero,
-)
+from predictor.terms import PARTS, design_of, tpot_day_zero, ttft_day_zero
 from predictor.types import FloatArray
+
+__all__ = ["BOUNDS_S", "TARGETS", "TPOT", "TTFT", "PhysicsFit", "PhysicsPrediction", "PhysicsPrior"]
 
 TARGETS: Final = ("ttft", "tpot")
 TTFT: Final = 0
 TPOT: Final = 1
-
-BOUNDS_S: Final = ((1e-4, 3600.0), (1e-5, 60.0))
-"""What each target can plausibly be: labels beyond are refused, predictions held within."""
-
-_Key = tuple[tuple[str, ...], tuple[str | None, ...], tuple[int, int]]
-
-_FURTHEST: Final = 0.7  # log seconds between an endpoint's own fit and the fleet's
-_FLOOR: Final = 0.05  # of the day-0 coefficient: a marginal cost is never free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,25 +58,6 @@ class PhysicsPrediction:
     decode_step_s: FloatArray
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Coefficients:
-    """Hold what is read at each decision for ``n`` endpoints, in their order.
-
-    Attributes:
-        own_and_smooth: ``(2, n, n_terms)``, terms as in ``Terms.design``.
-        token_s: ``(n,)`` marginal seconds per uncached token, which is never free.
-        context_s: Likewise per unit of prefill context.
-        sequence_s: Likewise per sequence in the batch.
-        held_s: Likewise per thousand tokens of context held.
-    """
-
-    own_and_smooth: FloatArray
-    token_s: FloatArray
-    context_s: FloatArray
-    sequence_s: FloatArray
-    held_s: FloatArray
-
-
 class PhysicsPrior:
     """Predict both targets from physics and learn its coefficients online.
 
@@ -96,7 +65,7 @@ class PhysicsPrior:
     :mod:`predictor.hardware`; relative-error least squares as in
     :func:`predictor.fit.fit_nonnegative`.
 
-    >>> from predictor.features import N_FEATURES
+    >>> from predictor.features import COLUMN, N_FEATURES
     >>> rows = np.zeros((2, N_FEATURES))
     >>> rows[:, COLUMN["uncached_tokens"]] = 100, 2000
     >>> said = PhysicsPrior().predict(rows, ["a:1", "b:1"], [None, None])
@@ -113,19 +82,22 @@ class PhysicsPrior:
             TargetPhysics(ttft_day_zero, self._settings, fit.ttft),
             TargetPhysics(tpot_day_zero, self._settings, fit.tpot),
         )
-        self._gathered: tuple[_Key, _Coefficients] | None = None
+        self._places = CoefficientPlaces(self._targets)
 
     @property
     def empty(self) -> bool:
         """Say whether nothing but day 0 is known of either target."""
         return all(target.empty for target in self._targets)
 
+    def at(
+        self, endpoints: Sequence[str], hardware: Sequence[str | None]
+    ) -> tuple[FloatArray, Places]:
+        """Give all coefficients, and the places, ``(n,)``, of these endpoints' in them."""
+        places = self._places.of(endpoints, hardware)
+        return self._places.coefficients, places
+
     def predict(
-        self,
-        features: FloatArray,
-        endpoints: Sequence[str],
-        hardware: Sequence[str | None],
-        terms: Terms | None = None,
+        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
     ) -> PhysicsPrediction:
         """Predict for ``(n, n_features)`` rows, one per endpoint.
 
@@ -133,30 +105,17 @@ class PhysicsPrior:
             features: The rows.
             endpoints: Where each runs.
             hardware: The endpoints' labels.
-            terms: Those of the rows, where the caller has them already.
         """
-        terms = terms or Terms.of(features)
-        known, here = terms.known, self._at(endpoints, hardware)
-        log_prior, log_smooth = _log_seconds(terms.design, here)
-        held_ktok = (known[:, _PROMPT] + known[:, _EXPECTED] / 2) / 1e3
+        coefficients, places = self.at(endpoints, hardware)
+        logs, marginal_s = np.empty((2, len(TARGETS), len(features))), np.empty((3, len(features)))
+        kernels.predict(rows_of(features), coefficients, places, logs, marginal_s)
         return PhysicsPrediction(
-            log_prior=log_prior,
-            log_smooth=log_smooth,
-            prefill_s=here.token_s * known[:, _UNCACHED] + here.context_s * known[:, _CONTEXT],
-            prefill_token_s=here.token_s,
-            decode_step_s=here.sequence_s + here.held_s * held_ktok,
+            log_prior=logs[OWN],
+            log_smooth=logs[SMOOTH],
+            prefill_s=marginal_s[0],
+            prefill_token_s=marginal_s[1],
+            decode_step_s=marginal_s[2],
         )
-
-    def log_prior(
-        self,
-        features: FloatArray,
-        endpoints: Sequence[str],
-        hardware: Sequence[str | None],
-        terms: Terms | None = None,
-    ) -> FloatArray:
-        """Predict only ``(2, n)`` log seconds by each endpoint's own coefficients."""
-        terms = terms or Terms.of(features)
-        return _log_seconds(terms.design, self._at(endpoints, hardware))[0]
 
     def log_scales(self, endpoints: Sequence[str], hardware: Sequence[str | None]) -> FloatArray:
         """Give ``(2, n)`` log speed factors: what makes smooth seconds differ by endpoint."""
@@ -172,7 +131,6 @@ class PhysicsPrior:
         observed_s: float,
         targets_s: Mapping[int, float],
         weights: Sequence[float] = (1.0, 1.0),
-        terms: Terms | None = None,
     ) -> None:
         """Take in the measured targets, by index (``TTFT``, ``TPOT``), of one row.
 
@@ -183,7 +141,6 @@ class PhysicsPrior:
             observed_s: When the measurement was complete.
             targets_s: Seconds by target index.
             weights: Of the labels by target index, 0 to 1.
-            terms: Those of the row, where the caller has them already.
         """
         self.remember(
             features,
@@ -192,7 +149,6 @@ class PhysicsPrior:
             observed_s=observed_s,
             targets_s=targets_s,
             weights=weights,
-            terms=terms,
         )
         for index in targets_s:
             self._targets[index].refit_due(endpoint)
@@ -206,10 +162,9 @@ class PhysicsPrior:
         observed_s: float,
         targets_s: Mapping[int, float],
         weights: Sequence[float] = (1.0, 1.0),
-        terms: Terms | None = None,
     ) -> None:
         """Take in a row of a batch like :meth:`learn`; :meth:`refit` ends the batch."""
-        design = (terms or Terms.of(features[None])).design[0]
+        design = design_of(features[None])[0]
         for index, target_s in targets_s.items():
             self._targets[index].append(
                 endpoint,
@@ -225,48 +180,6 @@ class PhysicsPrior:
         for target in self._targets:
             target.refit()
 
-    def _at(self, endpoints: Sequence[str], hardware: Sequence[str | None]) -> _Coefficients:
-        """Give the coefficients there; the endpoints are mostly those of the last decision."""
-        versions = (self._targets[TTFT].version, self._targets[TPOT].version)
-        key = (tuple(endpoints), tuple(hardware), versions)
-        if self._gathered is None or self._gathered[0] != key:
-            self._gathered = key, self._gather(*key[:2])
-        return self._gathered[1]
-
-    def _gather(self, endpoints: Sequence[str], hardware: Sequence[str | None]) -> _Coefficients:
-        parts = [target.coefficients(endpoints, hardware) for target in self._targets]
-        own, smooth, unit = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-        marginal = np.maximum(smooth, _FLOOR * unit).T.copy()
-        marginal.flags.writeable = False  # predictions show it
-        prefill, step = marginal[PARTS[TTFT]], marginal[PARTS[TPOT]]
-        return _Coefficients(
-            own_and_smooth=np.array([own, smooth]),
-            token_s=prefill[OWN_TOKEN],
-            context_s=prefill[OWN_CONTEXT],
-            sequence_s=step[SEQUENCE],
-            held_s=step[HELD_CONTEXT],
-        )
-
     def fit(self) -> PhysicsFit:
         """Give the present coefficients as plain numbers."""
         return PhysicsFit(ttft=self._targets[TTFT].fit(), tpot=self._targets[TPOT].fit())
-
-
-def _log_seconds(design: FloatArray, here: _Coefficients) -> tuple[FloatArray, FloatArray]:
-    """Give ``(2, n)`` log seconds by the endpoints' own coefficients and by smooth ones.
-
-    An endpoint's own fit is held within sight of the fleet's, where it has no rows of
-    the kind.
-    """
-    seconds = np.add.reduceat(here.own_and_smooth * design, _STARTS, axis=2)
-    own, smooth = np.log(np.minimum(np.maximum(seconds, _LOWEST_S), _HIGHEST_S))
-    near = np.minimum(np.maximum(own, smooth - _FURTHEST), smooth + _FURTHEST)
-    return near.T, smooth.T
-
-
-_STARTS: Final = [part.start for part in PARTS]
-_LOWEST_S, _HIGHEST_S = (np.array(bounds) for bounds in zip(*BOUNDS_S, strict=True))
-_PROMPT: Final = COLUMN["prompt_tokens"]
-_EXPECTED: Final = COLUMN["expected_output_tokens"]
-_UNCACHED: Final = COLUMN["uncached_tokens"]
-_CONTEXT: Final = COLUMN["prefill_context"]

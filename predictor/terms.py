@@ -4,7 +4,8 @@ Decides the terms of the two linear models, their units and what each is worth o
 day 0. TTFT is a constant (network, tokeniser, half a step), plus the prefill queued
 ahead and its own, plus what the running decodes add to those steps. TPOT is the step
 time: fixed, per sequence, per context held, stretched by the prefill that arrives.
-Unknown scraped values count as nothing waiting.
+Unknown scraped values count as nothing waiting. What each term is made of is in
+:mod:`predictor.kernels.terms`.
 """
 
 from dataclasses import dataclass
@@ -13,9 +14,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from predictor.features import COLUMN
 from predictor.hardware import profile_of
+from predictor.kernels.terms import N_DESIGN, N_REGIMES, all_regimes, designs, rows_of
 from predictor.types import FloatArray
+
+__all__ = [
+    "N_DESIGN", "N_REGIMES", "PARTS", "TPOT_TERMS", "TTFT_TERMS",
+    "DayZero", "design_of", "regimes", "tpot_day_zero", "ttft_day_zero",
+]  # fmt: skip
 
 TTFT_TERMS: Final = (
     "constant [s]",
@@ -36,20 +42,10 @@ TPOT_TERMS: Final = (
     "share of the decode that the queue prefills [s]",
     "queued requests [s/request]",
 )
-PARTS: Final = (
-    slice(0, len(TTFT_TERMS)),
-    slice(len(TTFT_TERMS), len(TTFT_TERMS) + len(TPOT_TERMS)),
-)
-"""Columns of :attr:`Terms.design` by target."""
-
-OWN_TOKEN: Final = 1
-OWN_CONTEXT: Final = 3
-SEQUENCE: Final = 1
-HELD_CONTEXT: Final = 2
+PARTS: Final = (slice(0, len(TTFT_TERMS)), slice(len(TTFT_TERMS), N_DESIGN))
+"""Columns of :func:`design_of` by target."""
 
 _CHUNK_TOKENS: Final = 2048  # vLLM's default max_num_batched_tokens: each chunk pays a step
-_STEP_KTOK: Final = 0.1  # thousand tokens prefilled beside one decode step while a queue lasts
-_BUSY_KTOK_PER_S: Final = 40.0  # of the order of what a GPU prefills: more cannot arrive for long
 _LOAD_S: Final = (6e-6, 6e-5)  # 130 KB a token of an 8B model over PCIe, over a network share
 _NETWORK_S: Final = 0.015  # 6 to 29 ms were measured between client and engine
 
@@ -112,82 +108,29 @@ def tpot_day_zero(hardware: str | None) -> DayZero:
     return DayZero(unit, np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0]))
 
 
-def known_rows(features: FloatArray) -> FloatArray:
-    """Copy feature rows with unknown, infinite and negative values as 0."""
-    return np.where(np.isfinite(features), np.maximum(features, 0.0), 0.0)
+def design_of(features: FloatArray) -> FloatArray:
+    """Lay out the terms of ``n`` rows, ``(n, N_DESIGN)``: those of TTFT, then those of TPOT.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """Lay out ``n`` rows, once for all that read them.
-
-    Attributes:
-        known: ``(n, n_features)``, as :func:`known_rows` gives them.
-        design: ``(n, n_terms)``: the terms of TTFT, then those of TPOT.
-        regimes: ``(n,)``, as :func:`regimes` gives them.
+    >>> from predictor.features import COLUMN, N_FEATURES
+    >>> row = np.full((1, N_FEATURES), np.nan)
+    >>> row[0, COLUMN["uncached_tokens"]] = 400
+    >>> design_of(row)[0, :2]
+    array([  1., 400.])
     """
-
-    known: FloatArray
-    design: FloatArray
-    regimes: NDArray[np.intp]
-
-    @classmethod
-    def of(cls, features: FloatArray) -> "Terms":
-        """Lay out feature rows.
-
-        >>> row = np.full((1, len(COLUMN)), np.nan)
-        >>> row[0, COLUMN["uncached_tokens"]] = 400
-        >>> Terms.of(row).design[0, :2]
-        array([  1., 400.])
-        """
-        known = known_rows(features)
-        design = known.take(_DESIGN_COLUMNS, axis=1)
-        tpot = design[:, PARTS[1]]
-        design[:, 0] = tpot[:, 0] = 1.0
-        tpot[:, 1] += 1.0  # this request is part of the batch, its context of what is held
-        tpot[:, 2] += known[:, COLUMN["prompt_tokens"]] / 1e3
-        # Both prefill terms saturate: no more than every step can carry a chunk.
-        rate, queued = tpot[:, 3], tpot[:, 4]
-        rate /= 1e3 + rate / _BUSY_KTOK_PER_S
-        lasts = 1e3 * _STEP_KTOK * np.maximum(known[:, COLUMN["expected_output_tokens"]], 1.0)
-        queued /= queued + lasts
-        return cls(known=known, design=design, regimes=regimes(features))
+    design = np.empty((len(features), N_DESIGN))
+    designs(rows_of(features), design)
+    return design
 
 
 def regimes(features: FloatArray) -> NDArray[np.intp]:
     """Sort rows, ``(n,)``, by what waits there: 0 nothing, 1 some, 2 many (over eight).
 
-    >>> row = np.full((1, len(COLUMN)), np.nan)
+    >>> from predictor.features import COLUMN, N_FEATURES
+    >>> row = np.full((1, N_FEATURES), np.nan)
     >>> row[0, COLUMN["queued_requests"]] = 3
     >>> regimes(row)
     array([1])
     """
-    queued = features[:, COLUMN["queued_requests"]]
-    waiting = np.fmax(queued, features[:, COLUMN["waiting_requests"]])
-    some, many = _REGIME_EDGES
-    return np.add(waiting > some, waiting > many, dtype=np.intp)
-
-
-N_REGIMES: Final = 3
-_REGIME_EDGES: Final = (0.5, 8.5)
-_DESIGN_COLUMNS: Final = [
-    COLUMN[name]
-    for name in (
-        "prompt_tokens",  # in place of the constant
-        "uncached_tokens",
-        "queued_prefill_tokens",
-        "prefill_context",
-        "decoding_requests",
-        "context_ktok",
-        "waiting_requests",
-        "loaded_cpu_tokens",
-        "loaded_shared_tokens",
-        "prompt_tokens",  # in place of the step
-        "decoding_requests",
-        "context_ktok",
-        "prefill_tokens_per_s",
-        "queued_prefill_tokens",
-        "queued_requests",
-    )
-]
-"""What each term is made of."""
+    found = np.empty(len(features), dtype=np.intp)
+    all_regimes(rows_of(features), found)
+    return found

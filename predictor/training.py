@@ -174,7 +174,8 @@ def _decay(observed_s: FloatArray, settings: TrainingSettings) -> FloatArray:
 
 
 def _log_prior(fit: PhysicsFit, table: Table) -> FloatArray:
-    return PhysicsPrior(fit=fit).log_prior(table.features, table.endpoints, table.hardware)
+    prior = PhysicsPrior(fit=fit)
+    return prior.predict(table.features, table.endpoints, table.hardware).log_prior
 
 
 def _fit_physics(table: Table, settings: PhysicsSettings) -> PhysicsFit:

@@ -100,6 +100,7 @@ def parse_trees(text: str, *, n_inputs: int) -> TreeArrays:
 
 def joined(models: Sequence[TreeArrays]) -> TreeArrays:
     """Put the trees of several models behind each other."""
+    models = models or [_nothing()]
     counts = [len(model.value) for model in models]
     starts = np.cumsum([0, *counts])
     value = np.full((starts[-1], max(model.value.shape[1] for model in models)), np.nan)
@@ -115,6 +116,19 @@ def joined(models: Sequence[TreeArrays]) -> TreeArrays:
         first=np.concatenate([model.first for model in models]),
         count=np.concatenate([model.count for model in models]),
         value=value,
+    )
+
+
+def _nothing() -> TreeArrays:
+    none = np.empty(0, dtype=np.intp)
+    return TreeArrays(
+        tree=none,
+        feature=none,
+        threshold=np.empty(0),
+        nan_right=np.empty(0, dtype=np.bool_),
+        first=none,
+        count=none,
+        value=np.empty((0, 1)),
     )
 
 

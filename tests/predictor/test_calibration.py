@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictor.calibration import Calibration, _Residuals
+from predictor.calibration import Calibration
 from predictor.drift import DriftCount
+from predictor.kernels.calibration import EVERY, keep, quantile
 from predictor.settings import CalibrationSettings
 from predictor.types import P90
 
@@ -50,11 +51,11 @@ def test_a_regime_without_labels_borrows_from_the_others() -> None:
 
 
 def test_the_quantile_is_the_conformal_order_statistic() -> None:
-    residuals = _Residuals(CalibrationSettings())
+    state = Calibration().state
     for value in range(1, 20):
-        residuals.append(float(value), at_s=0.0)
+        keep(state, EVERY, float(value), 0.0)
 
-    assert [residuals.quantile(level) for level in (0.9, 0.85, 0.97, 1.0)] == [18, 17, 19, 19]
+    assert [quantile(state, EVERY, level) for level in (0.9, 0.85, 0.97, 1.0)] == [18, 17, 19, 19]
 
 
 def test_the_offset_is_capped() -> None:

@@ -7,8 +7,7 @@ from predictor.terms import (
     PARTS,
     TPOT_TERMS,
     TTFT_TERMS,
-    Terms,
-    known_rows,
+    design_of,
     regimes,
     tpot_day_zero,
     ttft_day_zero,
@@ -21,15 +20,19 @@ def test_terms_and_day_zero_have_one_length() -> None:
     for label in (None, "b200_sxm/qwen3-32b"):
         assert ttft_day_zero(label).unit.shape == (len(TTFT_TERMS),)
         assert tpot_day_zero(label).factor.shape == (len(TPOT_TERMS),)
-    design = Terms.of(rows).design
+    design = design_of(rows)
     assert [design[:, part].shape[1] for part in PARTS] == [len(TTFT_TERMS), len(TPOT_TERMS)]
     assert design.shape == (3, len(TTFT_TERMS) + len(TPOT_TERMS))
 
 
 def test_unknown_infinite_and_negative_values_count_as_nothing() -> None:
-    rows = np.array([[np.nan, np.inf, -np.inf, -3.0, 2.0]])
+    row = np.zeros((1, N_FEATURES))
+    row[0, COLUMN["uncached_tokens"]] = np.nan
+    row[0, COLUMN["queued_prefill_tokens"]] = np.inf
+    row[0, COLUMN["decoding_requests"]] = -3.0
+    row[0, COLUMN["waiting_requests"]] = 2.0
 
-    assert known_rows(rows).tolist() == [[0.0, 0.0, 0.0, 0.0, 2.0]]
+    assert design_of(row)[0, :7].tolist() == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0]
 
 
 def test_this_request_is_part_of_the_batch_it_joins() -> None:
@@ -41,7 +44,7 @@ def test_this_request_is_part_of_the_batch_it_joins() -> None:
     row[0, COLUMN["queued_prefill_tokens"]] = 500
     row[0, COLUMN["expected_output_tokens"]] = 15
 
-    assert Terms.of(row).design[0, PARTS[1]].tolist() == [1.0, 5.0, 8.0, 0.0, 0.25, 1.0]
+    assert design_of(row)[0, PARTS[1]].tolist() == [1.0, 5.0, 8.0, 0.0, 0.25, 1.0]
 
 
 def test_regimes_follow_whichever_count_of_waiting_is_larger() -> None:
