@@ -1,0 +1,75 @@
+"""How kernels are compiled, and where what was compiled is kept.
+
+Numba keeps machine code in ``__pycache__`` beside the source, else in the user's cache
+folder or ``NUMBA_CACHE_DIR``, by processor. It notices changes of the file a function is
+in, but not of the functions and column numbers it uses from others: here every kernel
+depends on its own module and on all in this folder. Where nothing can be written, each
+process compiles.
+"""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+import numba
+import numpy as np
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+from predictor.types import FloatArray
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_FLOAT64: Final = np.dtype(np.float64)
+_HERE: Final = Path(__file__).parent
+
+
+def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Have a function compiled when it is first called; later processes load it.
+
+    Division by zero gives infinity or NaN, as in arrays.
+
+    >>> compiled(lambda x: 1.0 / x)(0.0)
+    inf
+    """
+    kernel = numba.njit(error_model="numpy")(function)
+    with suppress(RuntimeError):  # there is no folder to keep it in
+        # ``cache=True`` has no way to say what a kernel depends on.
+        kernel._cache = _Cache(function)  # type: ignore[attr-defined]  # noqa: SLF001
+    return kernel
+
+
+def plain(array: FloatArray) -> FloatArray:
+    """Give an array as kernels take it: of 8-byte floats, in C order, writable.
+
+    Anything else would be compiled for anew.
+
+    >>> plain(np.zeros((4, 2), dtype=np.float32)[::2]).flags.carray
+    True
+    """
+    if array.flags.carray and array.dtype is _FLOAT64:
+        return array
+    return np.array(array, dtype=np.float64, order="C")
+
+
+class _Cache(FunctionCache):
+    """Keep one function's machine code as long as the sources of all kernels stay."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]  # Numba's has no types
+        self._cache_file = IndexDataCacheFile(  # type: ignore[no-untyped-call]  # likewise
+            cache_path=self._impl.locator.get_cache_path(),
+            filename_base=self._impl.filename_base,
+            source_stamp=_sources(Path(function.__code__.co_filename)),
+        )
+
+
+@cache
+def _sources(module: Path) -> str:
+    """Digest what a kernel is made of: its module, the kernels here, the table of features."""
+    digest = hashlib.sha256()
+    for path in (module, *sorted(_HERE.glob("*.py")), _HERE.parent / "features.py"):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
