@@ -7,18 +7,21 @@ Called by the scheduler only.
 """
 
 import math
-from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
 
 from predictor.features import COLUMN, RATE_TAU_S, UNKNOWN, own_columns
 from predictor.types import IDLE, Decision, EndpointLoad
 from scheduler.endpoint_table import EndpointTable
 
 # Weight of one observation in the recent means: they hold about the last five.
-RECENT_WEIGHT = 0.2
+RECENT_WEIGHT: Final = 0.2
+_UNCACHED: Final = COLUMN["uncached_tokens"]
+_OUTPUT: Final = COLUMN["expected_output_tokens"]
 
 
-@dataclass(slots=True, kw_only=True)
-class _Booking:
+class _Booking(msgspec.Struct, kw_only=True):
     prefill_tokens: float
     context_tokens: float
     output_tokens: float | None
@@ -26,8 +29,7 @@ class _Booking:
     decoding_since_s: float | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class _Streams:
+class _Streams(msgspec.Struct, kw_only=True):
     """Sum up the decoding requests whose output length was estimated.
 
     Times are summed relative to ``origin_s``, to keep their sums exact enough.
@@ -39,15 +41,14 @@ class _Streams:
     since_s: float = 0.0
 
 
-@dataclass(slots=True, kw_only=True)
-class _Account:
+class _Account(msgspec.Struct, kw_only=True):
     """Hold one endpoint's open bookings and their running sums."""
 
     row: int
     streams: _Streams
     rated_s: float
-    bookings: dict[str, _Booking] = field(default_factory=dict)
-    queued: dict[str, float] = field(default_factory=dict)  # id -> booked_s, oldest first
+    bookings: dict[str, _Booking] = msgspec.field(default_factory=dict)
+    queued: dict[str, float] = msgspec.field(default_factory=dict)  # id -> booked_s, oldest first
     queued_prefill_tokens: float = 0.0
     context_tokens: float = 0.0
     prefill_tokens_per_s: float = 0.0
@@ -125,12 +126,12 @@ class InflightAccounting:
 
     def book_decision(self, request_id: str, decision: Decision, now: float) -> None:
         """Count a request as sent where it was decided to go, with what was expected of it."""
-        row = decision.features[decision.chosen]
-        output_tokens = float(row[COLUMN["expected_output_tokens"]])
+        chosen, features = decision.chosen, decision.features
+        output_tokens = features.item(chosen, _OUTPUT)
         self.book(
             request_id,
             decision.endpoint,
-            prefill_tokens=float(row[COLUMN["uncached_tokens"]]),
+            prefill_tokens=features.item(chosen, _UNCACHED),
             # Half of the output is there on average while it decodes.
             context_tokens=decision.prompt_tokens + output_tokens / 2,
             output_tokens=output_tokens,

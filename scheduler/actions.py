@@ -4,8 +4,9 @@ Returned by :class:`scheduler.scheduler.Scheduler`, carried out by the proxy, th
 Envoy picker or the simulator. They hold no behaviour.
 """
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from predictor.types import Decision, RequestRecord
 
@@ -34,8 +35,7 @@ or, after a standstill, come all at once. ``behind_others``: such a one waits al
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dispatch:
+class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
     """Send the request to an endpoint; its tokens are already booked there.
 
     Attributes:
@@ -53,8 +53,7 @@ class Dispatch:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the request; a later ``tick`` dispatches or sheds it.
 
     Attributes:
@@ -68,8 +67,7 @@ class Wait:
     reason: WaitReason = "no_endpoint"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shed:
+class Shed(msgspec.Struct, frozen=True, kw_only=True):
     """Refuse the request; it is forgotten already.
 
     Attributes:

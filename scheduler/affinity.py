@@ -12,8 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from predictor.types import EndpointState, FloatArray, RequestFeatures
+from predictor.types import EndpointState, FloatArray
 from scheduler.adapters import Adapters
+from scheduler.live import LiveRequest
 from scheduler.sessions import Sessions
 
 # The conversation's endpoint has the adapter anyway; one with the adapter comes next.
@@ -27,11 +28,11 @@ class Affinity:
         self._sessions = Sessions()
         self._adapters = Adapters()
 
-    def sent(self, fleet: str, request: RequestFeatures, endpoint: str) -> None:
-        """Note where a request of a fleet goes."""
-        if request.session_id is not None:
-            self._sessions.sent(fleet, request.session_id, endpoint)
-        adapter = _adapter(fleet, request)
+    def sent(self, live: LiveRequest, endpoint: str) -> None:
+        """Note where a request goes."""
+        if live.request.session_id is not None:
+            self._sessions.sent(live.fleet.model, live.request.session_id, endpoint)
+        adapter = _adapter(live)
         if adapter is not None:
             self._adapters.sent(adapter, endpoint)
 
@@ -44,27 +45,25 @@ class Affinity:
         self._sessions.forget(endpoint)
         self._adapters.forget(endpoint)
 
-    def session_endpoint(self, fleet: str, request: RequestFeatures) -> str | None:
+    def session_endpoint(self, live: LiveRequest) -> str | None:
         """Give the endpoint the request's conversation was last sent to, if known."""
-        if request.session_id is None:
-            return None
-        return self._sessions.endpoint(fleet, request.session_id)
+        session_id = live.request.session_id
+        return None if session_id is None else self._sessions.endpoint(live.fleet.model, session_id)
 
     def preference(
-        self, fleet: str, request: RequestFeatures, names: Sequence[str], *, session: str | None
+        self, live: LiveRequest, names: Sequence[str], *, session: str | None
     ) -> FloatArray | None:
         """Say how much the request would rather go to each endpoint, ``(n,)``.
 
         Args:
-            fleet: Base model.
-            request: The request.
+            live: The request.
             names: The ``n`` candidates.
             session: The conversation's endpoint, ``None`` for none.
 
         Returns:
             Larger is better; ``None`` where it is all the same.
         """
-        adapter = _adapter(fleet, request)
+        adapter = _adapter(live)
         if adapter is None and session is None:
             return None
         preferred = np.zeros(len(names))
@@ -75,6 +74,7 @@ class Affinity:
         return preferred
 
 
-def _adapter(fleet: str, request: RequestFeatures) -> str | None:
+def _adapter(live: LiveRequest) -> str | None:
     """Name the adapter a request asks for, ``None`` for the base model itself."""
-    return request.model if request.model and request.model != fleet else None
+    asked = live.request.model
+    return asked if asked and asked != live.fleet.model else None

@@ -3,13 +3,19 @@
 Built once per decision by the scheduler; every policy reads the same object.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal
 
+import msgspec
 import numpy as np
 
 from predictor.features import COLUMN
+from predictor.physics import TPOT, TTFT
 from predictor.types import FloatArray, Predictions, RequestFeatures
+
+_INFLIGHT: Final = COLUMN["inflight_requests"]
+_UNCACHED: Final = COLUMN["uncached_tokens"]
+_QUEUED: Final = COLUMN["queued_prefill_tokens"]
 
 Signal = Literal[
     "own_load", "predictions", "prefix_hashes", "prefix_matches", "scraped_load", "sessions"
@@ -18,12 +24,47 @@ Signal = Literal[
 says, the prompt's block hashes, which of them each endpoint holds, queues and KV usage as
 scraped, conversations."""
 
-Terms = dict[str, FloatArray]
+Terms = Mapping[str, FloatArray]
 """The named parts a policy's cost is the sum of, each ``(n,)``; lower is better."""
+
+
+class TermRows(Mapping[str, FloatArray]):
+    """Hold the parts of a cost as rows of one array, the last row being their sum.
+
+    Args:
+        names: Of the parts.
+        values: ``(len(names) + 1, n)``.
+
+    >>> terms = TermRows(("own", "others"), np.array([[1.0, 2.0], [3.0, 3.0], [4.0, 5.0]]))
+    >>> terms["others"].tolist(), total(terms).tolist(), len(terms)
+    ([3.0, 3.0], [4.0, 5.0], 2)
+    """
+
+    __slots__ = ("_names", "rows")
+
+    def __init__(self, names: tuple[str, ...], values: FloatArray) -> None:
+        self._names = names
+        self.rows = values
+
+    def __getitem__(self, name: str) -> FloatArray:
+        try:
+            row: FloatArray = self.rows[self._names.index(name)]
+        except ValueError:
+            raise KeyError(name) from None
+        return row
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def total(terms: Terms) -> FloatArray:
     """Sum the parts of a cost, ``(n,)``."""
+    if type(terms) is TermRows:  # ``isinstance`` of an abstract class costs more than the sum
+        costs: FloatArray = terms.rows[-1]
+        return costs
     first, *others = terms.values()
     costs = first
     for term in others:
@@ -31,8 +72,7 @@ def total(terms: Terms) -> FloatArray:
     return costs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidates:
+class Candidates(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what is known of ``n`` endpoints for one request.
 
     Attributes:
@@ -45,6 +85,7 @@ class Candidates:
         prompt_tokens: Length of the prompt.
         expected_output_tokens: Mean output length expected.
         predictions: ``None`` when the predictor could not be asked.
+        leanings: ``(2, n)`` factors that correct, of TTFT and TPOT, what each is ranked by.
         draw: ``(n,)`` uniform random numbers in [0, 1), for policies that gamble.
         preference: ``(n,)`` how much the request would rather go to each, all else equal;
             ``None`` for all the same.
@@ -58,6 +99,7 @@ class Candidates:
     prompt_tokens: float
     expected_output_tokens: float
     predictions: Predictions | None
+    leanings: FloatArray | None = None
     draw: FloatArray
     preference: FloatArray | None = None
 
@@ -81,22 +123,20 @@ class Candidates:
     @property
     def inflight(self) -> FloatArray:
         """Give our own in-flight requests, ``(n,)``."""
-        return self.feature("inflight_requests")
+        column: FloatArray = self.features[:, _INFLIGHT]
+        return column
 
     @property
     def uncached_tokens(self) -> FloatArray:
         """Give the tokens this request would have to prefill at each, ``(n,)``."""
-        return self.feature("uncached_tokens")
+        column: FloatArray = self.features[:, _UNCACHED]
+        return column
 
     @property
     def queued_tokens(self) -> FloatArray:
         """Give the uncached tokens already waiting for prefill at each, ``(n,)``."""
-        return self.feature("queued_prefill_tokens")
-
-    def seats_left(self) -> FloatArray:
-        """Give how many more requests the batch takes, below 0 for a queue; unknown: infinite."""
-        seats = self.feature("max_seqs")
-        return np.where(np.isnan(seats), np.inf, seats - self.inflight)
+        column: FloatArray = self.features[:, _QUEUED]
+        return column
 
     def waiting(self) -> FloatArray:
         """Give the scraped queue; unknown counts as our own requests without a token."""
@@ -114,4 +154,22 @@ class Candidates:
         """Give predicted seconds per prefill token; without predictions all count as 1."""
         if self.predictions is None:
             return np.ones(len(self))
-        return self.predictions.prefill_token_s
+        return self._leant(self.predictions.prefill_token_s, TTFT)
+
+    def rank_s(self, predicted: Predictions) -> tuple[FloatArray, FloatArray]:
+        """Give the TTFT and TPOT to rank by, ``(n,)`` each."""
+        return self._leant(predicted.rank_ttft_s, TTFT), self._leant(predicted.rank_tpot_s, TPOT)
+
+    def prefill_s(self, predicted: Predictions) -> FloatArray:
+        """Give the seconds of the request's own prefill at each."""
+        return self._leant(predicted.prefill_s, TTFT)
+
+    def decode_step_s(self, predicted: Predictions) -> FloatArray:
+        """Give what one more sequence of its size adds to each step."""
+        return self._leant(predicted.decode_step_s, TPOT)
+
+    def _leant(self, seconds: FloatArray, target: int) -> FloatArray:
+        if self.leanings is None:
+            return seconds
+        corrected: FloatArray = seconds * self.leanings[target]
+        return corrected

@@ -9,24 +9,44 @@ unknown, which leaves our own accounting. Called by the scheduler only.
 import math
 import random
 
+import msgspec
 import numpy as np
 
 from predictor import PredictorError
 from predictor.features import complete, forget_stale
+from predictor.kernels.compiled import plain
 from predictor.types import Decision, FloatArray, Predictions, RequestFeatures
 from scheduler.affinity import Affinity
 from scheduler.candidates import Candidates, Terms, total
-from scheduler.endpoint_table import EndpointTable, Members
+from scheduler.endpoint_table import EndpointTable, Members, Rows
 from scheduler.errors import UnknownTier
 from scheduler.fleet import Fleet
+from scheduler.kernels import add_up
 from scheduler.ladder import Mode, Rung, below, rung
-from scheduler.objectives import Held, Infeasible, Placed, held, objective_of, place
+from scheduler.live import LiveRequest
+from scheduler.objectives import Held, Infeasible, Placed, held, place
 from scheduler.policies import Policy
 from scheduler.predicted_latency import PredictedLatency
 from scheduler.prefix_caches import PrefixCaches
 from scheduler.ranking import Order, cheapest_first, with_near_ties
 from scheduler.saturation import Placing, backlogged
 from scheduler.settings import SchedulerSettings, TierSettings
+
+
+class _Scored(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what a policy makes of the candidates.
+
+    Attributes:
+        by: Who scored them, and why.
+        terms: The parts of the cost, ``(n,)`` each.
+        costs: ``(n,)`` their sums.
+        order: All candidates, best first.
+    """
+
+    by: Rung
+    terms: Terms
+    costs: FloatArray
+    order: Order
 
 
 class Decider:
@@ -71,86 +91,63 @@ class Decider:
         return tier
 
     def decide(
-        self,
-        fleet: Fleet,
-        request: RequestFeatures,
-        tier: TierSettings,
-        members: Members,
-        now: float,
-        *,
-        placing: Placing = "arrival",
+        self, live: LiveRequest, members: Members, now: float, placing: Placing = "arrival"
     ) -> Decision | Infeasible | Held:
         """Choose among ``members``, of which there is at least one."""
-        placing = placing if self._settings.flow_control else "at_once"
-        session = self._session(fleet, request)
-        candidates = self._candidates(fleet, request, members, session, now)
-        chosen = rung(fleet, request, candidates.predictions, self.mode, now)
-        chosen, terms, costs = _scored(chosen, fleet, candidates, now)
-        order, reason = _order(chosen.policy, candidates, costs), chosen.reason
-        explored = likely = None
-        if reason == "predicted" and not objective_of(request, tier):
-            explored = fleet.exploration.order(members.names, costs, order)
-            order = order if explored is None else explored
-        if isinstance(chosen.policy, PredictedLatency):
-            judged = place(
-                fleet,
-                candidates,
-                tier,
-                order,
-                rows=members.rows,
-                placing=placing,
-                now=now,
-            )
-            if not isinstance(judged, Placed):
-                return judged
-            order, likely = judged.order, judged.likely
-            if reason == "predicted":
-                reason = judged.reason
-            if reason == "predicted" and explored is not None and explored[0] == order[0]:
-                reason = "explored"
-        elif placing == "release" and backlogged(candidates).all():
-            return held(candidates, "endpoints_full")
+        if not self._settings.flow_control:
+            placing = "at_once"
+        fleet = live.fleet
+        session = None if fleet.session == "off" else self._affinity.session_endpoint(live)
+        candidates = self._candidates(live, members, session, now)
+        deciding = rung(fleet, live.request, candidates.predictions, self.mode, now)
+        scored = _scored(deciding, fleet, candidates, now)
+        placed = _placed(live, candidates, scored, rows=members.rows, placing=placing, now=now)
+        if not isinstance(placed, Placed):
+            return placed
         if fleet.session == "strict" and session in members.names:
-            order, reason = _first(order, members.names.index(session)), "session"
-        shadow = _pick(chosen.shadow, candidates)
+            placed = _kept(placed, members.names.index(session))
+        return self._decision(live, members, candidates, scored=scored, placed=placed, now=now)
+
+    def _decision(
+        self,
+        live: LiveRequest,
+        members: Members,
+        candidates: Candidates,
+        *,
+        scored: _Scored,
+        placed: Placed,
+        now: float,
+    ) -> Decision:
+        order, likely = placed.order.tolist(), placed.likely
+        chosen, shadow = order[0], scored.by.shadow
+        shadow_chosen = None if shadow is None else _pick(shadow, candidates)
         return Decision(
             endpoints=members.names,
             features=candidates.features,
             matched_tokens=candidates.matched_tokens,
             predictions=candidates.predictions,
-            costs=costs,
-            terms=terms,
-            chosen=int(order[0]),
-            order=tuple(order.tolist()),
-            policy=chosen.policy.name,
-            reason=reason,
-            shadow_chosen=shadow,
-            shadow_policy=None if chosen.shadow is None else chosen.shadow.name,
-            predicted_s=_predicted_s(candidates, int(order[0])),
-            shadow_predicted_s=_predicted_s(candidates, shadow),
-            announced=self._caches.announced(request, int(members.rows[order[0]])),
+            costs=scored.costs,
+            terms=scored.terms,  # type: ignore[arg-type]  # read only, whatever kind of mapping
+            chosen=chosen,
+            order=tuple(order),
+            policy=scored.by.policy.name,
+            reason=placed.reason,
+            shadow_chosen=shadow_chosen,
+            shadow_policy=None if shadow is None else shadow.name,
+            predicted_s=_predicted_s(candidates, chosen),
+            shadow_predicted_s=_predicted_s(candidates, shadow_chosen),
+            announced=self._caches.announced(live.request, members.rows.item(chosen)),
             prompt_tokens=int(candidates.prompt_tokens),
             decided_s=now,
-            likely=None if likely is None else float(likely[order[0]]),
+            likely=None if likely is None else likely.item(chosen),
         )
 
-    def _session(self, fleet: Fleet, request: RequestFeatures) -> str | None:
-        """Give the endpoint of the request's conversation, where that counts."""
-        if fleet.session == "off":
-            return None
-        return self._affinity.session_endpoint(fleet.model, request)
-
     def _candidates(
-        self,
-        fleet: Fleet,
-        request: RequestFeatures,
-        members: Members,
-        session: str | None,
-        now: float,
+        self, live: LiveRequest, members: Members, session: str | None, now: float
     ) -> Candidates:
-        table, rows = self._table, members.rows
+        request, fleet, table, rows = live.request, live.fleet, self._table, members.rows
         prompt_tokens = fleet.prompt_tokens(request)
-        matched, trust = self._caches.match(
+        matches = self._caches.match(
             request,
             rows,
             block_tokens=fleet.block_tokens(request),
@@ -162,8 +159,8 @@ class Decider:
         features = complete(
             table.gather(rows),
             prompt_tokens=prompt_tokens,
-            matched_tokens=matched,
-            cached_tokens=matched * trust[:, None],
+            matched_tokens=matches.believed,
+            cached_tokens=matches.expected,
             max_tokens=request.max_tokens,
             expected_output_tokens=expected,
             streamed=request.streamed,
@@ -178,15 +175,33 @@ class Decider:
             names=members.names,
             turns=table.turns(rows),
             features=features,
-            matched_tokens=np.add.reduce(matched, axis=1),
+            matched_tokens=matches.tokens,
             prompt_tokens=prompt_tokens,
             expected_output_tokens=expected,
             predictions=_predict(fleet, features, members, now) if asks else None,
+            leanings=fleet.leanings.factors(members.names),
             draw=np.array([draw() for _ in members.names]),
-            preference=self._affinity.preference(
-                fleet.model, request, members.names, session=session
-            ),
+            preference=self._affinity.preference(live, members.names, session=session),
         )
+
+
+def _scored(by: Rung, fleet: Fleet, candidates: Candidates, now: float) -> _Scored:
+    """Score the candidates by the first level, from the given one down, whose costs are numbers."""
+    deciding = by
+    while True:
+        terms = deciding.policy.terms(candidates)
+        costs = total(terms)
+        lower = None if math.isfinite(add_up(plain(costs))) else below(deciding, fleet)
+        if lower is None:
+            break
+        deciding = lower
+    if deciding is not by and isinstance(by.policy, PredictedLatency):
+        fleet.trust.asked(problem=f"{by.policy.name}: costs are not finite", now=now)
+    if by.reason != "canary":  # a trial says nothing of who usually decides
+        fleet.trust.stand(deciding.level, deciding.reason, now)
+    return _Scored(
+        by=deciding, terms=terms, costs=costs, order=_order(deciding.policy, candidates, costs)
+    )
 
 
 def _order(policy: Policy, candidates: Candidates, costs: FloatArray) -> Order:
@@ -194,28 +209,44 @@ def _order(policy: Policy, candidates: Candidates, costs: FloatArray) -> Order:
     return (with_near_ties if near_ties else cheapest_first)(candidates, costs)
 
 
-def _scored(
-    chosen: Rung, fleet: Fleet, candidates: Candidates, now: float
-) -> tuple[Rung, Terms, FloatArray]:
-    """Score the candidates by the first level, from ``chosen`` down, whose costs are numbers."""
-    deciding = chosen
-    while True:
-        terms = deciding.policy.terms(candidates)
-        costs = total(terms)
-        lower = None if math.isfinite(np.add.reduce(costs)) else below(deciding, fleet)
-        if lower is None:
-            break
-        deciding = lower
-    if deciding is not chosen and isinstance(chosen.policy, PredictedLatency):
-        fleet.trust.asked(problem=f"{chosen.policy.name}: costs are not finite", now=now)
-    if chosen.reason != "canary":  # a trial says nothing of who usually decides
-        fleet.trust.stand(deciding.level, deciding.reason, now)
-    return deciding, terms, costs
+def _pick(policy: Policy, candidates: Candidates) -> int:
+    """Give whom a policy would have picked."""
+    return _order(policy, candidates, total(policy.terms(candidates))).item(0)
 
 
-def _first(order: Order, index: int) -> Order:
-    """Put one candidate first."""
-    return np.concatenate(([index], order[order != index]))
+def _placed(
+    live: LiveRequest,
+    candidates: Candidates,
+    scored: _Scored,
+    *,
+    rows: Rows,
+    placing: Placing,
+    now: float,
+) -> Placed | Held | Infeasible:
+    """Say in which order the request should go to the candidates, or why to none."""
+    order, reason = scored.order, scored.by.reason
+    if not isinstance(scored.by.policy, PredictedLatency):
+        if placing == "release" and backlogged(candidates).all():
+            return held(candidates, "endpoints_full")
+        return Placed(order=order, reason=reason)
+    explored = None
+    if reason == "predicted" and not live.objective:
+        explored = live.fleet.exploration.order(candidates.names, scored.costs, order)
+        order = order if explored is None else explored
+    placed = place(live, candidates, order, rows=rows, placing=placing, now=now)
+    if not isinstance(placed, Placed):
+        return placed
+    if reason != "predicted":  # whose turn it was says more
+        return Placed(order=placed.order, reason=reason, likely=placed.likely)
+    if placed.reason == reason and explored is not None and explored[0] == placed.order[0]:
+        return Placed(order=placed.order, reason="explored")
+    return placed
+
+
+def _kept(placed: Placed, index: int) -> Placed:
+    """Put the endpoint of the request's conversation first."""
+    order = np.concatenate(([index], placed.order[placed.order != index]))
+    return Placed(order=order, reason="session", likely=placed.likely)
 
 
 def _predicted_s(candidates: Candidates, index: int | None) -> float | None:
@@ -223,15 +254,7 @@ def _predicted_s(candidates: Candidates, index: int | None) -> float | None:
     said = candidates.predictions
     if said is None or index is None:
         return None
-    streaming_s = candidates.expected_output_tokens * said.tpot_s[index]
-    return float(said.ttft_s[index] + streaming_s)
-
-
-def _pick(policy: Policy | None, candidates: Candidates) -> int | None:
-    """Give whom a policy would have picked, ``None`` for no policy."""
-    if policy is None:
-        return None
-    return int(_order(policy, candidates, total(policy.terms(candidates)))[0])
+    return said.ttft_s.item(index) + candidates.expected_output_tokens * said.tpot_s.item(index)
 
 
 def _predict(
@@ -243,4 +266,4 @@ def _predict(
         fleet.trust.asked(problem=str(error), now=now)
         return None
     fleet.trust.asked(problem=None, now=now)
-    return fleet.leanings.corrected(said, members.names)
+    return said

@@ -36,6 +36,8 @@ class Eligibility:
         self._states: Mapping[str, EndpointState] = {}
         # By model and name asked for: up and not draining. The scheduler refuses other names.
         self._open: dict[tuple[str, str], Members] = {}
+        # Of these, when the one was scraped that was not for longest.
+        self._oldest_s: dict[tuple[str, str], float] = {}
 
     def update(self, states: Mapping[str, EndpointState]) -> bool:
         """Take in the whole present set of endpoints; say whether who may go where changed."""
@@ -47,6 +49,7 @@ class Eligibility:
         )
         if changed:
             self._open.clear()
+        self._oldest_s.clear()
         return changed
 
     def served(self, live: LiveRequest) -> bool:
@@ -60,34 +63,48 @@ class Eligibility:
 
     def eligible(self, live: LiveRequest, now: float) -> Members:
         """List where the request may go, in the order endpoints were told in."""
-        members = self._members(live.fleet.model, live.request.model)
+        names = live.fleet.model, live.request.model
+        members = self._members(names)
+        if live.request.allowed_endpoints is not None or live.tried or self._suspects:
+            return self._undoubted(self._open_to(live, members, now), now)
+        oldest_s = self._oldest_s.get(names)
+        if oldest_s is None:
+            scraped_s = self._table.scraped_s(members.rows)
+            oldest_s = self._oldest_s[names] = float(np.fmin.reduce(scraped_s, initial=np.inf))
+        # Mostly all were scraped just now, which need not be looked at one by one.
+        return members if now - oldest_s <= self.stale_after_s else self._undoubted(members, now)
+
+    def _open_to(self, live: LiveRequest, members: Members, now: float) -> Members:
+        """Leave out those that the request may not use, or that cannot be reached."""
         allowed, suspects = live.request.allowed_endpoints, self._suspects
-        if allowed is not None or live.tried or suspects:
-            members = members.only(
-                [
-                    position
-                    for position, name in enumerate(members.names)
-                    if (allowed is None or name in allowed)
-                    and name not in live.tried
-                    and not suspects.is_unreachable(name, now)
-                ]
-            )
+        return members.only(
+            [
+                position
+                for position, name in enumerate(members.names)
+                if (allowed is None or name in allowed)
+                and name not in live.tried
+                and not suspects.is_unreachable(name, now)
+            ]
+        )
+
+    def _undoubted(self, members: Members, now: float) -> Members:
+        """Leave out those in doubt, unless all are."""
         if not members:
             return members
         stale = now - self._table.scraped_s(members.rows) > self.stale_after_s
-        if not suspects:
+        if not self._suspects:
             return _best(members, stale)
         # An endpoint that failed is worse than one that nobody has looked at.
-        suspect = np.array([suspects.is_suspect(name, now) for name in members.names])
+        suspect = np.array([self._suspects.is_suspect(name, now) for name in members.names])
         return _best(members, stale + 2 * suspect)
 
-    def _members(self, model: str, asked: str) -> Members:
-        known = self._open.get((model, asked))
+    def _members(self, names: tuple[str, str]) -> Members:
+        known = self._open.get(names)
         if known is None:
-            known = self._open[model, asked] = self._table.members(
+            known = self._open[names] = self._table.members(
                 state
                 for state in self._states.values()
-                if _serves(state, model, asked) and state.up and not state.draining
+                if _serves(state, *names) and state.up and not state.draining
             )
         return known
 

@@ -9,9 +9,9 @@ by the decider.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,8 +37,7 @@ _IDLE: Final = load_columns(IDLE)
 _IDLE_CLOCKS: Final = (UNKNOWN, float("-inf"), 0.0, 0.0)  # from OLDEST on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Members:
+class Members(msgspec.Struct, frozen=True, kw_only=True):
     """Name the endpoints a request may go to, and where each stands in the table.
 
     Attributes:

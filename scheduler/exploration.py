@@ -55,10 +55,10 @@ class Exploration:
         """Save a little of a decision's cost, and pay what it cost more than the best."""
         self._decisions += 1
         self._last[decision.endpoint] = self._decisions
-        best_s = float(np.minimum.reduce(decision.costs))
+        best_s = min(decision.costs.tolist())
         saved_s = min(self._saved_s + BUDGET_RATIO * best_s, MOST_SAVED * best_s)
         if decision.reason == "explored":
-            saved_s -= float(decision.costs[decision.chosen]) - best_s
+            saved_s -= decision.costs.item(decision.chosen) - best_s
         self._saved_s = max(saved_s, 0.0)
 
     def forget(self, endpoint: str) -> None:

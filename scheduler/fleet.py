@@ -12,6 +12,7 @@ from predictor.protocol import Predictor
 from predictor.types import RequestFeatures
 from scheduler.exploration import Exploration
 from scheduler.leanings import Leanings
+from scheduler.pace import Pace
 from scheduler.policies import Policy, build_policy
 from scheduler.promises import Pressure, Promises
 from scheduler.reserve import Reserve
@@ -92,6 +93,7 @@ class Fleet:
         promises: Objectives its requests in flight were sent with.
         pressure: Which share of them is broken lately.
         reserve: Which endpoints are kept for the more urgent while many are.
+        pace: Which requests teach, where there are many.
     """
 
     model: str
@@ -109,6 +111,7 @@ class Fleet:
     promises: Promises = field(default_factory=Promises)
     pressure: Pressure = field(default_factory=Pressure)
     reserve: Reserve = field(default_factory=Reserve)
+    pace: Pace = field(default_factory=Pace)
 
     def configure(self, settings: SchedulerSettings) -> None:
         """Take other settings into force, its policies among them."""
@@ -125,6 +128,7 @@ class Fleet:
             self.canary = Canary(policy=build_policy(canary.policy), share=canary.share)
         self.session = own.session or settings.session
         self.trust.configure(settings.ladder)
+        self.pace.most_per_s = settings.learned_requests_per_s
 
     def prompt_tokens(self, request: RequestFeatures) -> int:
         """Give the prompt's length, exact where known."""

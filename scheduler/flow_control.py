@@ -15,7 +15,7 @@ from typing import Final
 from scheduler.actions import Dispatch, Shed, ShedReason, Wait, WaitReason
 from scheduler.fair_queue import FairQueue, Waiting
 from scheduler.live import LiveRequest
-from scheduler.objectives import Held, objective_of, priority_of
+from scheduler.objectives import Held
 from scheduler.saturation import Placing
 from scheduler.settings import SchedulerSettings
 
@@ -127,8 +127,7 @@ class FlowControl:
         lobby = self._lobbies.get(live.fleet.model)
         if lobby is None:
             return False
-        priority = priority_of(live.request, live.tier)
-        return any(band.held for band in lobby.bands.values() if band.priority >= priority)
+        return any(one.held for one in lobby.bands.values() if one.priority >= live.priority)
 
     def enter(self, live: LiveRequest, held: Held, now: float) -> Wait | ShedReason:
         """Let a request wait, or say which bound it would break."""
@@ -140,7 +139,7 @@ class FlowControl:
         _note(lobby, held)
         longest_s = self._settings.max_wait_s if tier.max_wait_s is None else tier.max_wait_s
         expires_s = now + longest_s
-        ttft_s = objective_of(request, tier).ttft_s
+        ttft_s = live.objective.ttft_s
         waiting = Waiting(
             request=request,
             since_s=now,
@@ -148,8 +147,7 @@ class FlowControl:
             expires_s=expires_s,
             cost_s=_cost_s(live, lobby),
         )
-        priority = priority_of(request, tier)
-        band = lobby.bands.setdefault(priority, _Band(priority=priority))
+        band = lobby.bands.setdefault(live.priority, _Band(priority=live.priority))
         band.queue.add(waiting)
         band.held += held.reason != "no_endpoint"
         self._entries[request.request_id] = _Entry(
@@ -210,8 +208,8 @@ class FlowControl:
         lobby = self._lobbies.get(live.fleet.model)
         if lobby is None or lobby.dispatches_per_s <= 0.0:
             return LEAST_RETRY_S
-        priority = priority_of(live.request, live.tier)
-        before = sum(len(one.queue) for one in lobby.bands.values() if one.priority >= priority)
+        bands = lobby.bands.values()
+        before = sum(len(one.queue) for one in bands if one.priority >= live.priority)
         return min(max(before / lobby.dispatches_per_s, LEAST_RETRY_S), MOST_RETRY_S)
 
     def _next_of(self, band: _Band, now: float, attempt: Attempt) -> Dispatch | Shed | None:

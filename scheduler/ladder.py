@@ -7,9 +7,9 @@ the heuristic decides always. A share of the requests may go by a canary's polic
 another policy may be scored beside the one that decides. Called by the decider only.
 """
 
-from dataclasses import dataclass
 from typing import Final, Literal
 
+import msgspec
 from xxhash import xxh3_64_intdigest
 
 from predictor.types import Predictions, RequestFeatures
@@ -64,8 +64,7 @@ FALLBACK_REASONS: Final[frozenset[Reason]] = frozenset(
 _LEAST_REQUEST: Final = LeastRequest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rung:
+class Rung(msgspec.Struct, frozen=True, kw_only=True):
     """Say who decides for one request.
 
     Attributes:

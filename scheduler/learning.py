@@ -3,16 +3,15 @@
 A streamed request teaches its TTFT at the first token, its TPOT some seconds later, and
 what that could not tell at the end; one that is past its 90 % quantile counts as a miss
 before its first token. One that was not streamed has the endpoint's own metrics as labels
-where they are on; else its total time is one. Called by the scheduler only.
+where they are on; else its total time is one. Where many come, not all of them teach
+(:mod:`scheduler.pace`). Called by the scheduler only.
 """
 
 from collections.abc import Mapping
 from heapq import heappop, heappush
 from typing import Final
 
-from msgspec.structs import replace
-
-from predictor.types import Observation, RequestRecord, Use
+from predictor.types import Decision, Observation, RequestRecord, Use
 from scheduler.live import LiveRequest
 from scheduler.settings import SchedulerSettings
 
@@ -31,16 +30,20 @@ class Lessons:
         # token has come since are skipped.
         self._due: list[tuple[float, str, float]] = []
 
-    def dispatched(self, live: LiveRequest) -> None:
+    def dispatched(self, live: LiveRequest, decision: Decision, sent_s: float) -> None:
         """Look out for the first token of a request that has just been dispatched."""
-        decision, sent_s = live.decision, live.dispatched_s
         live.waited_s = live.early_s = None
-        if decision is None or decision.predictions is None or sent_s is None:
+        if live.teaches is None:
+            live.teaches = live.fleet.pace.chooses(sent_s)
+        if decision.predictions is None:
             return
         if decision.policy == "predicted_latency":
             live.fleet.exploration.decided(decision)
+        if not live.teaches:
+            return
+        live.leanings = live.fleet.leanings.factors(decision.endpoints)
         if live.request.streamed:  # the others show no first token
-            p90_s = float(decision.predictions.ttft_p90_s[decision.chosen])
+            p90_s = decision.predictions.ttft_p90_s.item(decision.chosen)
             heappush(self._due, (sent_s + p90_s, live.request.request_id, sent_s))
 
     def tell_overdue(self, requests: Mapping[str, LiveRequest], now: float) -> None:
@@ -50,16 +53,16 @@ class Lessons:
             live = requests.get(request_id)
             if live is None or live.endpoint is None or live.dispatched_s != sent_s:
                 continue  # it has ended, or went elsewhere
-            seen = live.observation(now) if live.first_token_s is None else None
-            if seen is not None:
+            if live.first_token_s is None:
                 live.waited_s = now - sent_s
-                live.fleet.predictor.learn(replace(seen, waited_s=live.waited_s))
+                seen = live.observation(now, waited_s=live.waited_s)
+                if seen is not None:
+                    live.fleet.predictor.learn(seen)
 
     def first_token(self, live: LiveRequest, *, ttft_s: float, now: float) -> None:
         """Teach a TTFT; the miss of one that was overdue has counted already."""
-        seen = live.observation(now)
+        seen = live.observation(now, upstream_ttft_s=ttft_s, waited_s=live.waited_s)
         if seen is not None:
-            seen = replace(seen, upstream_ttft_s=ttft_s, waited_s=live.waited_s)
             live.fleet.trust.judge(live.decision, seen)
             _lean(live, seen)
             live.fleet.predictor.learn(seen)
@@ -75,9 +78,8 @@ class Lessons:
             return False
         live.early_s = now - live.first_token_s
         tpot_s = live.early_s / (tokens - 1.0)
-        seen = live.observation(now)
+        seen = live.observation(now, tpot_s=tpot_s, output_tokens=round(tokens), use="teaching")
         if seen is not None:
-            seen = replace(seen, tpot_s=tpot_s, output_tokens=round(tokens), use="teaching")
             _lean(live, seen)
             live.fleet.predictor.learn(seen)
         return True
@@ -98,14 +100,20 @@ class Lessons:
                     record.endpoint, events=measured.token_events, tokens=measured.output_tokens
                 )
         seen = record.observation
-        if seen is None:
-            return
-        if record.ttft_s is not None:  # its TTFT was learned at the first token
-            use = use_of_whole(_decoding_s(record), live.early_s)
-            seen = replace(seen, upstream_ttft_s=None, use=use)
-        fleet.trust.judge(live.decision, seen)
-        _lean(live, seen)
-        fleet.predictor.learn(seen)
+        if (
+            seen is not None and record.ttft_s is not None
+        ):  # its TTFT was learned at the first token
+            seen = live.observation(
+                seen.observed_s,
+                tpot_s=seen.tpot_s,
+                total_s=seen.total_s,
+                output_tokens=seen.output_tokens,
+                use=use_of_whole(_decoding_s(record), live.early_s),
+            )
+        if seen is not None:
+            fleet.trust.judge(live.decision, seen)
+            _lean(live, seen)
+            fleet.predictor.learn(seen)
 
     def forget(self, endpoint: str) -> None:
         """Forget an endpoint that has left."""
@@ -158,8 +166,10 @@ def use_of_whole(decoding_s: float | None, early_s: float | None) -> Use:
     return "scoring"
 
 
-def early_label_s(live: LiveRequest, settings: SchedulerSettings) -> float:
-    """Give how long after its first token a stream's TPOT is looked at."""
+def early_label_s(live: LiveRequest, settings: SchedulerSettings) -> float | None:
+    """Give how long after its first token a stream's TPOT is looked at, ``None`` for never."""
+    if not live.teaches:
+        return None
     said = None if live.decision is None else live.decision.predictions
     cold = said is not None and said.layer == "cold"
     return settings.cold_label_s if cold else settings.early_label_s
@@ -173,7 +183,9 @@ def _lean(live: LiveRequest, seen: Observation) -> None:
     ranked = decision.predictions.rank_ttft_s, decision.predictions.rank_tpot_s
     for target, actual_s in enumerate((seen.upstream_ttft_s, seen.tpot_s)):
         if actual_s is not None:
-            ranked_s = float(ranked[target][decision.chosen])
+            ranked_s = ranked[target].item(decision.chosen)
+            if live.leanings is not None:
+                ranked_s *= live.leanings.item(target, decision.chosen)
             live.fleet.leanings.learn(
                 target, decision.endpoint, actual_s=actual_s, ranked_s=ranked_s
             )

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from scheduler.candidates import Candidates, Signal, Terms
+from scheduler.kernels import tokens_x_batch
 
 
 class RoundRobin:
@@ -143,8 +144,9 @@ class Lmetric:
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give (queued + own uncached tokens) x (requests in flight + 1)."""
-        tokens = candidates.queued_tokens + candidates.uncached_tokens + 1.0
-        return {"tokens_x_batch": tokens * (candidates.inflight + 1.0)}
+        products = np.empty(len(candidates))
+        tokens_x_batch(candidates.features, products)
+        return {"tokens_x_batch": products}
 
 
 class LmetricOwn:

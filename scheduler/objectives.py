@@ -8,29 +8,22 @@ without an objective waits where it would break promises, for it is promised not
 Called by the decider only.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 
-from predictor.types import (
-    Decision,
-    FloatArray,
-    Objective,
-    Predictions,
-    RequestFeatures,
-    RequestRecord,
-)
+from predictor.types import Decision, FloatArray, Objective, Predictions, RequestRecord
 from scheduler.actions import WaitReason
 from scheduler.candidates import Candidates
 from scheduler.endpoint_table import Rows
-from scheduler.fleet import Fleet
+from scheduler.kernels import BoolArray
 from scheduler.ladder import Reason
+from scheduler.live import LiveRequest
 from scheduler.ranking import Order
 from scheduler.saturation import (
     MOST_HARM,
     MOST_PRESSURE,
-    BoolArray,
     Placing,
     backlogged,
     crowded,
@@ -38,19 +31,15 @@ from scheduler.saturation import (
     harm,
 )
 from scheduler.settings import TierSettings
+from scheduler.wishes import objective_left
 
 LEAST_RETRY_S: Final = 1.0
-
-# A request's own priority moves it among its tier's by so much at most: clients choose it,
-# and each distinct priority is followed on its own. Usual tiers lie further apart.
-MOST_OWN_PRIORITY: Final = 4
 
 # Broken promises that make no difference between two endpoints: the prediction's own error.
 SAME_HARM: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Infeasible:
+class Infeasible(msgspec.Struct, frozen=True, kw_only=True):
     """Say that no endpoint meets the objective of a request that may be refused.
 
     Attributes:
@@ -60,8 +49,7 @@ class Infeasible:
     retry_after_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(msgspec.Struct, frozen=True, kw_only=True):
     """Say that a request had better wait.
 
     Attributes:
@@ -78,8 +66,7 @@ class Held:
     dispatches_per_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
     """Say where a request goes.
 
     Attributes:
@@ -93,8 +80,7 @@ class Placed:
     likely: FloatArray | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Odds:
+class _Odds(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what a request would meet and break at ``n`` endpoints.
 
     Attributes:
@@ -110,41 +96,9 @@ class _Odds:
     closed: BoolArray | None
 
 
-def priority_of(request: RequestFeatures, tier: TierSettings) -> int:
-    """Give what decides who goes first and who is protected: the tier's and its own, bounded.
-
-    >>> asked = RequestFeatures(request_id="r", arrived_s=0.0, model="m", priority=1000)
-    >>> priority_of(asked, TierSettings(priority=-10))
-    -6
-    """
-    own = min(max(request.priority, -MOST_OWN_PRIORITY), MOST_OWN_PRIORITY)
-    return tier.priority + own
-
-
-def objective_of(request: RequestFeatures, tier: TierSettings) -> Objective:
-    """Merge the request's objective with its tier's."""
-    wanted, default = request.objective, tier.objective
-    if not wanted:
-        return default
-    return Objective(
-        ttft_s=wanted.ttft_s if wanted.ttft_s is not None else default.ttft_s,
-        tpot_s=wanted.tpot_s if wanted.tpot_s is not None else default.tpot_s,
-    )
-
-
-def objective_left(request: RequestFeatures, tier: TierSettings, now: float) -> Objective:
-    """Give the objective less the time already waited."""
-    whole = objective_of(request, tier)
-    if whole.ttft_s is None:
-        return whole
-    left_s = max(whole.ttft_s - (now - request.arrived_s), 0.0)
-    return Objective(ttft_s=left_s, tpot_s=whole.tpot_s)
-
-
 def place(
-    fleet: Fleet,
+    live: LiveRequest,
     candidates: Candidates,
-    tier: TierSettings,
     order: Order,
     *,
     rows: Rows,
@@ -154,9 +108,8 @@ def place(
     """Put the endpoints the request should go to first, or say why to none.
 
     Args:
-        fleet: Whose endpoints they are.
+        live: The request.
         candidates: The endpoints.
-        tier: The request's.
         order: All of them, cheapest first.
         rows: Where they stand in the table.
         placing: Whether it may still be told to wait.
@@ -165,31 +118,30 @@ def place(
     closed = _closed(candidates, placing)
     if closed is not None and closed.all():
         return held(candidates, "endpoints_full")
-    predicted = candidates.predictions
+    predicted, fleet = candidates.predictions, live.fleet
     if predicted is None:
         return Placed(order=_first(order, closed), reason="predicted")
-    objective = objective_left(candidates.request, tier, now)
-    priority = priority_of(candidates.request, tier)
-    broken = kept_free = None
-    if fleet.promises:
-        broken = harm(
-            candidates, predicted, fleet.promises, fleet.predictor, rows=rows, priority=priority
-        )
-    if fleet.promises.any_above(priority):
+    above = fleet.promises.any_above(live.priority)
+    kept_free = None
+    if above:
         kept_free = fleet.reserve.barred(
-            candidates, rows, fleet.pressure, priority=priority, now=now
+            candidates, rows, fleet.pressure, priority=live.priority, now=now
         )
         closed = _or(closed, kept_free)
         if closed is not None and closed.all():  # what it may use is full
             if placing != "at_once":
                 return held(candidates, "objectives_at_risk")
             closed = kept_free
-    if objective:
+    broken = _broken(live, candidates, predicted, rows)
+    if live.objective:
+        objective = objective_left(live.objective, live.request.arrived_s, now)
         likely = fleet.predictor.probability(predicted, objective)
         odds = _Odds(predicted=predicted, likely=likely, broken=broken, closed=closed)
-        return _by_objective(tier, objective, order, odds)
+        return _by_objective(live.tier, objective, order, odds)
     if placing != "at_once":
-        away = _kept_away(fleet, candidates, priority, broken, now)
+        away = _harmful(broken)
+        if above:
+            away = _or(away, _kept_away(live, candidates, now))
         if away is not None and (away if closed is None else away | closed).all():
             return held(candidates, "objectives_at_risk")
         # Where it has just come, its cost counts the wait for room already.
@@ -205,25 +157,25 @@ def held(candidates: Candidates, reason: WaitReason) -> Held:
         return Held(reason=reason, dispatches_per_s=rate)
     return Held(
         reason=reason,
-        prefill_token_s=float(predicted.prefill_token_s.min()),
+        prefill_token_s=float(candidates.prefill_token_s().min()),
         tpot_s=float(predicted.tpot_s.min()),
         dispatches_per_s=rate,
     )
 
 
-def promise(
-    fleet: Fleet, request: RequestFeatures, tier: TierSettings, decision: Decision, row: int
-) -> None:
+def promise(live: LiveRequest, decision: Decision, row: int) -> None:
     """Remember what a request is dispatched with, for those that come after it."""
-    priority = priority_of(request, tier)
-    fleet.promises.make(request.request_id, objective_of(request, tier), priority=priority, row=row)
+    if not live.objective:
+        return
+    fleet, priority = live.fleet, live.priority
+    fleet.promises.make(live.request.request_id, live.objective, priority=priority, row=row)
     if decision.likely is not None:
         fleet.pressure.note(priority, broken=1.0 - decision.likely, now=decision.decided_s)
 
 
-def note_kept(record: RequestRecord, tier: TierSettings, fleet: Fleet, now: float) -> None:
+def note_kept(live: LiveRequest, record: RequestRecord, now: float) -> None:
     """Count whether a request that has ended got what it was promised."""
-    objective = objective_of(record.request, tier)
+    objective = live.objective
     if not objective or record.measurement.outcome != "completed":
         return
     pairs = ((objective.ttft_s, record.ttft_s), (objective.tpot_s, record.tpot_s))
@@ -231,7 +183,7 @@ def note_kept(record: RequestRecord, tier: TierSettings, fleet: Fleet, now: floa
         limit_s is not None and actual_s is not None and actual_s > limit_s
         for limit_s, actual_s in pairs
     )
-    fleet.pressure.note(priority_of(record.request, tier), broken=float(broken), now=now)
+    live.fleet.pressure.note(live.priority, broken=float(broken), now=now)
 
 
 def _closed(candidates: Candidates, placing: Placing) -> BoolArray | None:
@@ -244,19 +196,29 @@ def _closed(candidates: Candidates, placing: Placing) -> BoolArray | None:
     return closed
 
 
-def _kept_away(
-    fleet: Fleet,
-    candidates: Candidates,
-    priority: int,
-    broken: FloatArray | None,
-    now: float,
-) -> BoolArray | None:
-    """Find where one without an objective would harm those who have one."""
-    above = fleet.promises.any_above(priority)
-    if above and fleet.pressure.above(priority, now) > MOST_PRESSURE:
+def _broken(
+    live: LiveRequest, candidates: Candidates, predicted: Predictions, rows: Rows
+) -> FloatArray | None:
+    """Count the promises to others that the request would break, ``None`` for none."""
+    promises = live.fleet.promises
+    if not promises:
+        return None
+    return harm(
+        candidates, predicted, promises, live.fleet.predictor, rows=rows, priority=live.priority
+    )
+
+
+def _harmful(broken: FloatArray | None) -> BoolArray | None:
+    """Find where a request without an objective would break too much, ``None`` for nowhere."""
+    return None if broken is None else broken > MOST_HARM
+
+
+def _kept_away(live: LiveRequest, candidates: Candidates, now: float) -> BoolArray | None:
+    """Find where it would be in the way of more urgent ones that were promised something."""
+    fleet, priority = live.fleet, live.priority
+    if fleet.pressure.above(priority, now) > MOST_PRESSURE:
         return np.ones(len(candidates), dtype=np.bool_)
-    away = crowded(candidates, fleet.promises, priority=priority) if above else None
-    return _or(away, None if broken is None else broken > MOST_HARM)
+    return crowded(candidates, fleet.promises, priority=priority)
 
 
 def _by_objective(

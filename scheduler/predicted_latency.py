@@ -12,8 +12,10 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from predictor.kernels.compiled import plain
 from predictor.types import FloatArray, Predictions
-from scheduler.candidates import Candidates, Signal, Terms, total
+from scheduler import kernels
+from scheduler.candidates import Candidates, Signal, TermRows, Terms
 from scheduler.settings import PredictedLatencySettings
 
 # Seconds to first token weigh more than seconds of streaming: a reader can read along.
@@ -24,8 +26,11 @@ DUPLICATE_WEIGHT: Final = 20.0
 # A first token twice as late as elsewhere counts as much as everything a quarter slower:
 # seconds alone would let any long answer hide a late first token.
 LATE_EXPONENT: Final = 0.3
-# Share of the KV cache that the growth of running answers takes while a prompt is prefilled.
-KV_MARGIN_RATIO: Final = 0.02
+_NAMES: Final = (
+    *("ttft", "wait_for_room", "decode", "delay_of_others", "slower_steps"),
+    *("duplicate_cache", "delay_of_next", "late_first_token"),
+)
+"""The terms, in the order of the rows that the kernel writes."""
 
 
 class PredictedLatency:
@@ -58,49 +63,37 @@ class PredictedLatency:
         predicted = candidates.predictions
         if predicted is None:
             return {"none": np.zeros(len(candidates))}
-        ttft = predicted.rank_ttft_s
-        decode = candidates.expected_output_tokens * predicted.rank_tpot_s
-        seats = candidates.seats_left()
-        room = _wait_for_room(candidates, seats, decode)
-        if self._objective == "ttft":
-            return {"ttft": ttft, "wait_for_room": room}
-        if self._objective == "own":
-            return {"ttft": ttft, "wait_for_room": room, "decode": decode}
-        terms = {
-            "ttft": TTFT_WEIGHT * ttft,
-            "wait_for_room": TTFT_WEIGHT * room,
-            "decode": decode,
-            **_cost_to_others(candidates, predicted),
-            # Who queues here for a seat puts off all who queue later: of those about as many
-            # come in the time of an answer as there are seats, and each waits one turn more.
-            "delay_of_next": np.where(seats < 1, TTFT_WEIGHT * decode, 0.0),
-        }
-        first = ttft + room
-        late = (first / np.minimum.reduce(first)) ** LATE_EXPONENT - 1.0
-        return {**terms, "late_first_token": total(terms) * late}
+        if self._objective == "total":
+            return _cost_to_all(candidates, predicted)
+        ttft, tpot = candidates.rank_s(predicted)
+        decode = candidates.expected_output_tokens * tpot
+        own = {"ttft": ttft, "wait_for_room": _rooms(candidates, decode)}
+        return own if self._objective == "ttft" else {**own, "decode": decode}
 
 
-def _cost_to_others(candidates: Candidates, predicted: Predictions) -> Terms:
-    others, expected = candidates.inflight, candidates.expected_output_tokens
-    cached = candidates.feature("cached_tokens")
-    return {
-        "delay_of_others": others * predicted.prefill_s,
-        "slower_steps": others * expected * predicted.decode_step_s,
-        "duplicate_cache": DUPLICATE_WEIGHT
-        * predicted.prefill_token_s
-        * (np.maximum.reduce(cached, initial=0.0) - cached),
-    }
+def _cost_to_all(candidates: Candidates, predicted: Predictions) -> Terms:
+    leanings = candidates.leanings
+    if leanings is None:
+        leanings = np.ones((2, len(candidates)))
+    values = np.empty((kernels.TOTAL + 1, len(candidates)))
+    kernels.latency_cost(
+        candidates.features,
+        plain(predicted.rank_ttft_s),
+        plain(predicted.rank_tpot_s),
+        plain(predicted.prefill_s),
+        plain(predicted.decode_step_s),
+        plain(predicted.prefill_token_s),
+        leanings,
+        candidates.expected_output_tokens,
+        TTFT_WEIGHT,
+        DUPLICATE_WEIGHT,
+        LATE_EXPONENT,
+        values,
+    )
+    return TermRows(_NAMES, values)
 
 
-def _wait_for_room(candidates: Candidates, seats: FloatArray, answer_s: FloatArray) -> FloatArray:
-    """Give the seconds until the engine has a seat and KV blocks for the request, ``(n,)``.
-
-    Those who run there leave one by one over the time one answer takes, each with its
-    share of the blocks. Unknown seats or room count as enough.
-    """
-    capacity, free = candidates.feature("kv_capacity_tokens"), candidates.feature("kv_free_tokens")
-    needed = candidates.queued_tokens + candidates.uncached_tokens + KV_MARGIN_RATIO * capacity
-    lacking = np.fmax(needed - free, 0.0) / np.maximum(capacity - free, 1.0)
-    unseated = np.maximum(1.0 - seats, 0.0) / candidates.feature("max_seqs")
-    waits: FloatArray = answer_s * np.fmax(np.fmax(unseated, lacking), 0.0)
-    return waits
+def _rooms(candidates: Candidates, answer_s: FloatArray) -> FloatArray:
+    waits_s = np.empty(len(candidates))
+    kernels.rooms(candidates.features, answer_s, waits_s)
+    return waits_s

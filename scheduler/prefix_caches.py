@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from predictor.features import TIERS
@@ -19,6 +20,7 @@ from predictor.kv_cache import BlocksCleared, KvEvent, TokenBlocks, chain, root
 from predictor.types import Decision, EndpointState, FloatArray, RequestFeatures
 from scheduler.endpoint_table import EndpointTable, Rows
 from scheduler.exact_index import ExactIndex
+from scheduler.kernels import BoolArray
 from scheduler.prefix_index import PrefixIndex
 from scheduler.settings import SchedulerSettings
 
@@ -33,6 +35,20 @@ AGREEMENT_WEIGHT: Final = 0.12
 LEAST_AGREEMENT: Final = 0.5
 # How long an endpoint is then estimated: a crowded one announces late, and catches up.
 DISTRUST_S: Final = 30.0
+
+
+class Matches(msgspec.Struct, frozen=True, kw_only=True):
+    """Tell how much of a prompt each of ``n`` endpoints holds, in tokens.
+
+    Attributes:
+        believed: ``(n, len(TIERS))`` believed held.
+        expected: Likewise, what of these is expected to be found, by experience.
+        tokens: ``(n,)`` believed held in all tiers together.
+    """
+
+    believed: FloatArray
+    expected: FloatArray
+    tokens: FloatArray
 
 
 class PrefixCaches:
@@ -61,7 +77,7 @@ class PrefixCaches:
 
     def match(
         self, request: RequestFeatures, rows: Rows, *, block_tokens: float, most: float
-    ) -> tuple[FloatArray, FloatArray]:
+    ) -> Matches:
         """Count the prompt's tokens that each endpoint holds.
 
         Args:
@@ -69,28 +85,46 @@ class PrefixCaches:
             rows: ``(n,)`` endpoints.
             block_tokens: Tokens one of the request's approximate blocks stands for.
             most: Tokens that can be found at most.
-
-        Returns:
-            ``(n, len(TIERS))`` tokens believed held, and ``(n,)`` the share of them that is
-            really found, 0 to 1.
         """
         blocks = request.token_blocks
         known = self._exact.known_with(blocks) if blocks else 0
-        exact = np.array([known >> row & 1 for row in rows.tolist()], bool) if known else None
-        if exact is not None and exact.all():
+        if known:
+            exact = np.array([known >> row & 1 for row in rows.tolist()], bool)
+            if exact.any():
+                return self._announced_match(request, rows, exact, block_tokens, most)
+        if not self._approximate.knows(request.block_hashes):
+            return _no_matches(len(rows))
+        matched = self._approximate.matched_blocks(request.block_hashes, rows)
+        self._to_tokens(matched, block_tokens, most)
+        return _matches(matched, self._table.effectiveness(rows))
+
+    def _announced_match(
+        self,
+        request: RequestFeatures,
+        rows: Rows,
+        exact: BoolArray,
+        block_tokens: float,
+        most: float,
+    ) -> Matches:
+        """Ask those endpoints exactly that announce, and estimate the others."""
+        if exact.all():
             matched, trust = np.zeros((len(rows), len(TIERS))), np.ones(len(rows))
         else:
             matched = self._approximate.matched_blocks(request.block_hashes, rows)
-            to_tokens = _tiers_to_tokens if self._approximate.tiered else _to_tokens
-            to_tokens(matched, block_tokens, most)
+            self._to_tokens(matched, block_tokens, most)
             trust = self._table.effectiveness(rows)
-        if exact is not None:
             trust[exact] = 1.0
-            self._exact.match(blocks, rows, exact, into=matched, most=most)
-        return matched, trust
+        self._exact.match(request.token_blocks, rows, exact, into=matched, most=most)
+        return _matches(matched, trust)
+
+    def _to_tokens(self, blocks: FloatArray, block_tokens: float, most: float) -> None:
+        change = _tiers_to_tokens if self._approximate.tiered else _to_tokens
+        change(blocks, block_tokens, most)
 
     def announced(self, request: RequestFeatures, row: int) -> bool:
         """Say whether the endpoint itself told what it holds of the prompt."""
+        if not request.token_blocks:
+            return False
         return bool(self._exact.known_with(request.token_blocks) >> row & 1)
 
     def block_sizes(self, model: str) -> set[int]:
@@ -166,9 +200,10 @@ class PrefixCaches:
 
     def sent(self, endpoint: str, request: RequestFeatures) -> None:
         """Note that a request went to an endpoint."""
-        self._approximate.insert(endpoint, request.block_hashes)
-        row = self._followed.get(endpoint)
-        if row is not None and request.token_blocks:
+        if request.block_hashes:
+            self._approximate.insert(endpoint, request.block_hashes)
+        row = self._followed.get(endpoint) if request.token_blocks else None
+        if row is not None:
             coming = self._exact.expect(row, request.token_blocks)
             if coming:
                 self._coming[request.request_id] = row, coming
@@ -246,6 +281,19 @@ def caches_of(settings: SchedulerSettings, table: EndpointTable) -> PrefixCaches
         ),
         exact=ExactIndex(table, most_blocks=settings.announced_blocks),
         table=table,
+    )
+
+
+def _no_matches(n: int) -> Matches:
+    nothing = np.zeros((n, len(TIERS)))
+    return Matches(believed=nothing, expected=nothing, tokens=np.zeros(n))
+
+
+def _matches(believed: FloatArray, trust: FloatArray) -> Matches:
+    return Matches(
+        believed=believed,
+        expected=believed * trust[:, None],
+        tokens=np.add.reduce(believed, axis=1),
     )
 
 

@@ -131,6 +131,10 @@ class PrefixIndex:
         if storage is not None:
             storage.use(hashes)
 
+    def knows(self, hashes: Sequence[int]) -> bool:
+        """Say whether any endpoint at all may hold the beginning of a prompt."""
+        return bool(hashes) and (self.tiered or hashes[0] in self._gpu.holders)
+
     def matched_blocks(self, hashes: Sequence[int], rows: Rows) -> FloatArray:
         """Count the leading blocks each endpoint holds, ``(n, len(TIERS))``.
 

@@ -93,7 +93,7 @@ class Promises:
 
     def any_above(self, priority: int) -> bool:
         """Say whether any request in flight above a priority was promised something."""
-        return any(promise.priority > priority for promise in self._total)
+        return bool(self._total) and any(one.priority > priority for one in self._total)
 
     def ttft_s(self, *, priority: int) -> float:
         """Give the tightest TTFT promised anywhere to requests above this priority."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from predictor.types import FloatArray
 from scheduler.candidates import Candidates
+from scheduler.kernels import sort_by_cost, sort_near_ties
 
 Order = NDArray[np.intp]
 """Indices of all candidates, best first, ``(n,)``."""
@@ -17,22 +18,26 @@ Order = NDArray[np.intp]
 # Costs this close to the best are told apart by cache and load, not by prediction.
 NEAR_TIE_RATIO: Final = 0.01
 
+_INDIFFERENT: Final = np.empty(0)
+
 
 def cheapest_first(candidates: Candidates, costs: FloatArray) -> Order:
     """Sort by cost; equal costs by the draw."""
-    return np.lexsort((candidates.draw, costs))
+    order = np.empty(len(costs), np.intp)
+    sort_by_cost(costs, candidates.draw, order)
+    return order
 
 
 def with_near_ties(candidates: Candidates, costs: FloatArray) -> Order:
     """Sort by cost; costs close to the best by preference, cache, load and the draw."""
-    best = np.minimum.reduce(costs)
-    close = costs <= best + NEAR_TIE_RATIO * abs(best)
-    level = np.where(close, best, costs)
-    if np.count_nonzero(close) == 1:
-        return np.lexsort((candidates.draw, level))
-    cache = np.where(close, -candidates.feature("cached_tokens"), 0.0)
-    load = np.where(close, candidates.inflight, 0.0)
-    if candidates.preference is None:
-        return np.lexsort((candidates.draw, load, cache, level))
-    rather = np.where(close, -candidates.preference, 0.0)
-    return np.lexsort((candidates.draw, load, cache, rather, level))
+    order = np.empty(len(costs), np.intp)
+    preference = candidates.preference
+    sort_near_ties(
+        candidates.features,
+        costs,
+        _INDIFFERENT if preference is None else preference,
+        candidates.draw,
+        NEAR_TIE_RATIO,
+        order,
+    )
+    return order

@@ -15,8 +15,8 @@ import numpy as np
 from predictor.types import FloatArray
 from scheduler.candidates import Candidates
 from scheduler.endpoint_table import Rows
+from scheduler.kernels import BoolArray
 from scheduler.promises import Pressure
-from scheduler.saturation import BoolArray
 
 # Share of broken promises above which the others' part shrinks, and below which it grows.
 SHRINK_ABOVE: Final = 0.05
@@ -40,12 +40,12 @@ class Reserve:
     ) -> BoolArray | None:
         """Find the endpoints that are kept for more urgent requests, ``None`` for none."""
         share = self._share(pressure.above(priority, now), priority, now)
-        predicted, n = candidates.predictions, len(candidates)
+        n = len(candidates)
         open_to_it = max(math.ceil(share * n), 1)
-        if predicted is None or open_to_it >= n:
+        if candidates.predictions is None or open_to_it >= n:
             return None
         barred = np.ones(n, dtype=np.bool_)
-        barred[_slowest_first(predicted.prefill_token_s, rows)[:open_to_it]] = False
+        barred[_slowest_first(candidates.prefill_token_s(), rows)[:open_to_it]] = False
         return barred
 
     def _share(self, broken: float, priority: int, now: float) -> float:

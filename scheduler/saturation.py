@@ -10,16 +10,13 @@ says that more urgent ones need it. Called by the decider only.
 from typing import Final, Literal
 
 import numpy as np
-from msgspec.structs import replace
-from numpy.typing import NDArray
 
 from predictor.protocol import Predictor
 from predictor.types import FloatArray, Objective, Predictions
 from scheduler.candidates import Candidates
 from scheduler.endpoint_table import Rows
+from scheduler.kernels import BoolArray, closed
 from scheduler.promises import Promises
-
-BoolArray = NDArray[np.bool_]
 
 Placing = Literal["arrival", "release", "at_once"]
 """``arrival``: it has just come. ``release``: it has waited, as others may have.
@@ -48,15 +45,10 @@ _FEWEST_TOKENS: Final = 32.0
 def full(candidates: Candidates) -> BoolArray | None:
     """Find where a request would only queue, ``(n,)``; ``None`` for nowhere.
 
-    Unknown bounds are none. At each decision, so in as few operations as it takes.
+    Unknown bounds are none.
     """
-    most = candidates.feature("max_seqs")
-    sent: BoolArray = candidates.inflight >= most
-    seen: BoolArray = candidates.feature("running_requests") >= most  # other routers' too
-    used: BoolArray = candidates.feature("kv_cache_usage") >= FULL_KV
-    if np.count_nonzero(sent) or np.count_nonzero(seen) or np.count_nonzero(used):
-        return sent | seen | used
-    return None
+    found = np.empty(len(candidates), np.bool_)
+    return found if closed(candidates.features, FULL_KV, found) else None
 
 
 def backlogged(candidates: Candidates) -> BoolArray:
@@ -64,7 +56,7 @@ def backlogged(candidates: Candidates) -> BoolArray:
     predicted = candidates.predictions
     if predicted is None or predicted.layer == "cold":
         return candidates.feature("queued_requests") >= RELEASE_REQUESTS
-    return candidates.queued_tokens * predicted.prefill_token_s > RELEASE_BACKLOG_S
+    return candidates.queued_tokens * candidates.prefill_token_s() > RELEASE_BACKLOG_S
 
 
 def harm(
@@ -102,18 +94,18 @@ def crowded(candidates: Candidates, promises: Promises, *, priority: int) -> Boo
     ttft_s, predicted = promises.ttft_s(priority=priority), candidates.predictions
     if predicted is None or not np.isfinite(ttft_s):
         return None
-    queued_s = candidates.queued_tokens * predicted.prefill_token_s
+    queued_s = candidates.queued_tokens * candidates.prefill_token_s()
     busy: BoolArray = queued_s > TTFT_SHARE * ttft_s
     if np.count_nonzero(busy) < max(int(BUSY_SHARE * len(candidates)), 1):
         return busy
-    would_be: BoolArray = queued_s + predicted.prefill_s > TTFT_SHARE * ttft_s
+    would_be: BoolArray = queued_s + candidates.prefill_s(predicted) > TTFT_SHARE * ttft_s
     return would_be
 
 
 def _before_and_after(candidates: Candidates, predicted: Predictions) -> Predictions:
     """Give what those at each endpoint see without the request, then with it, ``(2n,)``."""
     spread = max(candidates.expected_output_tokens, _FEWEST_TOKENS)
-    added_s = predicted.decode_step_s + predicted.prefill_s / spread
+    added_s = candidates.decode_step_s(predicted) + candidates.prefill_s(predicted) / spread
     after_s = np.maximum(predicted.tpot_s, 1e-6)
     before_s = np.maximum(after_s - added_s, after_s / 4)
     quantiles_s = predicted.quantiles_s

@@ -132,7 +132,7 @@ class Scheduler:
             return None
         live = LiveRequest(request=request, tier=tier, fleet=fleet)
         members = self._eligibility.eligible(live, now)
-        decision = self._decider.decide(fleet, request, tier, members, now) if members else None
+        decision = self._decider.decide(live, members, now) if members else None
         return decision if isinstance(decision, Decision) else None
 
     # What happens
@@ -280,7 +280,7 @@ class Scheduler:
             if measurement.outcome == "completed":
                 self._learn(live, record)
             self._release(live, tpot_s=record.tpot_s)
-        note_kept(record, live.tier, live.fleet, now)
+        note_kept(live, record, now)
         return record
 
     def tick(self, now: float) -> Iterator[Dispatch | Shed]:
@@ -344,25 +344,22 @@ class Scheduler:
     def _choose(
         self, live: LiveRequest, members: Members, now: float, placing: Placing = "arrival"
     ) -> Dispatch | Shed | Held:
-        request = live.request
-        decision = self._decider.decide(
-            live.fleet, request, live.tier, members, now, placing=placing
-        )
+        decision = self._decider.decide(live, members, now, placing)
         if isinstance(decision, Held):
             return decision
         if isinstance(decision, Infeasible):
             return self._shed(live, "objective_infeasible", now, decision.retry_after_s)
-        state = self._states[decision.endpoint]
+        state, request_id = self._states[decision.endpoint], live.request.request_id
         live.decision, live.endpoint, live.dispatched_s = decision, state.endpoint, now
         live.hardware = state.hardware
         live.attempts += 1
-        self._accounting.book_decision(request.request_id, decision, now)
-        promise(live.fleet, request, live.tier, decision, self._table.row(state.endpoint))
-        self.caches.sent(state.endpoint, request)
-        self._affinity.sent(live.fleet.model, request, state.endpoint)
-        self._lessons.dispatched(live)
+        self._accounting.book_decision(request_id, decision, now)
+        promise(live, decision, self._table.row(state.endpoint))
+        self.caches.sent(state.endpoint, live.request)
+        self._affinity.sent(live, state.endpoint)
+        self._lessons.dispatched(live, decision, now)
         return Dispatch(
-            request_id=request.request_id,
+            request_id=request_id,
             endpoint=state.endpoint,
             url=state.url,
             decision=decision,

@@ -284,6 +284,10 @@ class SchedulerSettings(_Section):
     cold_label_s: float = Field(default=0.5, gt=0, le=3600)
     # Fewer tokens than this make a mean too noisy: it is then learned when there are so many.
     early_label_tokens: int = Field(default=8, ge=2)
+    # Of each fleet so many requests a second teach, beyond it an even share of them. Learning
+    # one costs about what serving one does; models need some hundred to follow a change in
+    # a second, and the trainer's window holds no more than minutes of this.
+    learned_requests_per_s: float = Field(default=250.0, gt=0, le=100_000)
     models: dict[str, FleetSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ thousands of tokens that decides who sticks where, for the predictor and its sib
 from dataclasses import replace
 from typing import ClassVar
 
+import msgspec
 import numpy as np
 
 from foretoken.simulation.arms import ARMS, Arm, Brain
@@ -35,7 +36,7 @@ class ShortSighted:
     def terms(self, candidates: Candidates) -> Terms:
         """Give the policy's terms for the beginning of the prompt."""
         return self._policy.terms(
-            replace(
+            msgspec.structs.replace(
                 candidates,
                 prompt_tokens=min(candidates.prompt_tokens, self._match_tokens),
                 matched_tokens=np.minimum(candidates.matched_tokens, self._match_tokens),

@@ -89,7 +89,7 @@ class Without(PredictedLatency):
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give the other parts of the cost, ``(n,)`` seconds."""
-        terms = self._default.terms(candidates)
+        terms = dict(self._default.terms(candidates))
         late = terms.pop(LATE)
         share = late / total(terms)
         if self._term == LATE:

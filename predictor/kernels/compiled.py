@@ -3,7 +3,8 @@
 Numba keeps machine code in ``__pycache__`` beside the source, else in the user's cache
 folder or ``NUMBA_CACHE_DIR``, by processor. It notices changes of the file a function is
 in, but not of the functions and column numbers it uses from others: here every kernel
-depends on all of their sources. Where nothing can be written, each process compiles.
+depends on its own module and on all in this folder. Where nothing can be written, each
+process compiles.
 """
 
 import hashlib
@@ -61,14 +62,14 @@ class _Cache(FunctionCache):
         self._cache_file = IndexDataCacheFile(  # type: ignore[no-untyped-call]  # likewise
             cache_path=self._impl.locator.get_cache_path(),
             filename_base=self._impl.filename_base,
-            source_stamp=_sources(),
+            source_stamp=_sources(Path(function.__code__.co_filename)),
         )
 
 
 @cache
-def _sources() -> str:
-    """Digest what kernels are made of: their own files, and the table of features."""
+def _sources(module: Path) -> str:
+    """Digest what a kernel is made of: its module, the kernels here, the table of features."""
     digest = hashlib.sha256()
-    for path in (*sorted(_HERE.glob("*.py")), _HERE.parent / "features.py"):
+    for path in (module, *sorted(_HERE.glob("*.py")), _HERE.parent / "features.py"):
         digest.update(path.read_bytes())
     return digest.hexdigest()

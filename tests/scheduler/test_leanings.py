@@ -4,10 +4,11 @@ import random
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from predictor.physics import TPOT, TTFT
 from scheduler.leanings import Leanings
-from tests.scheduler.policy_cases import candidates, load
+from tests.scheduler.policy_cases import candidates, load, terms
 
 NAMES = ("a:1", "b:1", "c:1", "d:1")
 
@@ -67,8 +68,10 @@ def test_only_what_ranks_is_corrected() -> None:
     assert said is not None
     leanings = taught({"a:1": 0.3, "b:1": 0.0, "c:1": -0.1, "d:1": -0.2})
 
-    corrected = leanings.corrected(said, NAMES)
+    corrected = structs.replace(given, leanings=leanings.factors(NAMES))
 
-    assert corrected.ttft_s is said.ttft_s
-    assert corrected.rank_ttft_s[0] > said.rank_ttft_s[0]
-    assert corrected.prefill_s[3] < said.prefill_s[3]
+    assert corrected.rank_s(said)[TTFT][0] > said.rank_ttft_s[0]
+    assert corrected.prefill_s(said)[3] < said.prefill_s[3]
+    assert terms("predicted_latency", corrected)["ttft"][0] == pytest.approx(
+        3.0 * corrected.rank_s(said)[TTFT][0]
+    )

@@ -48,7 +48,7 @@ class Caches:
         )
 
     def matched(self, request: RequestFeatures) -> list[float]:
-        found, _ = self.caches.match(request, self.rows, block_tokens=64.0, most=63)
+        found = self.caches.match(request, self.rows, block_tokens=64.0, most=63).believed
         on_gpu: list[float] = found[:, 0].tolist()
         return on_gpu
 

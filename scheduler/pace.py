@@ -1,0 +1,52 @@
+"""Which requests teach the models, where there are more than learning them all is worth.
+
+A model learns as much from some hundred labels a second as from thousands, and each costs
+about what serving a request does. So all teach up to a pace, and beyond it an even share:
+the sequence that chooses spreads over any pattern in which requests come, such as two
+endpoints in turn, while taking the first ones of each second would teach the beginnings
+of bursts only. One per fleet; asked once a request by the lessons.
+"""
+
+import math
+from typing import Final
+
+# The rate is a mean over about so long: bursts are taken as a whole, and what a sudden
+# tenfold load teaches beyond the pace is some seconds' worth.
+PACE_TAU_S: Final = 5.0
+# Fractional parts of its multiples fill the unit interval most evenly, along any stride
+# (Weyl 1916; the golden ratio is the best of all numbers for it).
+_GOLDEN: Final = (math.sqrt(5.0) - 1.0) / 2.0
+
+
+class Pace:
+    """Choose requests, the same for the same times.
+
+    Attributes:
+        most_per_s: How many a second at most, on average.
+        skipped: Requests that were not chosen.
+
+    >>> pace = Pace(most_per_s=250.0)
+    >>> chosen = [pace.chooses(number / 1000.0) for number in range(100_000)]
+    >>> sum(chosen[:1000]), sum(chosen[-1000:]), pace.skipped == chosen.count(False)
+    (1000, 250, True)
+    """
+
+    def __init__(self, most_per_s: float = math.inf) -> None:
+        self.most_per_s = most_per_s
+        self.skipped = 0
+        self._per_s = 0.0
+        self._seen_s = -math.inf
+        self._beyond = 0
+
+    def chooses(self, now: float) -> bool:
+        """Say whether a request that goes to an endpoint now is to teach."""
+        kept = math.exp(min(self._seen_s - now, 0.0) / PACE_TAU_S)
+        self._per_s = self._per_s * kept + 1.0 / PACE_TAU_S
+        self._seen_s = now
+        if self._per_s <= self.most_per_s:
+            return True
+        self._beyond += 1
+        if self._beyond * _GOLDEN % 1.0 < self.most_per_s / self._per_s:
+            return True
+        self.skipped += 1
+        return False
