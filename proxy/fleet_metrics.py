@@ -84,6 +84,25 @@ class FleetCollector(Collector):
         yield changes
 
 
+class LogCollector(Collector):
+    """Publish how many log lines were lost.
+
+    Args:
+        dropped: Tells it.
+    """
+
+    def __init__(self, dropped: Callable[[], int]) -> None:
+        self._dropped = dropped
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the counter as it is at this moment."""
+        yield CounterMetricFamily(
+            "foretoken_log_dropped_lines",
+            "Log lines that nobody took, or that could not be written.",
+            value=self._dropped(),
+        )
+
+
 class ScrapeMetrics:
     """Count scrapes; what the scraper is told to report to."""
 
