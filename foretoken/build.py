@@ -22,6 +22,7 @@ from collectors import (
 )
 from foretoken.control import ServicePlane
 from foretoken.errors import ConfigurationInvalid
+from foretoken.log_lines import LogLines
 from foretoken.model_updates import ModelUpdates
 from foretoken.predictor_host import PredictorHost
 from foretoken.predictor_service import PredictorService
@@ -35,9 +36,12 @@ from proxy import (
     CacheMetrics,
     FleetCollector,
     History,
+    LogCollector,
     ProxyApp,
     ProxyMetrics,
     Relay,
+    RequestLog,
+    Sink,
     Upstream,
     log_request,
 )
@@ -69,12 +73,15 @@ class BuiltPredictor:
     closing: asyncio.Event
 
 
-def build(settings: Settings, config: ConfigFile | None = None) -> Built:
+def build(
+    settings: Settings, config: ConfigFile | None = None, log_lines: LogLines | None = None
+) -> Built:
     """Construct the whole service; nothing runs until the app's lifespan starts.
 
     Args:
         settings: What to build.
         config: Where they were read from, ``None`` when there is nothing to reload.
+        log_lines: Where requests are logged as JSON; ``None``: as records, like all else.
 
     Raises:
         ConfigurationInvalid: No endpoint is configured.
@@ -121,7 +128,7 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
         sinks=(
             metrics.observe,
             cache_metrics.observe,
-            log_request,
+            _request_log(log_lines, registry),
             history.add,
             lambda record: service.on_record(record),  # noqa: PLW0108  # bound below
         ),
@@ -164,6 +171,7 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
         learner=host.learner,
         trainer=trainer,
         recorder=_recorder(settings),
+        log_lines=log_lines,
         scratch=scratch,
     )
     closing = asyncio.Event()
@@ -243,6 +251,13 @@ def _tokens(
         return Tokens(settings.tokens, client=client, endpoints=endpoints, counts=metrics)
     except TokenizerUnusable as error:
         raise ConfigurationInvalid("tokens.files", (str(error),)) from error
+
+
+def _request_log(lines: LogLines | None, registry: CollectorRegistry) -> Sink:
+    if lines is None:
+        return log_request
+    registry.register(LogCollector(lambda: lines.dropped))
+    return RequestLog(lines.append).add
 
 
 def _drop(_: object) -> None:

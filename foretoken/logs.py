@@ -1,7 +1,8 @@
 """How log records are written: JSON lines for machines, plain lines for people.
 
 Records are a constant event name plus fields given by ``extra``; both formats show
-all of them. Prompts, outputs and keys are never logged anywhere.
+all of them. Prompts, outputs and keys are never logged anywhere. Whatever happens to
+standard error, nobody who logs waits or fails (:mod:`foretoken.log_lines`).
 """
 
 import json
@@ -9,9 +10,13 @@ import logging
 import sys
 from typing import Final, Literal
 
+from foretoken.log_lines import LogLines
+
 LogFormat = Literal["auto", "json", "console"]
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+_LAST_WORDS_S: Final = 1.0
+"""How long the end of the process waits for a reader who takes nothing."""
 
 
 def fields(record: logging.LogRecord) -> dict[str, object]:
@@ -51,16 +56,49 @@ class ConsoleFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def configure(log_format: LogFormat, level: str) -> None:
-    """Send every record of this process to standard error."""
-    handler = logging.StreamHandler()
+class LinesHandler(logging.Handler):
+    """Write records at once, behind the request lines that wait.
+
+    Args:
+        lines: Where to.
+    """
+
+    def __init__(self, lines: LogLines) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001  # as logging's own handlers do: who logs never fails
+            self.handleError(record)
+        else:
+            self._lines.write(line.encode(errors="backslashreplace"))
+
+    def close(self) -> None:
+        """Write what is left, at the end of the process."""
+        self._lines.flush(patience_s=_LAST_WORDS_S)
+        super().close()
+
+
+def configure(log_format: LogFormat, level: str) -> LogLines | None:
+    """Send every record of this process to standard error.
+
+    Returns:
+        Where request lines go that are JSON already, ``None`` where people read: there
+        requests are records like all others.
+    """
     if log_format == "auto":
         log_format = "console" if sys.stderr.isatty() else "json"
+    lines = LogLines(sys.stderr.fileno())
+    handler = LinesHandler(lines)
     handler.setFormatter(JsonFormatter() if log_format == "json" else ConsoleFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # One line a scrape, five times a second, says nothing; uvicorn's are said better here.
     for chatty in ("httpx", "httpcore", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    return lines if log_format == "json" else None
 
 
 def _short(value: object) -> str:

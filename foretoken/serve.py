@@ -10,6 +10,7 @@ import uvicorn
 
 from foretoken.build import build, build_predictor
 from foretoken.errors import CannotListen, FolderNotWritable
+from foretoken.log_lines import LogLines
 from foretoken.logs import configure
 from foretoken.settings import ConfigFile, Settings
 from proxy import build_server
@@ -19,24 +20,28 @@ log = logging.getLogger(__name__)
 
 def run_server(settings: Settings, config: ConfigFile | None) -> int:
     """Serve until told to stop; give the exit status."""
-    prepare(settings, settings.trace_dir, settings.store_dir)
+    log_lines = prepare(settings, settings.trace_dir, settings.store_dir)
     with listen(settings) as listener:
-        built = build(settings, config)
+        built = build(settings, config, log_lines)
         endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
         server = build_server(built.app, settings.proxy, closing=built.closing)
         return serve_app(server, listener, live_page="/foretoken/", endpoints=endpoints)
 
 
-def prepare(settings: Settings, *folders: Path | None) -> None:
+def prepare(settings: Settings, *folders: Path | None) -> LogLines | None:
     """Set logging up and find out whether the folders can be written.
+
+    Returns:
+        Where requests are logged as JSON, ``None`` where people read the log.
 
     Raises:
         FolderNotWritable: One cannot.
     """
-    configure(settings.log.format, settings.log.level)
+    log_lines = configure(settings.log.format, settings.log.level)
     for folder in folders:
         if folder is not None:
             _make_writable(folder)
+    return log_lines
 
 
 def run_predictor(settings: Settings) -> int:

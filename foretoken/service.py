@@ -25,6 +25,7 @@ from collectors import KvEventFeeds, Scraper, TraceRecorder
 from foretoken.background import Job, supervised
 from foretoken.errors import ForetokenError
 from foretoken.learner import Learner
+from foretoken.log_lines import LogLines
 from foretoken.model_updates import ModelUpdates
 from foretoken.settings import ConfigFile, Settings, changed_paths
 from foretoken.trainer import Trainer
@@ -69,6 +70,7 @@ class Service:
         history: History,
         trainer: Trainer | None,
         recorder: TraceRecorder | None,
+        log_lines: LogLines | None,
         scratch: AbstractContextManager[str],
     ) -> None:
         self.settings = settings
@@ -80,6 +82,7 @@ class Service:
         self.history = history
         self.trainer = trainer
         self.recorder = recorder
+        self._log_lines = log_lines
         self._learner = learner
         self._config = config
         self._upstream = upstream
@@ -204,6 +207,8 @@ class Service:
             jobs.append(("trainer", self.trainer.run))
         if self.recorder is not None:
             jobs.append(("recorder", self.recorder.run))
+        if self._log_lines is not None:
+            jobs.append(("log", self._log_lines.run))
         if self._config is not None:
             jobs.append(("configuration", partial(self._watch_configuration, self._config.path)))
         return jobs

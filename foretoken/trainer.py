@@ -1,8 +1,8 @@
 """The server's side of the trainer: start it, feed it, start it again when it dies.
 
 LightGBM must not stall tokens, so training runs in a process of its own. Feeding
-never blocks: when the pipe is full an observation is dropped and counted. A dead
-trainer harms nobody: what was published stays in use.
+never blocks: observations go a few times a second, and when the pipe is full they are
+dropped and counted. A dead trainer harms nobody: what was published stays in use.
 """
 
 import asyncio
@@ -15,13 +15,17 @@ from pathlib import Path
 import msgspec
 
 from foretoken.settings import TrainerSettings
-from foretoken.trainer_protocol import Forget, Report, frame
+from foretoken.trainer_protocol import Forget, Report, TooLong, frame
 from predictor import PredictorSettings
 from predictor.types import Observation
 
 log = logging.getLogger(__name__)
 
 MOST_RESTART_S = 60.0
+SEND_S = 0.2
+"""Longest that an observation waits to be sent; a training round is many seconds."""
+MOST_TOGETHER = 1024
+"""Observations that do not wait for more: half a megabyte."""
 
 
 class Trainer:
@@ -61,6 +65,8 @@ class Trainer:
         )
         self._on_report = on_report
         self._pipe: asyncio.StreamWriter | None = None
+        self._unsent: list[Observation] = []
+        self._timer: asyncio.TimerHandle | None = None
         self.pid: int | None = None
         self.dropped = 0
         self.restarts = 0
@@ -71,15 +77,19 @@ class Trainer:
         return self._pipe is not None
 
     def feed(self, observation: Observation) -> None:
-        """Hand over one observation, or drop and count it."""
-        pipe = self._pipe
-        if pipe is None or not self._has_room(pipe.transport):
+        """Take one observation to be sent soon, or drop and count it."""
+        if self._pipe is None:
             self.dropped += 1
-        else:
-            pipe.write(frame(observation))
+            return
+        self._unsent.append(observation)
+        if len(self._unsent) >= MOST_TOGETHER:
+            self._send()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SEND_S, self._send)
 
     def forget(self, fleet: str) -> None:
         """Let the process forget a fleet's observations, those still on their way too."""
+        self._send()
         pipe = self._pipe
         if pipe is not None and not pipe.transport.is_closing():
             pipe.write(frame(Forget(fleet)))
@@ -96,6 +106,23 @@ class Trainer:
             log.error("trainer_died", extra={"exit_code": code, "restart_in_s": wait_s})
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, MOST_RESTART_S)
+
+    def _send(self) -> None:
+        """Hand over what is unsent, or drop and count it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        unsent, self._unsent = self._unsent, []
+        pipe = self._pipe
+        if not unsent:
+            return
+        if pipe is None or not self._has_room(pipe.transport):
+            self.dropped += len(unsent)
+            return
+        try:
+            pipe.write(frame(unsent))
+        except TooLong:
+            self.dropped += len(unsent)
 
     def _has_room(self, transport: asyncio.WriteTransport) -> bool:
         # Of a dead process the pipe is closed before its end is known here, and uvloop's
@@ -120,6 +147,7 @@ class Trainer:
             return await process.wait()
         finally:
             self._pipe = self.pid = None
+            self._send()  # nobody is there: counts what was on its way
             if process.returncode is None:
                 with suppress(ProcessLookupError):
                     process.kill()

@@ -1,11 +1,12 @@
 """What the server and its trainer say to each other over a pipe.
 
-Down: length-prefixed MessagePack frames, each an observation or the word to forget a
+Down: length-prefixed MessagePack frames, each some observations or the word to forget a
 fleet. Up: JSON lines, one report per training. Both typed; no pickle.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import BinaryIO, Final
 
 import msgspec
@@ -14,7 +15,13 @@ import numpy as np
 from predictor.types import Observation
 
 _LENGTH: Final = struct.Struct(">I")
-_MAX_FRAME_BYTES: Final = 1 << 20
+_MAX_FRAME_BYTES: Final = 16 << 20
+
+_NUMBERS: Final = (
+    *("observed_s", "upstream_ttft_s", "tpot_s", "output_tokens"),
+    *("predicted_ttft_s", "predicted_tpot_s", "total_s"),
+)
+_numbers_of: Final = attrgetter(*_NUMBERS)
 
 
 class Forget(msgspec.Struct, array_like=True, tag="forget", frozen=True):
@@ -23,20 +30,22 @@ class Forget(msgspec.Struct, array_like=True, tag="forget", frozen=True):
     fleet: str
 
 
-class Row(msgspec.Struct, array_like=True, tag="row", frozen=True):
-    """Carry one observation; features are float64 bytes in table order."""
+class Rows(msgspec.Struct, array_like=True, tag="rows", frozen=True):
+    """Carry ``n`` observations by columns.
 
-    endpoint: str
-    model: str
-    hardware: str | None
-    observed_s: float
+    Attributes:
+        endpoints: Of each.
+        models: Of each.
+        hardware: Of each.
+        numbers: ``(n, 7)`` float64: times and counts by ``_NUMBERS``, NaN for unknown.
+        features: ``(n, n_features)`` float64, in table order.
+    """
+
+    endpoints: list[str]
+    models: list[str]
+    hardware: list[str | None]
+    numbers: bytes
     features: bytes
-    upstream_ttft_s: float | None
-    tpot_s: float | None
-    output_tokens: int | None
-    predicted_ttft_s: float | None
-    predicted_tpot_s: float | None
-    total_s: float | None
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -69,12 +78,22 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_decoder: Final = msgspec.msgpack.Decoder(Row | Forget)
+_decoder: Final = msgspec.msgpack.Decoder(Rows | Forget)
 
 
-def frame(word: Observation | Forget) -> bytes:
-    """Encode what goes down the pipe."""
-    body = _encoder.encode(word if isinstance(word, Forget) else _row(word))
+class TooLong(ValueError):
+    """A frame is longer than any of ours."""
+
+
+def frame(word: Sequence[Observation] | Forget) -> bytes:
+    """Encode what goes down the pipe.
+
+    Raises:
+        TooLong: Names in it are beyond all bounds.
+    """
+    body = _encoder.encode(word if isinstance(word, Forget) else _rows(word))
+    if len(body) > _MAX_FRAME_BYTES:
+        raise TooLong(f"{len(body)} bytes are more than a frame holds")
     return _LENGTH.pack(len(body)) + body
 
 
@@ -82,48 +101,55 @@ def words(pipe: BinaryIO) -> Iterator[Observation | Forget]:
     """Decode what comes down the pipe until it ends, be it in the middle of a frame.
 
     Raises:
-        ValueError: A frame is longer than any of ours.
+        TooLong: A frame is longer than any of ours.
         msgspec.DecodeError: It is not one of ours.
+        ValueError: Its columns do not fit together.
     """
     while len(head := pipe.read(_LENGTH.size)) == _LENGTH.size:
         (length,) = _LENGTH.unpack(head)
         if length > _MAX_FRAME_BYTES:
-            msg = f"a frame of {length} bytes is longer than any observation"
-            raise ValueError(msg)
+            raise TooLong(f"a frame of {length} bytes is longer than any of ours")
         body = pipe.read(length)
         if len(body) < length:
             return
         word = _decoder.decode(body)
-        yield word if isinstance(word, Forget) else _observation(word)
+        if isinstance(word, Forget):
+            yield word
+        else:
+            yield from _observations(word)
 
 
-def _row(observation: Observation) -> Row:
-    return Row(
-        observation.endpoint,
-        observation.model,
-        observation.hardware,
-        observation.observed_s,
-        observation.features.tobytes(),
-        observation.upstream_ttft_s,
-        observation.tpot_s,
-        observation.output_tokens,
-        observation.predicted_ttft_s,
-        observation.predicted_tpot_s,
-        observation.total_s,
+def _rows(observations: Sequence[Observation]) -> Rows:
+    return Rows(
+        [each.endpoint for each in observations],
+        [each.model for each in observations],
+        [each.hardware for each in observations],
+        np.array([_numbers_of(each) for each in observations], dtype=np.float64).tobytes(),
+        np.concatenate([each.features for each in observations]).tobytes(),
     )
 
 
-def _observation(row: Row) -> Observation:
-    return Observation(
-        endpoint=row.endpoint,
-        model=row.model,
-        hardware=row.hardware,
-        observed_s=row.observed_s,
-        features=np.frombuffer(row.features),
-        upstream_ttft_s=row.upstream_ttft_s,
-        tpot_s=row.tpot_s,
-        output_tokens=row.output_tokens,
-        predicted_ttft_s=row.predicted_ttft_s,
-        predicted_tpot_s=row.predicted_tpot_s,
-        total_s=row.total_s,
-    )
+def _observations(rows: Rows) -> Iterator[Observation]:
+    count = len(rows.endpoints)
+    names = zip(rows.endpoints, rows.models, rows.hardware, strict=True)
+    numbers = np.frombuffer(rows.numbers).reshape(count, len(_NUMBERS))
+    features = np.frombuffer(rows.features).reshape(count, -1)
+    for (endpoint, model, hardware), known, row in zip(names, numbers, features, strict=True):
+        found = {
+            name: None if np.isnan(number) else float(number)
+            for name, number in zip(_NUMBERS, known, strict=True)
+        }
+        tokens = found["output_tokens"]
+        yield Observation(
+            endpoint=endpoint,
+            model=model,
+            hardware=hardware,
+            observed_s=float(known[0]),
+            features=row,
+            upstream_ttft_s=found["upstream_ttft_s"],
+            tpot_s=found["tpot_s"],
+            output_tokens=None if tokens is None else int(tokens),
+            predicted_ttft_s=found["predicted_ttft_s"],
+            predicted_tpot_s=found["predicted_tpot_s"],
+            total_s=found["total_s"],
+        )

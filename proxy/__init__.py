@@ -14,11 +14,11 @@ from proxy.errors import (
     UpstreamSilent,
     UpstreamUnreachable,
 )
-from proxy.fleet_metrics import FleetCollector, ModelMetrics
+from proxy.fleet_metrics import FleetCollector, LogCollector, ModelMetrics
 from proxy.history import History
 from proxy.metrics import ProxyMetrics
 from proxy.relay import Relay, Sink
-from proxy.request_log import log_request
+from proxy.request_log import RequestLog, log_request
 from proxy.server import build_server
 from proxy.settings import ProxySettings, UpstreamSettings
 from proxy.upstream import Upstream
@@ -32,6 +32,7 @@ __all__ = [
     "FleetCollector",
     "History",
     "Lifespan",
+    "LogCollector",
     "ModelMetrics",
     "OutgoingRequest",
     "ProxyApp",
@@ -39,6 +40,7 @@ __all__ = [
     "ProxyMetrics",
     "ProxySettings",
     "Relay",
+    "RequestLog",
     "Sink",
     "UnknownPath",
     "Upstream",

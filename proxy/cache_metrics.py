@@ -6,13 +6,14 @@ tokenization and finished requests report as they go.
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from collectors.kv_events import Loss
 from collectors.tokens import Origin
 from predictor.types import RequestRecord
+from proxy.tallies import Counters
 from scheduler import Scheduler
 
 
@@ -53,25 +54,25 @@ class CacheMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._batches = Counter(
+        self._batches = Counters(
             "foretoken_kv_event_batches",
             "Batches of KV events taken in; replayed: asked for again.",
             ["endpoint", "replayed"],
             registry=registry,
         )
-        self._losses = Counter(
+        self._losses = Counters(
             "foretoken_kv_event_losses",
             "Times that KV events of an endpoint were missed for good, and why.",
             ["endpoint", "reason"],
             registry=registry,
         )
-        self._tokenized = Counter(
+        self._tokenized = Counters(
             "foretoken_tokenized_prompts",
             "Prompts to be tokenized before they are placed, by who did.",
             ["origin"],
             registry=registry,
         )
-        self._matches = Counter(
+        self._matches = Counters(
             "foretoken_prefix_matches",
             "Finished requests whose endpoint reported cached_tokens, by how the match that "
             "was predicted compares: exact, more or fewer tokens than there were.",
@@ -96,11 +97,11 @@ class CacheMetrics:
         decision, cached = record.decision, record.measurement.cached_tokens
         if decision is None or cached is None:
             return
-        predicted = round(float(decision.matched_tokens[decision.chosen]))
+        predicted = round(decision.matched_tokens.item(decision.chosen))
         result = "exact" if predicted == cached else "more" if predicted > cached else "fewer"
         self._matches.labels("exact" if decision.announced else "approximate", result).inc()
 
     def forget(self, endpoint: str) -> None:
         """Drop the series of an endpoint that has left."""
-        self._batches.remove_by_labels({"endpoint": endpoint})
-        self._losses.remove_by_labels({"endpoint": endpoint})
+        self._batches.forget("endpoint", endpoint)
+        self._losses.forget("endpoint", endpoint)

@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from collectors.errors import ScrapeFailure
+from proxy.tallies import Counters, Histograms
 from scheduler import Scheduler
 
 
@@ -83,20 +84,39 @@ class FleetCollector(Collector):
         yield changes
 
 
+class LogCollector(Collector):
+    """Publish how many log lines were lost.
+
+    Args:
+        dropped: Tells it.
+    """
+
+    def __init__(self, dropped: Callable[[], int]) -> None:
+        self._dropped = dropped
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the counter as it is at this moment."""
+        yield CounterMetricFamily(
+            "foretoken_log_dropped_lines",
+            "Log lines that nobody took, or that could not be written.",
+            value=self._dropped(),
+        )
+
+
 class ScrapeMetrics:
     """Count scrapes; what the scraper is told to report to."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._seconds = Histogram(
+        self._seconds = Histograms(
             "foretoken_scrape_seconds",
             "Time to read an endpoint's metrics page.",
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
             registry=registry,
-        )
-        self._scrapes = Counter(
+        ).labels()
+        self._scrapes = Counters(
             "foretoken_scrapes", "Pages asked for.", ["endpoint"], registry=registry
         )
-        self._failures = Counter(
+        self._failures = Counters(
             "foretoken_scrape_failures",
             "Pages that could not be read.",
             ["endpoint", "reason"],
@@ -115,8 +135,8 @@ class ScrapeMetrics:
 
     def forget(self, endpoint: str) -> None:
         """Drop the series of an endpoint that has left."""
-        self._scrapes.remove_by_labels({"endpoint": endpoint})
-        self._failures.remove_by_labels({"endpoint": endpoint})
+        self._scrapes.forget("endpoint", endpoint)
+        self._failures.forget("endpoint", endpoint)
 
 
 class ModelMetrics:

@@ -2,13 +2,13 @@
 
 Feeds the control plane and the live page. Bounded in memory whatever the traffic:
 a fixed number of records, without their block hashes, and a fixed number of seconds.
-Written by the event loop's one sink call per finished request; read by the control
-plane on the same loop.
+Written by the event loop's one sink call per finished request, which keeps the record and
+adds up its second; all else is found out when somebody looks, on the same loop.
 """
 
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from statistics import median
 
@@ -57,52 +57,57 @@ class PredictionError:
 NO_ERROR = PredictionError()
 
 
-@dataclass(slots=True)
-class _Mean:
-    total: float = 0.0
-    count: int = 0
-
-    def add(self, value: float | None) -> None:
-        if value is not None:
-            self.total += value
-            self.count += 1
-
-    def value(self) -> float | None:
-        return self.total / self.count if self.count else None
-
-
-@dataclass(slots=True)
 class _Second:
     """Sum up the requests of one second."""
 
-    second_s: float
-    requests: int = 0
-    ttft: _Mean = field(default_factory=_Mean)
-    predicted_ttft: _Mean = field(default_factory=_Mean)
-    tpot: _Mean = field(default_factory=_Mean)
-    predicted_tpot: _Mean = field(default_factory=_Mean)
+    __slots__ = (
+        "predicted_tpot_requests",
+        "predicted_tpot_s",
+        "predicted_ttft_requests",
+        "predicted_ttft_s",
+        "requests",
+        "second_s",
+        "tpot_requests",
+        "tpot_s",
+        "ttft_requests",
+        "ttft_s",
+    )  # fmt: skip
+
+    def __init__(self, second_s: float) -> None:
+        self.second_s = second_s
+        self.requests = 0
+        self.ttft_s = self.predicted_ttft_s = self.tpot_s = self.predicted_tpot_s = 0.0
+        self.ttft_requests = self.predicted_ttft_requests = 0
+        self.tpot_requests = self.predicted_tpot_requests = 0
 
     def add(self, record: RequestRecord) -> None:
         self.requests += 1
-        seen = record.observation
-        if seen is None:
+        decision = record.decision
+        if decision is None or record.measurement.outcome != "completed":
             return
-        self.ttft.add(seen.upstream_ttft_s)
-        self.tpot.add(seen.tpot_s)
-        # Only beside what was measured, so that both lines are about the same requests.
-        if seen.upstream_ttft_s is not None:
-            self.predicted_ttft.add(seen.predicted_ttft_s)
-        if seen.tpot_s is not None:
-            self.predicted_tpot.add(seen.predicted_tpot_s)
+        said, chosen = decision.predictions, decision.chosen
+        # Predictions only beside what was measured, so that both lines are of the same requests.
+        if record.upstream_ttft_s is not None:
+            self.ttft_s += record.upstream_ttft_s
+            self.ttft_requests += 1
+            if said is not None:
+                self.predicted_ttft_s += said.ttft_s.item(chosen)
+                self.predicted_ttft_requests += 1
+        if record.tpot_s is not None:
+            self.tpot_s += record.tpot_s
+            self.tpot_requests += 1
+            if said is not None:
+                self.predicted_tpot_s += said.tpot_s.item(chosen)
+                self.predicted_tpot_requests += 1
 
     def summary(self) -> SecondSummary:
         return SecondSummary(
             second_s=self.second_s,
             requests=self.requests,
-            ttft_s=self.ttft.value(),
-            predicted_ttft_s=self.predicted_ttft.value(),
-            tpot_s=self.tpot.value(),
-            predicted_tpot_s=self.predicted_tpot.value(),
+            ttft_s=_mean(self.ttft_s, self.ttft_requests),
+            predicted_ttft_s=_mean(self.predicted_ttft_s, self.predicted_ttft_requests),
+            tpot_s=_mean(self.tpot_s, self.tpot_requests),
+            predicted_tpot_s=_mean(self.predicted_tpot_s, self.predicted_tpot_requests),
         )
 
 
@@ -115,32 +120,34 @@ class History:
     """
 
     def __init__(self, *, requests: int = 1000, seconds: int = 900) -> None:
-        self._capacity = requests
-        self._records: OrderedDict[str, RequestRecord] = OrderedDict()
+        self._records: deque[RequestRecord] = deque(maxlen=requests)
         self._seconds: deque[_Second] = deque(maxlen=seconds)
 
     def __len__(self) -> int:
         return len(self._records)
 
     def add(self, record: RequestRecord) -> None:
-        """Remember a finished request.
-
-        A request id seen before (clients may choose theirs) replaces the older record.
-        """
-        request = replace(record.request, block_hashes=(), token_blocks={})
-        self._records.pop(request.request_id, None)
-        self._records[request.request_id] = replace(record, request=request)
-        if len(self._records) > self._capacity:
-            self._records.popitem(last=False)
-        self._second(record.finished_s).add(record)
+        """Remember a finished request."""
+        request = record.request
+        if request.block_hashes or request.token_blocks:
+            bare = replace(request, block_hashes=(), token_blocks={})
+            record = replace(record, request=bare)
+        self._records.append(record)
+        seconds = self._seconds
+        # A record that comes late counts in the second that is open.
+        if not seconds or seconds[-1].second_s + 1.0 <= record.finished_s:
+            seconds.append(_Second(float(record.finished_s // 1)))
+        seconds[-1].add(record)
 
     def get(self, request_id: str) -> RequestRecord | None:
         """Find a record, ``None`` when it never was or has left."""
-        return self._records.get(request_id)
+        return next(
+            (r for r in reversed(self._records) if r.request.request_id == request_id), None
+        )
 
     def latest(self, limit: int) -> list[RequestRecord]:
         """Give up to ``limit`` records, the last finished first."""
-        return list(islice(reversed(self._records.values()), limit))
+        return list(islice(self._last_of_each(), limit))
 
     def series(self, *, since_s: float = float("-inf")) -> list[SecondSummary]:
         """Give the seconds that start at ``since_s`` or later, oldest first.
@@ -158,11 +165,15 @@ class History:
         """Give each endpoint's median relative error over the records kept."""
         ttft: defaultdict[str, list[float]] = defaultdict(list)
         tpot: defaultdict[str, list[float]] = defaultdict(list)
-        for record in self._records.values():
-            seen = record.observation
-            if seen is not None:
-                ttft[seen.endpoint] += _error(seen.predicted_ttft_s, seen.upstream_ttft_s)
-                tpot[seen.endpoint] += _error(seen.predicted_tpot_s, seen.tpot_s)
+        for record in self._last_of_each():
+            decision = record.decision
+            if decision is None or record.measurement.outcome != "completed":
+                continue
+            said, chosen = decision.predictions, decision.chosen
+            ttft_s = None if said is None else said.ttft_s.item(chosen)
+            tpot_s = None if said is None else said.tpot_s.item(chosen)
+            ttft[decision.endpoint] += _error(ttft_s, record.upstream_ttft_s)
+            tpot[decision.endpoint] += _error(tpot_s, record.tpot_s)
         return {
             endpoint: PredictionError(
                 ttft_ratio=_median(ttft[endpoint]), tpot_ratio=_median(tpot[endpoint])
@@ -170,12 +181,17 @@ class History:
             for endpoint in sorted(_union(ttft, tpot))
         }
 
-    def _second(self, finished_s: float) -> _Second:
-        # A record that comes late counts in the second that is open.
-        second_s = float(finished_s // 1)
-        if not self._seconds or self._seconds[-1].second_s < second_s:
-            self._seconds.append(_Second(second_s))
-        return self._seconds[-1]
+    def _last_of_each(self) -> Iterator[RequestRecord]:
+        """Give the records, the last finished first; clients may use an id of theirs again."""
+        seen: set[str] = set()
+        for record in reversed(self._records):
+            if record.request.request_id not in seen:
+                seen.add(record.request.request_id)
+                yield record
+
+
+def _mean(total: float, count: int) -> float | None:
+    return total / count if count else None
 
 
 def _error(predicted: float | None, actual: float | None) -> Sequence[float]:

@@ -2,16 +2,17 @@
 
 Names are ``foretoken_<noun>_<unit>``; labels come from small closed sets. Observed and
 predicted quantities share a stem, buckets and meaning: seconds from receipt, as the
-client feels them. What a finished request tells is counted once, from its record.
-Called by the relay; constructed by ``build``.
+client feels them. What a finished request tells is counted once, from its record, in
+plain numbers (:mod:`proxy.tallies`). Called by the relay; constructed by ``build``.
 """
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 
 from predictor.types import Decision, Objective, RequestRecord
 from proxy.fleet_metrics import ModelMetrics, ScrapeMetrics
+from proxy.tallies import Count, Counters, Histograms
 from scheduler import FALLBACK_REASONS, SchedulerSettings, ShedReason
 
 # 1 ms to 10 min, about three per factor of ten: prefills differ by that much.
@@ -71,28 +72,28 @@ class ProxyMetrics:
         self.scrapes = ScrapeMetrics(registry)
         self.models = ModelMetrics(registry)
         self.configure(settings)
-        self._fleets: dict[tuple[str, str], _FleetChildren] = {}
+        self._fleets: dict[tuple[str, str], _FleetSeries] = {}
         self._families = _Families(registry)
-        self._ended: dict[tuple[str, str, str], Counter] = {}
-        self._decisions = Histogram(
+        self._ended: dict[tuple[str, str, str], Count] = {}
+        self._decisions = Histograms(
             "foretoken_decision_seconds",
             "Time to place a request: features, prediction of all candidates, policy.",
             buckets=DECISION_BUCKETS,
             registry=registry,
-        )
-        self._rejected = Counter(
+        ).labels()
+        self._rejected = Counters(
             "foretoken_rejected_requests",
             "Requests answered with an error of their own before they were placed.",
             ["reason"],
             registry=registry,
         )
-        self._shed = Counter(
+        self._shed = Counters(
             "foretoken_shed_requests",
             "Requests refused by admission or given up while waiting.",
             ["reason"],
             registry=registry,
         )
-        self._background_failures = Counter(
+        self._background_failures = Counters(
             "foretoken_background_failures",
             "Failures of background tasks, which start again.",
             ["task"],
@@ -129,7 +130,7 @@ class ProxyMetrics:
         key = (model, policy)
         fleet = self._fleets.get(key)
         if fleet is None:
-            fleet = self._fleets[key] = _FleetChildren(self._families, model, policy)
+            fleet = self._fleets[key] = _FleetSeries(self._families, model, policy)
         fleet.observe(record)
         if reason in FALLBACK_REASONS:
             self._families.fallbacks.labels(reason).inc()
@@ -160,10 +161,11 @@ class ProxyMetrics:
     def _judge(self, record: RequestRecord) -> None:
         """Count whether a request met its objective, or that of its tier."""
         tier = record.request.tier or self._default_tier
-        default = self._tiers.get(tier)
-        if default is None or record.measurement.outcome in {"client_gone", "shutdown"}:
+        default, wanted = self._tiers.get(tier), record.request.objective
+        if default is None or not (default or wanted):
             return
-        wanted = record.request.objective
+        if record.measurement.outcome in {"client_gone", "shutdown"}:
+            return
         ttft_s = default.ttft_s if wanted.ttft_s is None else wanted.ttft_s
         tpot_s = default.tpot_s if wanted.tpot_s is None else wanted.tpot_s
         met = _is_met(Objective(ttft_s=ttft_s, tpot_s=tpot_s), record)
@@ -173,8 +175,6 @@ class ProxyMetrics:
 
 def _is_met(objective: Objective, record: RequestRecord) -> bool | None:
     """Tell whether a request met an objective; ``None`` where that was not measured."""
-    if not objective:
-        return None
     if record.measurement.outcome != "completed":
         return False
     met = True
@@ -194,11 +194,11 @@ class _Families:
 
         def histogram(
             name: str, text: str, labels: list[str], buckets: tuple[float, ...]
-        ) -> Histogram:
-            return Histogram(name, text, labels, buckets=buckets, registry=registry)
+        ) -> Histograms:
+            return Histograms(name, text, labels, buckets=buckets, registry=registry)
 
-        def counter(name: str, text: str, labels: list[str]) -> Counter:
-            return Counter(name, text, labels, registry=registry)
+        def counter(name: str, text: str, labels: list[str]) -> Counters:
+            return Counters(name, text, labels, registry=registry)
 
         self.ttft = histogram(
             "foretoken_request_ttft_seconds", "Receipt to first token.", by_policy, TTFT_BUCKETS
@@ -257,7 +257,9 @@ class _Families:
             ["reason"],
             WAIT_BUCKETS,
         )
-        self.retries = counter("foretoken_retries", "Dispatches beyond a request's first.", [])
+        self.retries = counter(
+            "foretoken_retries", "Dispatches beyond a request's first.", []
+        ).labels()
         self.matched = counter(
             "foretoken_prefix_matched_tokens",
             "Prompt tokens believed to be cached where the request went.",
@@ -273,7 +275,7 @@ class _Families:
         )
 
 
-class _FleetChildren:
+class _FleetSeries:
     """Hold the series of one model and policy, so that a request looks up nothing."""
 
     def __init__(self, families: _Families, model: str, policy: str) -> None:
@@ -305,8 +307,8 @@ class _FleetChildren:
         decision = record.decision
         if decision is None or decision.predictions is None:
             return
-        ttft_s = float(decision.predictions.ttft_s[decision.chosen])
-        tpot_s = float(decision.predictions.tpot_s[decision.chosen])
+        ttft_s = decision.predictions.ttft_s.item(decision.chosen)
+        tpot_s = decision.predictions.tpot_s.item(decision.chosen)
         self._predicted_ttft.observe(ttft_s + decision.decided_s - record.request.arrived_s)
         self._predicted_tpot.observe(tpot_s)
         if record.upstream_ttft_s:
@@ -317,7 +319,7 @@ class _FleetChildren:
     def _count_tokens(self, record: RequestRecord) -> None:
         measured, decision = record.measurement, record.decision
         if decision is not None:
-            self._matched.inc(float(decision.matched_tokens[decision.chosen]))
+            self._matched.inc(decision.matched_tokens.item(decision.chosen))
         if measured.prompt_tokens:
             self._prompt.inc(measured.prompt_tokens)
         if measured.cached_tokens:

@@ -63,14 +63,18 @@ async def until_alive(trainer: Trainer) -> None:
 
 
 def test_frames_carry_observations_unchanged() -> None:
-    first, *rest = observe(3)
-    sent = [replace(first, total_s=4.0), *rest]
+    first, second, *rest = observe(4)
+    bare = replace(second, upstream_ttft_s=None, tpot_s=None, output_tokens=None, hardware="h100")
+    sent = [replace(first, total_s=4.0), bare, *rest]
 
-    received = read(b"".join(frame(each) for each in sent))
+    received = read(frame(sent[:3]) + frame(sent[3:]))
 
     assert [each.endpoint for each in received] == [each.endpoint for each in sent]
     assert [each.tpot_s for each in received] == [each.tpot_s for each in sent]
-    assert [each.total_s for each in received] == [4.0, None, None]
+    assert [each.total_s for each in received] == [4.0, None, None, None]
+    assert [each.hardware for each in received] == [None, "h100", None, None]
+    assert [each.output_tokens for each in received] == [100, None, 100, 100]
+    assert received[1].upstream_ttft_s is None
     for one, other in zip(received, sent, strict=True):
         np.testing.assert_array_equal(one.features, other.features)
 
@@ -78,19 +82,24 @@ def test_frames_carry_observations_unchanged() -> None:
 def test_the_word_to_forget_goes_down_the_same_pipe() -> None:
     seen = observe(1)[0]
 
-    received = list(words(io.BytesIO(frame(seen) + frame(Forget("m")) + frame(seen))))
+    received = list(words(io.BytesIO(frame([seen]) + frame(Forget("m")) + frame([seen]))))
 
     assert [type(word) for word in received] == [Observation, Forget, Observation]
     assert received[1] == Forget("m")
 
 
 def test_a_frame_that_is_too_long_is_refused() -> None:
-    with pytest.raises(ValueError, match="longer than any observation"):
+    with pytest.raises(ValueError, match="longer than any of ours"):
         read(b"\xff\xff\xff\xff")
 
 
+def test_names_beyond_all_bounds_are_refused_before_they_are_sent() -> None:
+    with pytest.raises(ValueError, match="more than a frame holds"):
+        frame([replace(observe(1)[0], endpoint="a" * (1 << 24))])
+
+
 def test_a_pipe_that_ends_in_the_middle_of_a_frame_ends() -> None:
-    whole = frame(observe(1)[0])
+    whole = frame(observe(1))
 
     for cut in range(len(whole)):
         received = read(whole + whole[:cut])

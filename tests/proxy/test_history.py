@@ -79,11 +79,7 @@ def test_what_was_not_measured_is_unknown_not_zero() -> None:
 
 def test_a_prediction_without_a_measurement_stays_out_of_the_series() -> None:
     history = History()
-    made = record("a")
-    assert made.observation is not None
-    unmeasured = replace(made.observation, upstream_ttft_s=None)
-
-    history.add(replace(made, observation=unmeasured))
+    history.add(replace(record("a"), upstream_ttft_s=None))
 
     (second,) = history.series()
     assert second.predicted_ttft_s is None

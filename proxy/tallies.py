@@ -1,0 +1,174 @@
+"""Counters and histograms that a request pays next to nothing for.
+
+prometheus-client takes a lock and builds an object for every count, which is right for
+threads and too dear for the event loop. These count in plain numbers and become its
+families when somebody scrapes: same names, same samples in the same order, so that a page
+reads as if prometheus-client had counted. One thread writes, the one that collects.
+"""
+
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Generic, TypeVar
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import INF, floatToGoString
+
+
+class Count:
+    """Count one series of a counter.
+
+    Attributes:
+        total: The sum so far.
+        created_s: When counting began, epoch seconds.
+    """
+
+    __slots__ = ("created_s", "total")
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self.created_s = time.time()
+
+    def inc(self, amount: float = 1.0) -> None:
+        """Add to it."""
+        self.total += amount
+
+
+class Spread:
+    """Count one series of a histogram.
+
+    Attributes:
+        counts: Values by bucket, not cumulated; the last is of those above all bounds.
+        total: Sum of the values.
+        created_s: When counting began, epoch seconds.
+    """
+
+    __slots__ = ("_bounds", "counts", "created_s", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+        self.created_s = time.time()
+
+    def observe(self, value: float) -> None:
+        """Take in a value; a bound belongs to the bucket below it.
+
+        >>> spread = Spread((1.0, 2.0))
+        >>> for value in (0.5, 1.0, 3.0):
+        ...     spread.observe(value)
+        >>> spread.counts, spread.total
+        ([2, 0, 1], 4.5)
+        """
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+
+_Series = TypeVar("_Series", Count, Spread)
+
+
+class _Family(Collector, Generic[_Series]):
+    """Keep the series of one name by the values of its labels."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._labels = tuple(labels)
+        self._series: dict[tuple[str, ...], _Series] = {}
+
+    def labels(self, *values: str) -> _Series:
+        """Give the series of these label values, made when first asked for."""
+        series = self._series.get(values)
+        if series is None:
+            if len(values) != len(self._labels):
+                msg = f"{len(values)} values for the labels {self._labels}"
+                raise ValueError(msg)
+            series = self._series[values] = self._new()
+        return series
+
+    def forget(self, label: str, value: str) -> None:
+        """Drop every series in which a label has this value."""
+        position = self._labels.index(label)
+        for values in [each for each in self._series if each[position] == value]:
+            del self._series[values]
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the family as it stands."""
+        family = self._family()
+        for values, series in self._series.items():
+            self._add(family, dict(zip(self._labels, values, strict=True)), series)
+        return [family]
+
+    def describe(self) -> Iterable[Metric]:
+        """Give the family without its series, for the registry to know the name."""
+        return [self._family()]
+
+    def _new(self) -> _Series:
+        raise NotImplementedError
+
+    def _family(self) -> Metric:
+        raise NotImplementedError
+
+    def _add(self, family: Metric, labels: dict[str, str], series: _Series) -> None:
+        raise NotImplementedError
+
+
+class Counters(_Family[Count]):
+    """Be a counter by labels; ``_total`` is added to the name."""
+
+    def __init__(
+        self, name: str, text: str, labels: Sequence[str] = (), *, registry: CollectorRegistry
+    ) -> None:
+        super().__init__(labels)
+        self._name, self._text = name, text
+        if not labels:
+            self.labels()  # a series of its own: 0 from the start
+        registry.register(self)
+
+    def _new(self) -> Count:
+        return Count()
+
+    def _family(self) -> Metric:
+        return CounterMetricFamily(self._name, self._text, labels=self._labels)
+
+    def _add(self, family: Metric, labels: dict[str, str], series: Count) -> None:
+        family.add_sample(f"{self._name}_total", labels, series.total)
+        family.add_sample(f"{self._name}_created", labels, series.created_s)
+
+
+class Histograms(_Family[Spread]):
+    """Be a histogram by labels; the bucket above all bounds comes by itself."""
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str] = (),
+        *,
+        buckets: Sequence[float],
+        registry: CollectorRegistry,
+    ) -> None:
+        super().__init__(labels)
+        self._name, self._text = name, text
+        self._bounds = tuple(float(bound) for bound in buckets)
+        # prometheus-client ships no types for it
+        self._le = [floatToGoString(bound) for bound in (*self._bounds, INF)]  # type: ignore[no-untyped-call]
+        if not labels:
+            self.labels()
+        registry.register(self)
+
+    def _new(self) -> Spread:
+        return Spread(self._bounds)
+
+    def _family(self) -> Metric:
+        return HistogramMetricFamily(self._name, self._text, labels=self._labels)
+
+    def _add(self, family: Metric, labels: dict[str, str], series: Spread) -> None:
+        seen = 0
+        for le, count in zip(self._le, series.counts, strict=True):
+            seen += count
+            family.add_sample(f"{self._name}_bucket", {**labels, "le": le}, seen)
+        family.add_sample(f"{self._name}_count", labels, seen)
+        if self._bounds[0] >= 0:  # a sum that can fall would read as a reset
+            family.add_sample(f"{self._name}_sum", labels, series.total)
+        family.add_sample(f"{self._name}_created", labels, series.created_s)
