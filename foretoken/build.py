@@ -176,7 +176,6 @@ def build(
     )
     closing = asyncio.Event()
     app = ProxyApp(
-        relay=relay,
         scheduler=scheduler,
         registry=registry,
         lifespan=service.running,

@@ -12,7 +12,6 @@ from math import log
 from typing import Final
 
 import numpy as np
-from msgspec.structs import replace
 
 from predictor.fit import shrunk_scales
 from predictor.physics import TPOT, TTFT

@@ -10,6 +10,7 @@ says that more urgent ones need it. Called by the decider only.
 from typing import Final, Literal
 
 import numpy as np
+from msgspec.structs import replace
 
 from predictor.protocol import Predictor
 from predictor.types import FloatArray, Objective, Predictions
