@@ -12,7 +12,8 @@ from collectors.errors import (
 )
 from collectors.kv_events import FeedCounts, KvEventFeeds
 from collectors.metrics_page import MetricsPage, parse_metrics
-from collectors.scraper import ScrapeCounts, Scraper, open_scrape_client
+from collectors.page_reader import PageReader
+from collectors.scraper import Pages, ScrapeCounts, Scraper, open_scrape_client
 from collectors.settings import (
     EndpointSettings,
     KvEventSettings,
@@ -41,6 +42,8 @@ __all__ = [
     "KvEventSource",
     "KvEventsUnreadable",
     "MetricsPage",
+    "PageReader",
+    "Pages",
     "ScrapeCounts",
     "ScrapeFailed",
     "ScrapeFailure",

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 ScrapeFailure = Literal["refused", "timeout", "status", "too_large", "crashed"]
-"""Why an endpoint could not be read: no connection, too slow, not 200, too long, our bug."""
+"""Why an endpoint could not be read: no connection or no HTTP, too slow, not 200 or in an
+encoding nobody asked for, too long, our bug."""
 
 
 class CollectorsError(Exception):

@@ -71,6 +71,7 @@ LORA: Final = b"vllm:lora_requests_info"
 _ADAPTERS: Final = re.compile(rb'[{,](running|waiting)_lora_adapters="([^"]*)"')
 _MAX_LORA: Final = re.compile(rb'[{,]max_lora="(\d{1,6})"')
 CACHE_CONFIG: Final = b"vllm:cache_config_info"
+_AFTER_NAME: Final = (b"{", b" ", b"\t")
 _LABEL: Final = re.compile(rb'[{,](kv_cache_size_tokens|num_gpu_blocks|block_size)="(\d{1,18})"')
 
 
@@ -82,6 +83,7 @@ def parse_metrics(page: bytes) -> MetricsPage:
     >>> parse_metrics(b"vllm:num_requests_running NaN\n").running_requests is None
     True
     """
+    page = b"\n" + page  # so that every line begins after a newline
     capacity, block_size = _cache_config(page)
     numbers = {field: _read(page, signal) for field, signal in SIGNALS.items()}
     active, most = _adapters(page)
@@ -106,21 +108,23 @@ def _read(page: bytes, signal: Signal) -> float | None:
 def _samples(page: bytes, name: bytes) -> Iterator[bytes]:
     """Yield the sample lines of exactly this name, without their newlines."""
     start = _find_line(page, name)
-    while start >= 0 and page.startswith(name, start):
+    while start > 0 and page.startswith(name, start):
         end = page.find(b"\n", start)
         line = page[start:] if end < 0 else page[start:end]
         if line[len(name) : len(name) + 1] in b"{ \t":
             yield line
-        start = end + 1 if end >= 0 else -1
+        start = end + 1
 
 
 def _find_line(page: bytes, name: bytes) -> int:
-    """Find the first line of exactly this name; -1 where there is none."""
-    if page.startswith((name + b"{", name + b" ")):
-        return 0
-    labelled = page.find(b"\n" + name + b"{")
-    start = labelled if labelled >= 0 else page.find(b"\n" + name + b" ")
-    return start + 1 if start >= 0 else -1
+    """Find the first line of exactly this name; 0 where there is none.
+
+    A page is searched once for a name it does not have.
+    """
+    start = page.find(b"\n" + name) + 1
+    while start > 0 and page[start + len(name) : start + len(name) + 1] not in _AFTER_NAME:
+        start = page.find(b"\n" + name, start) + 1
+    return start
 
 
 def _value(line: bytes) -> float:

@@ -38,6 +38,26 @@ class ScrapeCounts(Protocol):
         ...
 
 
+class Pages(Protocol):
+    """Read metrics pages; :class:`collectors.page_reader.PageReader` does."""
+
+    async def read(self, base_url: str) -> bytes:
+        """Read one endpoint's page.
+
+        Raises:
+            ScrapeFailed: There is none, and why.
+        """
+        ...
+
+    def forget(self, base_url: str) -> None:
+        """Close what is kept for an endpoint that is read no more."""
+        ...
+
+    def close(self) -> None:
+        """Close all that is kept."""
+        ...
+
+
 class _Card(msgspec.Struct):
     id: str
     parent: str | None = None
@@ -48,7 +68,7 @@ class _Cards(msgspec.Struct):
 
 
 def open_scrape_client(settings: ScrapeSettings) -> httpx.AsyncClient:
-    """Open a client for :class:`Scraper`: connections kept, nothing compressed.
+    """Open a client for what :class:`Scraper` asks now and then: names and health.
 
     Endpoints that want a key for ``/v1/models`` get it by the client's headers.
     """
@@ -66,7 +86,8 @@ class Scraper:
     Args:
         endpoints: Those known at start.
         settings: How often and how patiently.
-        client: Asks; whoever opened it closes it.
+        client: Asks for names and health; whoever opened it closes it.
+        pages: Reads the pages; closed when :meth:`run` ends.
         clock: Gives the seconds that ``scraped_s`` is told in.
         on_states: Called in the event loop with all snapshots after each change.
         counts: Told of every scrape.
@@ -79,6 +100,7 @@ class Scraper:
         settings: ScrapeSettings,
         *,
         client: httpx.AsyncClient,
+        pages: Pages,
         clock: Callable[[], float],
         on_states: Callable[[tuple[EndpointState, ...]], None],
         counts: ScrapeCounts,
@@ -86,6 +108,7 @@ class Scraper:
     ) -> None:
         self._settings = settings
         self._client = client
+        self._pages = pages
         self._clock = clock
         self._on_states = on_states
         self._counts = counts
@@ -114,6 +137,7 @@ class Scraper:
         finally:
             self._group = None
             self._tasks.clear()
+            self._pages.close()
 
     def add(self, endpoint: EndpointSettings) -> None:
         """Take in another endpoint; one of that name is replaced."""
@@ -130,7 +154,9 @@ class Scraper:
     def remove(self, name: str) -> None:
         """Forget an endpoint; an unknown name changes nothing."""
         self._stop(name)
-        if self._views.pop(name, None) is not None:
+        view = self._views.pop(name, None)
+        if view is not None:
+            self._pages.forget(view.state.url)
             self._on_states(self.states)
 
     def drain(self, name: str) -> None:
@@ -195,7 +221,7 @@ class Scraper:
     async def _read_page(self, view: EndpointView) -> None:
         name, started = view.state.endpoint, self._clock()
         try:
-            body = await self._get(f"{view.state.url}/metrics")
+            body = await self._pages.read(view.state.url)
         except ScrapeFailed as error:
             self._counts.failed(name, error.reason)
             if error.reason in {"status", "too_large"} and await self._is_healthy(view):

@@ -120,7 +120,8 @@ class ScrapeSettings(BaseModel):
     """Adapters come and go at run time, by hand."""
 
     max_page_bytes: int = Field(default=8 << 20, ge=1024)
-    """A page of a large deployment has 60 KB; far beyond it is not a metrics page."""
+    """Of an answer with its head. A page of a large deployment has 60 KB; far beyond it is not
+    a metrics page."""
 
 
 class KvEventSettings(BaseModel):

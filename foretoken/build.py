@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from collectors import (
     KvEventFeeds,
+    PageReader,
     Scraper,
     TokenizerUnusable,
     Tokens,
@@ -153,6 +154,7 @@ def build(
             settings.endpoints,
             settings.scrape,
             client=client,
+            pages=PageReader(settings.scrape),
             clock=clock,
             on_states=lambda states: service.on_states(states),  # noqa: PLW0108  # bound below
             counts=metrics.scrapes,

@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
-from collectors.metrics_page import SIGNALS, MetricsPage, parse_metrics
+from collectors.metrics_page import CACHE_CONFIG, SIGNALS, MetricsPage, parse_metrics
 
 DATA = Path(__file__).parent / "data"
 NEW = (DATA / "metrics_vllm_0.32.txt").read_bytes()
@@ -44,6 +46,28 @@ def test_old_names_are_read() -> None:
 def test_windows_line_ends_and_a_missing_last_newline_change_nothing() -> None:
     assert parse_metrics(NEW.replace(b"\n", b"\r\n")) == parse_metrics(NEW)
     assert parse_metrics(NEW.rstrip()) == parse_metrics(NEW)
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("metrics_*.txt")), ids=lambda path: path.name)
+def test_pages_on_record_say_what_a_full_parser_finds(path: Path) -> None:
+    text = path.read_text()
+    samples: dict[str, list[Sample]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            samples.setdefault(sample.name, []).append(sample)
+
+    page = parse_metrics(text.encode())
+
+    for field, signal in SIGNALS.items():
+        named = (samples.get(name.decode(), []) for name in signal.names)
+        values = [sample.value for sample in next(filter(None, named), [])]
+        assert getattr(page, field) == (signal.join(values) if values else None)
+    labels = [sample.labels for sample in samples[CACHE_CONFIG.decode()]]
+    assert page.block_size == int(labels[0]["block_size"])
+    assert page.kv_capacity_tokens == sum(
+        int(each.get("kv_cache_size_tokens") or int(each["num_gpu_blocks"]) * page.block_size)
+        for each in labels
+    )
 
 
 @pytest.mark.parametrize("page", [b"", b"\n", b"<html>not metrics</html>"])

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from collectors.errors import ScrapeFailure, UnknownEndpoint
+from collectors.errors import ScrapeFailed, ScrapeFailure, UnknownEndpoint
+from collectors.page_reader import PageReader
 from collectors.scraper import Scraper, open_scrape_client
 from collectors.settings import EndpointSettings, ScrapeSettings
 from predictor.types import EndpointState
@@ -43,6 +44,31 @@ class FakeEndpoint:
         self.answers = dict.fromkeys(self.answers, httpx.ConnectError("refused"))
 
 
+class FakePages:
+    """Read what the fake endpoint answers, without a connection."""
+
+    def __init__(self, fake: FakeEndpoint) -> None:
+        self.fake = fake
+        self.forgotten: list[str] = []
+        self.closed = 0
+
+    async def read(self, base_url: str) -> bytes:
+        self.fake.asked.append("/metrics")
+        match self.fake.answers["/metrics"]:
+            case 200, body:
+                return body
+            case httpx.ConnectError():
+                raise ScrapeFailed(base_url, "refused")
+            case _:
+                raise ScrapeFailed(base_url, "status")
+
+    def forget(self, base_url: str) -> None:
+        self.forgotten.append(base_url)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
 class Counts:
     def __init__(self) -> None:
         self.pages: list[str] = []
@@ -60,6 +86,7 @@ class Bench:
 
     def __init__(self, **settings: float) -> None:
         self.fake = FakeEndpoint()
+        self.pages = FakePages(self.fake)
         self.counts = Counts()
         self.now = 100.0
         self.told: list[tuple[EndpointState, ...]] = []
@@ -69,6 +96,7 @@ class Bench:
             [EndpointSettings(url="http://a:1")],
             ScrapeSettings.model_validate(settings),
             client=httpx.AsyncClient(transport=httpx.MockTransport(self.fake)),
+            pages=self.pages,
             clock=lambda: self.now,
             on_states=self.tell,
             counts=self.counts,
@@ -162,26 +190,24 @@ def test_refused_metrics_with_good_health_is_up_without_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    "health",
     [
-        ((500, b""), "status"),
-        ((200, b"x" * 2000), "too_large"),
-        (httpx.ReadTimeout("slow"), "timeout"),
-        (httpx.ConnectError("refused"), "refused"),
-        (httpx.RemoteProtocolError("garbage"), "refused"),
+        (500, b""),
+        (200, b"x" * 2000),
+        httpx.ReadTimeout("slow"),
+        httpx.ConnectError("refused"),
+        httpx.RemoteProtocolError("garbage"),
     ],
 )
-def test_failures_are_counted_by_reason(
-    answer: tuple[int, bytes] | Exception, reason: ScrapeFailure
-) -> None:
-    bench = Bench(max_page_bytes=1024)
-    bench.fake.answers["/metrics"] = answer
-    bench.fake.answers["/health"] = (503, b"")
+def test_refused_metrics_without_good_health_is_down(health: tuple[int, bytes] | Exception) -> None:
+    bench = Bench(max_page_bytes=1024, fail_after=1)
+    bench.fake.answers["/metrics"] = (500, b"")
+    bench.fake.answers["/health"] = health
 
     state = bench.poll()
 
     assert not state.up
-    assert bench.counts.failures == [("a:1", reason)]
+    assert bench.counts.failures == [("a:1", "status")]
 
 
 @pytest.mark.parametrize(
@@ -252,6 +278,8 @@ def test_endpoints_come_and_go_while_running() -> None:
 
     assert [state.endpoint for state in bench.told[-1]] == ["b:2"]
     assert bench.told[-1][0].hardware == "l4"
+    assert bench.pages.forgotten == ["http://a:1"]
+    assert bench.pages.closed == 1
 
 
 def test_an_endpoint_that_only_gets_another_label_stays_up() -> None:
@@ -310,16 +338,19 @@ def test_client_reads_a_real_socket() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         settings = ScrapeSettings()
+        pages = PageReader(settings)
         async with server, open_scrape_client(settings) as client:
             scraper = Scraper(
                 [EndpointSettings(url=f"http://127.0.0.1:{port}")],
                 settings,
                 client=client,
+                pages=pages,
                 clock=lambda: 1.0,
                 on_states=lambda states: None,
                 counts=Counts(),
             )
             await scraper.poll(f"127.0.0.1:{port}")
+            pages.close()
             await client.aclose()
             await ended.wait()
             return scraper.states[0]

@@ -1,0 +1,1 @@
+"""What the data path costs, beside other routers on the same machine."""
