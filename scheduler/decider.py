@@ -12,7 +12,7 @@ import random
 import numpy as np
 
 from predictor import PredictorError
-from predictor.features import complete, forget_stale
+from predictor.feature_rows import complete, forget_stale
 from predictor.types import Decision, FloatArray, Predictions, RequestFeatures
 from scheduler.affinity import Affinity
 from scheduler.candidates import Candidates, Terms, total

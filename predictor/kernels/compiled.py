@@ -24,6 +24,9 @@ _R = TypeVar("_R")
 _FLOAT64: Final = np.dtype(np.float64)
 _HERE: Final = Path(__file__).parent
 
+SOURCES: Final = ("experts.py", "features.py", "types.py")
+"""Modules of the folder above that kernels take names and numbers from."""
+
 
 def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Have a function compiled when it is first called; later processes load it.
@@ -67,8 +70,8 @@ class _Cache(FunctionCache):
 
 @cache
 def _sources() -> str:
-    """Digest what kernels are made of: their own files, and the table of features."""
+    """Digest what kernels are made of: their own files, and those that name their numbers."""
     digest = hashlib.sha256()
-    for path in (*sorted(_HERE.glob("*.py")), _HERE.parent / "features.py"):
+    for path in (*sorted(_HERE.glob("*.py")), *(_HERE.parent / name for name in SOURCES)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
