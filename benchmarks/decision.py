@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from predictor import LatencyPredictor, OutputLengths, train
-from predictor.features import TIERS, complete
+from predictor.feature_rows import complete
+from predictor.features import TIERS
 from predictor.protocol import Predictor
 from predictor.types import (
     EndpointState,

@@ -15,7 +15,8 @@ from typing import Final
 
 import numpy as np
 
-from predictor.fit import fit_nonnegative, forgetting, shrunk_level, shrunk_scales
+from predictor.fit import fit_nonnegative, shrunk_level, shrunk_scales
+from predictor.kernels.fit import gather, spread
 from predictor.rows import RecentRows
 from predictor.settings import PhysicsSettings
 from predictor.terms import DayZero
@@ -206,14 +207,21 @@ class TargetPhysics:
         coefficients: FloatArray = day.unit * factor * np.exp(log_scale)
         return coefficients
 
-    def _decay(self, observed_s: FloatArray, now: float) -> FloatArray:
-        settings = self._settings
-        return forgetting(
-            observed_s,
-            now=now,
-            half_life_rows=settings.half_life_rows,
-            half_life_s=settings.half_life_s,
-        )
+    def _gathered(
+        self, endpoints: Sequence[_Endpoint], take: int, now: float, *, at_speed: bool = True
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Give design, targets and weights of endpoints' newest rows, in units."""
+        settings, start = self._settings, 0
+        m = sum([min(len(known.rows), take) for known in endpoints])
+        design, target, weight = np.empty((m, self._n_terms)), np.empty(m), np.empty(m)
+        for known in endpoints:
+            rows = known.rows.last(take)
+            gather(
+                rows, known.day_zero.unit, known.log_scale if at_speed else 0.0, now,
+                settings.half_life_rows, settings.half_life_s, start, design, target, weight,
+            )  # fmt: skip
+            start += len(rows[1])
+        return design, target, weight
 
     def _fit_fleet(self) -> None:
         endpoints = [known for known in self._endpoints.values() if len(known.rows)]
@@ -221,13 +229,7 @@ class TargetPhysics:
             return
         take = max(16, self._settings.fleet_rows // len(endpoints))
         now = max(known.rows.newest_s for known in endpoints)
-        designs, targets, weights = [], [], []
-        for known in endpoints:
-            design, target, observed_s, weight = known.rows.last(take)
-            designs.append(design * known.day_zero.unit)
-            targets.append(target * np.exp(-known.log_scale))
-            weights.append(weight * self._decay(observed_s, now))
-        design, target, weight = map(np.concatenate, (designs, targets, weights))
+        design, target, weight = self._gathered(endpoints, take, now)
         start = self._loaded
         if start is None:
             start = np.mean([known.day_zero.factor for known in endpoints], axis=0)
@@ -253,10 +255,9 @@ class TargetPhysics:
         spreads = []
         for index, known in enumerate(endpoints):
             design, target, _, _ = known.rows.last(_SCALE_ROWS)
-            predicted = np.maximum(design @ (known.day_zero.unit * factor), 1e-9)
-            residual = np.log(target / predicted)
-            middle = float(np.median(residual))
-            spreads.append(np.abs(residual - middle))
+            away = np.empty(len(target))
+            middle = spread(design, target, known.day_zero.unit * factor, away)
+            spreads.append(away)
             loaded = 0.0 if known.loaded is None else _LOADED_ROWS
             rows[index] = len(target) + loaded
             raw[index] = (len(target) * middle + loaded * (known.loaded or 0.0)) / rows[index]
@@ -273,16 +274,18 @@ class TargetPhysics:
     def _fit_endpoint(self, endpoint: _Endpoint) -> None:
         if not len(endpoint.rows):
             return
-        design, target, observed_s, weight = endpoint.rows.last(self._settings.window_rows)
-        unit = endpoint.day_zero.unit
+        settings, unit = self._settings, endpoint.day_zero.unit
+        design, target, weight = self._gathered(
+            [endpoint], settings.window_rows, endpoint.rows.newest_s, at_speed=False
+        )
         self.version += 1
         endpoint.version = self.version
         endpoint.own = unit * fit_nonnegative(
-            design * unit,
+            design,
             target,
-            weight * self._decay(observed_s, endpoint.rows.newest_s),
+            weight,
             prior=endpoint.smooth / unit,
-            ridge_rows=self._settings.endpoint_ridge_rows,
+            ridge_rows=settings.endpoint_ridge_rows,
         )
 
 

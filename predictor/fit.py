@@ -5,17 +5,12 @@ decide what goes in and when.
 """
 
 import numpy as np
-from scipy.optimize import nnls
 
+from predictor.kernels import fit as kernels
+from predictor.kernels.compiled import plain
+from predictor.kernels.fit import MIN_SIGMA
 from predictor.types import FloatArray
 
-_ROUNDS = 3
-_HUBER = 2.0  # in robust standard deviations of the log residual
-_MIN_SIGMA = 0.02
-_LEAST_SIZE = 1e-12  # the square of a smaller one may be 0
-_LEAST_SHARE = 0.3  # of the median size: what had shrunk can grow again
-_LEAST_PULL = 0.05  # (log noise 0.4 / 2)^2: a term hardly seen is within a few times its prior
-_OLDEST_HALF_LIVES = 20.0  # a millionth: less would only cost precision
 _CORRELATED_ROWS = 4.0  # neighbouring labels share a queue: so many count as one
 
 
@@ -28,9 +23,8 @@ def forgetting(
     >>> forgetting(times, now=200.0, half_life_rows=1.0, half_life_s=200.0).round(2)
     array([0.5 , 0.71, 1.  ])
     """
-    age_rows = np.arange(len(observed_s) - 1, -1, -1.0) / half_life_rows
-    age = np.minimum(age_rows, np.maximum(now - observed_s, 0.0) / half_life_s)
-    weight: FloatArray = np.exp2(-np.minimum(age, _OLDEST_HALF_LIVES))
+    weight = np.empty(len(observed_s))
+    kernels.all_forgotten(plain(observed_s), now, half_life_rows, half_life_s, weight)
     return weight
 
 
@@ -52,7 +46,7 @@ def fit_nonnegative(
     nothing of a term, ``prior`` holds: a wild coefficient would fit them as well, and be
     far off where there is more of it. So a term comes in units of its usual size, of which
     coefficients are a few. Source: C. L. Lawson
-    and R. J. Hanson, Solving Least Squares Problems, chapter 23 (the solver behind it).
+    and R. J. Hanson, Solving Least Squares Problems, chapter 23 (the solver).
 
     Args:
         design: ``(m, k)`` non-negative terms.
@@ -69,39 +63,11 @@ def fit_nonnegative(
     >>> fit_nonnegative(x, y, np.ones(500), prior=np.zeros(2), ridge_rows=1e-6).round(2)
     array([2. , 0.5])
     """
-    present = np.maximum(weight @ (design > 0), 1e-12)
-    share = weight @ np.square(design / target[:, None]) / present
-    ridge = np.maximum(ridge_rows * share, _LEAST_PULL / np.square(_sizes(prior)))
-    solution = prior
-    rows = (
-        _reweighted(design @ prior, target, weight) if prior.any() else weight / np.square(target)
+    found = np.empty(len(prior))
+    kernels.fit_nonnegative(
+        plain(design), plain(target), plain(weight), plain(prior), ridge_rows, found
     )
-    for _ in range(_ROUNDS):
-        weighted = design * rows[:, None]
-        gram = weighted.T @ design
-        gram.flat[:: len(prior) + 1] += ridge
-        found = _solve(gram, weighted.T @ target + ridge * prior)
-        if found is None:
-            return solution
-        solution = found
-        rows = _reweighted(design @ solution, target, weight)
-    return solution
-
-
-def _sizes(prior: FloatArray) -> FloatArray:
-    """Give the size to expect of each coefficient: its prior, or those of the others."""
-    known = prior > 0
-    if not known.any():
-        return np.ones(len(prior))
-    usual = max(float(np.median(prior[known])), _LEAST_SIZE)
-    return np.where(known, np.maximum(prior, _LEAST_SHARE * usual), usual)
-
-
-def _reweighted(predicted: FloatArray, target: FloatArray, weight: FloatArray) -> FloatArray:
-    predicted = np.clip(predicted, target / 20.0, target * 20.0)
-    residual = np.abs(np.log(target / predicted))
-    edge = _HUBER * max(1.48 * float(np.median(residual)), _MIN_SIGMA)
-    return weight * np.minimum(1.0, edge / np.maximum(residual, 1e-9)) / (target * predicted)
+    return found
 
 
 def shrunk_level(
@@ -117,16 +83,6 @@ def shrunk_level(
         return 0.0
     seen = float(weight[known].sum())
     return float(np.median(np.log(target[known] / predicted[known]))) * seen / (seen + rows)
-
-
-def _solve(gram: FloatArray, moment: FloatArray) -> FloatArray | None:
-    scale = 1.0 / np.sqrt(gram.diagonal())
-    try:
-        root = np.linalg.cholesky(gram * np.outer(scale, scale) + 1e-10 * np.eye(len(gram)))
-        solution = nnls(root.T, np.linalg.solve(root, moment * scale))[0] * scale
-    except (np.linalg.LinAlgError, RuntimeError, ValueError):
-        return None
-    return solution if np.isfinite(solution).all() else None
 
 
 def shrunk_scales(
@@ -154,7 +110,7 @@ def shrunk_scales(
     >>> bool(odd[2] - odd[0] > 0.6)
     True
     """
-    variance = max(sigma, _MIN_SIGMA) ** 2 * _CORRELATED_ROWS / np.maximum(rows, 1e-3)
+    variance = max(sigma, MIN_SIGMA) ** 2 * _CORRELATED_ROWS / np.maximum(rows, 1e-3)
     precision = 1.0 / variance
     total = float(precision.sum())
     mean = float(precision @ scales) / total

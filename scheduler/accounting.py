@@ -11,7 +11,8 @@ from typing import Final
 
 import msgspec
 
-from predictor.features import COLUMN, RATE_TAU_S, UNKNOWN, own_columns
+from predictor.feature_rows import own_columns
+from predictor.features import COLUMN, RATE_TAU_S, UNKNOWN
 from predictor.types import IDLE, Decision, EndpointLoad
 from scheduler.endpoint_table import EndpointTable
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from predictor import PredictorError
-from predictor.features import complete, forget_stale
+from predictor.feature_rows import complete, forget_stale
 from predictor.kernels.compiled import plain
 from predictor.types import Decision, FloatArray, Predictions, RequestFeatures
 from scheduler.affinity import Affinity

@@ -15,18 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from predictor.features import (
-    CLOCKS,
-    N_FEATURES,
-    OLDEST,
-    OUTSIDE,
-    OWN,
-    SCRAPED,
-    UNKNOWN,
-    EndpointRows,
-    load_columns,
-    outside_columns,
-)
+from predictor.feature_rows import EndpointRows, load_columns, outside_columns
+from predictor.features import CLOCKS, N_FEATURES, OLDEST, OUTSIDE, OWN, SCRAPED, UNKNOWN
 from predictor.types import IDLE, EndpointState, FloatArray
 
 Rows = NDArray[np.intp]

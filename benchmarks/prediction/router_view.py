@@ -25,7 +25,7 @@ from foretoken.simulation.llmd_rows import (
     ttft_rows,
 )
 from predictor import OutputLengths
-from predictor.features import feature_matrix
+from predictor.feature_rows import feature_matrix
 from predictor.types import EndpointState, FloatArray
 from scheduler.accounting import InflightAccounting
 from scheduler.prefix_index import PrefixIndex

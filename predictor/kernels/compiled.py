@@ -25,6 +25,9 @@ _R = TypeVar("_R")
 _FLOAT64: Final = np.dtype(np.float64)
 _HERE: Final = Path(__file__).parent
 
+SOURCES: Final = ("experts.py", "features.py", "types.py")
+"""Modules of the folder above that kernels take names and numbers from."""
+
 
 def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Have a function compiled when it is first called; later processes load it.
@@ -68,8 +71,9 @@ class _Cache(FunctionCache):
 
 @cache
 def _sources(module: Path) -> str:
-    """Digest what a kernel is made of: its module, the kernels here, the table of features."""
+    """Digest what a kernel is made of: its module, the kernels here, what names their numbers."""
     digest = hashlib.sha256()
-    for path in (module, *sorted(_HERE.glob("*.py")), _HERE.parent / "features.py"):
+    named = (_HERE.parent / name for name in SOURCES)
+    for path in (module, *sorted(_HERE.glob("*.py")), *named):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -23,7 +23,8 @@ from typing import Final
 
 import numpy as np
 
-from predictor.features import N_FEATURES, UNKNOWN, feature_matrix
+from predictor.feature_rows import feature_matrix
+from predictor.features import N_FEATURES, UNKNOWN
 from predictor.types import EndpointLoad, EndpointState, FloatArray, Observation
 from proxy.control.llmd_schemas import LlmdEntry, LlmdRow
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from predictor.features import NAMES, UNKNOWN, feature_matrix
+from predictor.feature_rows import feature_matrix
+from predictor.features import NAMES, UNKNOWN
 from predictor.types import EndpointLoad, EndpointState, FloatArray, Observation
 from proxy.control.predictor_schemas import EndpointBody, Numbers, ObservedBody, RequestBody
 

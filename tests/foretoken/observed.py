@@ -4,7 +4,8 @@ import random
 
 import numpy as np
 
-from predictor.features import COLUMN, feature_matrix
+from predictor.feature_rows import feature_matrix
+from predictor.features import COLUMN
 from predictor.types import EndpointLoad, EndpointState, Observation
 
 SECONDS_PER_TOKEN = {"fast:1": 2e-5, "slow:1": 6e-5}

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from predictor.features import COLUMN, FEATURES, N_FEATURES, feature_matrix, features_page
+from predictor.feature_rows import feature_matrix
+from predictor.features import COLUMN, FEATURES, N_FEATURES, features_page
 from predictor.types import (
     IDLE,
     LONGEST_OUTPUT_TOKENS,

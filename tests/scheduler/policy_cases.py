@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 
-from predictor.features import feature_matrix
+from predictor.feature_rows import feature_matrix
 from predictor.types import EndpointLoad, EndpointState, RequestFeatures
 from scheduler import POLICIES, build_policy
 from scheduler.candidates import Candidates, Terms, total

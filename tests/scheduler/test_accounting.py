@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from predictor.features import complete, feature_matrix
+from predictor.feature_rows import complete, feature_matrix
 from predictor.types import IDLE, EndpointState, FloatArray
 from scheduler.accounting import InflightAccounting
 from scheduler.endpoint_table import EndpointTable

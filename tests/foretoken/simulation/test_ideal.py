@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from foretoken.simulation.ideal import IdealPhysics
-from predictor.features import OUTSIDE, feature_matrix
+from predictor.feature_rows import feature_matrix
+from predictor.features import OUTSIDE
 from predictor.types import (
     EndpointLoad,
     EndpointState,

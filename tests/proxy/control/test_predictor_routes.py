@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from predictor.features import COLUMN, FEATURES, NAMES, feature_matrix
+from predictor.feature_rows import feature_matrix
+from predictor.features import COLUMN, FEATURES, NAMES
 from predictor.types import EndpointLoad, EndpointState
 from proxy.control import PredictorApiSettings
 from proxy.control.predictor_schemas import STATE_NAMES, ObserveBody, PredictBody
