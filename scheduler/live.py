@@ -35,6 +35,7 @@ class LiveRequest(msgspec.Struct, kw_only=True):
         tier: As configured when it came in: a reload must not strand it.
         fleet: Whose endpoints may serve it.
         objective: Its own, completed by its tier's.
+        wants: Whether it has an objective.
         priority: Its tier's and its own, bounded.
         decision: The last one.
         endpoint: Where it is booked, ``None`` while it waits.
@@ -56,6 +57,7 @@ class LiveRequest(msgspec.Struct, kw_only=True):
     tier: TierSettings
     fleet: Fleet
     objective: Objective = NO_OBJECTIVE
+    wants: bool = False
     priority: int = 0
     decision: Decision | None = None
     endpoint: str | None = None
@@ -74,6 +76,7 @@ class LiveRequest(msgspec.Struct, kw_only=True):
 
     def __post_init__(self) -> None:
         self.objective = objective_of(self.request, self.tier)
+        self.wants = bool(self.objective)
         self.priority = priority_of(self.request, self.tier)
 
     def observation(
