@@ -116,7 +116,7 @@ class Decider:
         now: float,
     ) -> Decision:
         order, likely = placed.order.tolist(), placed.likely
-        chosen, shadow = order[0], scored.by.shadow
+        chosen, shadow = order[0], scored.by.shadow if live.teaches else None
         shadow_chosen = _pick(shadow, candidates)
         return Decision(
             endpoints=members.names,
@@ -157,7 +157,7 @@ class Decider:
             table.gather(rows),
             prompt_tokens=prompt_tokens,
             matched_tokens=matches.believed,
-            cached_tokens=matches.expected,
+            cached_tokens=matches.believed * matches.trust[:, None],
             max_tokens=request.max_tokens,
             expected_output_tokens=expected,
             streamed=request.streamed,

@@ -1,10 +1,11 @@
-"""Which requests teach the models, where there are more than learning them all is worth.
+"""Which requests teach, where there are more than learning from them all is worth.
 
 A model learns as much from some hundred labels a second as from thousands, and each costs
-about what serving a request does. So all teach up to a pace, and beyond it an even share:
-the sequence that chooses spreads over any pattern in which requests come, such as two
-endpoints in turn, while taking the first ones of each second would teach the beginnings
-of bursts only. One per fleet; asked once a request by the lessons.
+about what serving a request does; so does asking the policy in shadow, which is asked to
+know a mean. So all teach up to a pace, and beyond it an even share: the sequence that
+chooses spreads over any pattern in which requests come, such as two endpoints in turn,
+while taking the first ones of each second would teach the beginnings of bursts only. One
+per fleet; asked once a request by the scheduler.
 """
 
 import math
@@ -43,7 +44,7 @@ class Pace:
         self._beyond = 0
 
     def chooses(self, now: float) -> bool:
-        """Say whether a request that goes to an endpoint now is to teach."""
+        """Say whether a request that comes now is to teach."""
         self._come += 1
         if now - self._looked_s >= _LOOK_EVERY_S:
             self._look(now)
