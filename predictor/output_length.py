@@ -3,10 +3,12 @@
 Never used to order a queue: what is predicted of one request is its population's mean.
 """
 
+from math import log2
 from typing import Final
 
 import numpy as np
 
+from predictor.kernels.lengths import add_length, shrunk_mean
 from predictor.settings import OutputLengthSettings
 from predictor.types import LONGEST_OUTPUT_TOKENS, FloatArray
 
@@ -17,25 +19,19 @@ _PER_DOUBLING: Final = 3.2  # 64 buckets reach LONGEST_OUTPUT_TOKENS
 class _Histogram:
     """Count lengths in log-spaced buckets, the older ones less."""
 
-    __slots__ = ("_keep", "count", "sum")
+    __slots__ = ("_cells", "_keep")
 
     def __init__(self, half_life_rows: float) -> None:
         self._keep = 2.0 ** (-1.0 / half_life_rows)
-        self.count: FloatArray = np.zeros(_BUCKETS)
-        self.sum: FloatArray = np.zeros(_BUCKETS)
+        self._cells: FloatArray = np.zeros((2, _BUCKETS))
 
     def add(self, tokens: int) -> None:
-        bucket = min(int(np.log2(tokens) * _PER_DOUBLING), _BUCKETS - 1)
-        self.count *= self._keep
-        self.sum *= self._keep
-        self.count[bucket] += 1.0
-        self.sum[bucket] += tokens
+        bucket = min(int(log2(tokens) * _PER_DOUBLING), _BUCKETS - 1)
+        add_length(self._cells, bucket, float(tokens), self._keep)
 
     def shrunk(self, bound: float, fallback: float, rows: float) -> float:
         """Give the mean of min(length, bound), ``rows`` rows of it the fallback."""
-        lengths = self.sum / np.maximum(self.count, 1e-12)
-        total = float(self.count @ np.minimum(lengths, bound))
-        return (total + rows * fallback) / (float(self.count.sum()) + rows)
+        return shrunk_mean(self._cells, bound, fallback, float(rows))
 
 
 class _Histograms:

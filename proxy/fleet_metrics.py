@@ -65,6 +65,7 @@ class FleetCollector(Collector):
             value=self._scheduler.waiting_requests,
         )
         yield from self._ladder()
+        yield from self._lessons()
 
     def _ladder(self) -> Iterator[Metric]:
         labels = ["model_name", "level", "reason"]
@@ -82,6 +83,16 @@ class FleetCollector(Collector):
                 changes.add_metric([model, name, reason], count)
         yield level
         yield changes
+
+    def _lessons(self) -> Iterator[Metric]:
+        skipped = CounterMetricFamily(
+            "foretoken_unlearned_requests",
+            "Requests beyond the pace of learning, which taught nothing.",
+            labels=["model_name"],
+        )
+        for model, fleet in self._scheduler.fleets.items():
+            skipped.add_metric([model], fleet.pace.skipped)
+        yield skipped
 
 
 class LogCollector(Collector):

@@ -65,9 +65,9 @@ def total(terms: Terms) -> FloatArray:
     if type(terms) is TermRows:  # ``isinstance`` of an abstract class costs more than the sum
         costs: FloatArray = terms.rows[-1]
         return costs
-    first, *others = terms.values()
-    costs = first
-    for term in others:
+    values = iter(terms.values())
+    costs = next(values)
+    for term in values:
         costs = costs + term
     return costs
 

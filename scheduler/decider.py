@@ -6,7 +6,6 @@ level of the ladder decides, under a reason of its own. Scrapes that are too old
 unknown, which leaves our own accounting. Called by the scheduler only.
 """
 
-import math
 import random
 
 import msgspec
@@ -14,14 +13,12 @@ import numpy as np
 
 from predictor import PredictorError
 from predictor.feature_rows import complete, forget_stale
-from predictor.kernels.compiled import plain
 from predictor.types import Decision, FloatArray, Predictions, RequestFeatures
 from scheduler.affinity import Affinity
 from scheduler.candidates import Candidates, Terms, total
 from scheduler.endpoint_table import EndpointTable, Members, Rows
 from scheduler.errors import UnknownTier
 from scheduler.fleet import Fleet
-from scheduler.kernels import add_up
 from scheduler.ladder import Mode, Rung, below, rung
 from scheduler.live import LiveRequest
 from scheduler.objectives import Held, Infeasible, Placed, held, place
@@ -119,8 +116,8 @@ class Decider:
         now: float,
     ) -> Decision:
         order, likely = placed.order.tolist(), placed.likely
-        chosen, shadow = order[0], scored.by.shadow
-        shadow_chosen = None if shadow is None else _pick(shadow, candidates)
+        chosen, shadow = order[0], scored.by.shadow if live.teaches else None
+        shadow_chosen = _pick(shadow, candidates)
         return Decision(
             endpoints=members.names,
             features=candidates.features,
@@ -160,7 +157,7 @@ class Decider:
             table.gather(rows),
             prompt_tokens=prompt_tokens,
             matched_tokens=matches.believed,
-            cached_tokens=matches.expected,
+            cached_tokens=matches.believed * matches.trust[:, None],
             max_tokens=request.max_tokens,
             expected_output_tokens=expected,
             streamed=request.streamed,
@@ -187,31 +184,41 @@ class Decider:
 
 def _scored(by: Rung, fleet: Fleet, candidates: Candidates, now: float) -> _Scored:
     """Score the candidates by the first level, from the given one down, whose costs are numbers."""
-    deciding = by
-    while True:
-        terms = deciding.policy.terms(candidates)
-        costs = total(terms)
-        lower = None if math.isfinite(add_up(plain(costs))) else below(deciding, fleet)
-        if lower is None:
-            break
-        deciding = lower
-    if deciding is not by and isinstance(by.policy, PredictedLatency):
-        fleet.trust.asked(problem=f"{by.policy.name}: costs are not finite", now=now)
+    scored = _score(by, candidates)
+    if scored is None:
+        if isinstance(by.policy, PredictedLatency):
+            fleet.trust.asked(problem=f"{by.policy.name}: costs are not finite", now=now)
+        scored = _scored_below(by, fleet, candidates)
     if by.reason != "canary":  # a trial says nothing of who usually decides
-        fleet.trust.stand(deciding.level, deciding.reason, now)
-    return _Scored(
-        by=deciding, terms=terms, costs=costs, order=_order(deciding.policy, candidates, costs)
-    )
+        fleet.trust.stand(scored.by.level, scored.by.reason, now)
+    return scored
 
 
-def _order(policy: Policy, candidates: Candidates, costs: FloatArray) -> Order:
-    near_ties = isinstance(policy, PredictedLatency)
-    return (with_near_ties if near_ties else cheapest_first)(candidates, costs)
+def _scored_below(by: Rung, fleet: Fleet, candidates: Candidates) -> _Scored:
+    lower = below(by, fleet)
+    return _score(lower, candidates) or _scored_below(lower, fleet, candidates)
 
 
-def _pick(policy: Policy, candidates: Candidates) -> int:
-    """Give whom a policy would have picked."""
-    return _order(policy, candidates, total(policy.terms(candidates))).item(0)
+def _score(by: Rung, candidates: Candidates) -> _Scored | None:
+    """Score the candidates by one level, ``None`` where its costs are no numbers."""
+    terms = by.policy.terms(candidates)
+    costs = total(terms)
+    order = _order(by.policy, candidates, costs)
+    return None if order is None else _Scored(by=by, terms=terms, costs=costs, order=order)
+
+
+def _order(policy: Policy, candidates: Candidates, costs: FloatArray) -> Order | None:
+    if isinstance(policy, PredictedLatency):
+        return with_near_ties(candidates, costs)
+    return cheapest_first(candidates, costs)
+
+
+def _pick(policy: Policy | None, candidates: Candidates) -> int | None:
+    """Give whom a policy would have picked, ``None`` for no policy or costs that are no numbers."""
+    if policy is None:
+        return None
+    order = _order(policy, candidates, total(policy.terms(candidates)))
+    return None if order is None else order.item(0)
 
 
 def _placed(
@@ -230,7 +237,7 @@ def _placed(
             return held(candidates, "endpoints_full")
         return Placed(order=order, reason=reason)
     explored = None
-    if reason == "predicted" and not live.objective:
+    if reason == "predicted" and not live.wants:
         explored = live.fleet.exploration.order(candidates.names, scored.costs, order)
         order = order if explored is None else explored
     placed = place(live, candidates, order, rows=rows, placing=placing, now=now)

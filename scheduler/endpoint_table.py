@@ -9,6 +9,7 @@ by the decider.
 """
 
 from collections.abc import Iterable, Sequence
+from struct import Struct
 from typing import Final
 
 import msgspec
@@ -23,6 +24,8 @@ Rows = NDArray[np.intp]
 """Row numbers of endpoints, ``(n,)``."""
 
 _FIRST_ROWS: Final = 16
+_OWN: Final = Struct(f"{OWN.stop - OWN.start}d")
+_OWN_CLOCKS: Final = Struct(f"{CLOCKS - OLDEST}d")
 _IDLE: Final = load_columns(IDLE)
 _IDLE_CLOCKS: Final = (UNKNOWN, float("-inf"), 0.0, 0.0)  # from OLDEST on
 
@@ -102,8 +105,9 @@ class EndpointTable:
         self, row: int, own: tuple[float, ...], clocks: tuple[float, ...], *, turn: float
     ) -> None:
         """Write what is in flight: the columns ``OWN``, their clocks, the last dispatch."""
-        self._values[row, OWN] = own
-        self._clocks[row, OLDEST:] = clocks
+        # At every event of every request: half the time of assigning to slices.
+        _OWN.pack_into(self._values.data, 8 * (row * N_FEATURES + OWN.start), *own)
+        _OWN_CLOCKS.pack_into(self._clocks.data, 8 * (row * CLOCKS + OLDEST), *clocks)
         self._turns[row] = turn
 
     def trust(self, row: int, effectiveness: float) -> None:

@@ -6,7 +6,7 @@ at a handful of endpoints cost a microsecond each and next to nothing of it for 
 that results go to are given. Called by the policies, the ranking and the saturation.
 """
 
-from math import inf, isnan
+from math import inf, isfinite, isnan
 from typing import Final
 
 import numpy as np
@@ -92,15 +92,6 @@ def tokens_x_batch(features: FloatArray, products: FloatArray) -> None:
 
 
 @compiled
-def add_up(costs: FloatArray) -> float:
-    """Sum up costs: not finite where any is not."""
-    total = 0.0
-    for cost in costs:
-        total += cost
-    return total
-
-
-@compiled
 def sort_near_ties(
     features: FloatArray,
     costs: FloatArray,
@@ -108,7 +99,7 @@ def sort_near_ties(
     draw: FloatArray,
     near: float,
     order: IndexArray,
-) -> None:
+) -> bool:
     """Sort by cost, those within ``near`` of the best by preference, cache, load and the draw.
 
     Args:
@@ -118,10 +109,15 @@ def sort_near_ties(
         draw: ``(n,)``.
         near: Share of the best cost.
         order: ``(n,)`` indices, best first.
+
+    Returns:
+        Whether all costs are finite; else they are in no order.
     """
     n = len(costs)
     best = inf
     for i in range(n):
+        if not isfinite(costs[i]):
+            return False
         best = min(best, costs[i])
     limit = best + near * abs(best)
     keys = np.zeros((5, n))
@@ -134,15 +130,19 @@ def sort_near_ties(
             keys[2, i] = -features[i, _CACHED]
             keys[3, i] = features[i, _INFLIGHT]
     _sort(keys, order)
+    return True
 
 
 @compiled
-def sort_by_cost(costs: FloatArray, draw: FloatArray, order: IndexArray) -> None:
-    """Sort by cost, equal ones by the draw."""
+def sort_by_cost(costs: FloatArray, draw: FloatArray, order: IndexArray) -> bool:
+    """Sort by cost, equal ones by the draw; false where costs are not finite."""
     keys = np.empty((2, len(costs)))
     for i in range(len(costs)):
+        if not isfinite(costs[i]):
+            return False
         keys[0, i], keys[1, i] = costs[i], draw[i]
     _sort(keys, order)
+    return True
 
 
 @compiled

@@ -98,11 +98,12 @@ def rung(
     return Rung(policy=canary.policy, reason="canary", level=usual.level, shadow=usual.policy)
 
 
-def below(chosen: Rung, fleet: Fleet) -> Rung | None:
-    """Give who decides where the scores of ``chosen`` cannot be used, ``None`` for nobody."""
-    if chosen.policy is _LEAST_REQUEST:
-        return None
-    if chosen.policy is fleet.fallback:
+def below(chosen: Rung, fleet: Fleet) -> Rung:
+    """Give who decides where the scores of ``chosen`` cannot be used.
+
+    Our own counts of requests, the last level, always can.
+    """
+    if chosen.policy in {fleet.fallback, _LEAST_REQUEST}:
         return Rung(policy=_LEAST_REQUEST, reason="scores_unusable", level="least_request")
     return Rung(policy=fleet.fallback, reason="scores_unusable")
 

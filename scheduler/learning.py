@@ -33,8 +33,6 @@ class Lessons:
     def dispatched(self, live: LiveRequest, decision: Decision, sent_s: float) -> None:
         """Look out for the first token of a request that has just been dispatched."""
         live.waited_s = live.early_s = None
-        if live.teaches is None:
-            live.teaches = live.fleet.pace.chooses(sent_s)
         if decision.predictions is None:
             return
         if decision.policy == "predicted_latency":

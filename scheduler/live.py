@@ -11,6 +11,7 @@ from predictor.types import (
     NO_OBJECTIVE,
     P90,
     Decision,
+    EndpointState,
     FloatArray,
     Measurement,
     Objective,
@@ -19,7 +20,7 @@ from predictor.types import (
     RequestRecord,
     Use,
 )
-from scheduler.actions import ShedReason, WaitReason
+from scheduler.actions import Dispatch, ShedReason, WaitReason
 from scheduler.fleet import Fleet
 from scheduler.settings import TierSettings
 from scheduler.wishes import objective_of, priority_of
@@ -35,6 +36,7 @@ class LiveRequest(msgspec.Struct, kw_only=True):
         tier: As configured when it came in: a reload must not strand it.
         fleet: Whose endpoints may serve it.
         objective: Its own, completed by its tier's.
+        wants: Whether it has an objective.
         priority: Its tier's and its own, bounded.
         decision: The last one.
         endpoint: Where it is booked, ``None`` while it waits.
@@ -42,7 +44,7 @@ class LiveRequest(msgspec.Struct, kw_only=True):
         attempts: Dispatches so far.
         dispatched_s: When the last one was.
         first_token_s: When its first token came.
-        teaches: Whether the models learn from it, ``None`` before it was ever dispatched.
+        teaches: Whether it is of those that models learn from and that are scored in shadow.
         leanings: ``(2, n)`` factors its candidates' ranking was corrected by, ``None`` for none.
         waited_s: Time it had waited for that when its miss was counted.
         early_s: Time its early TPOT label covers, ``None`` before there is one.
@@ -56,6 +58,7 @@ class LiveRequest(msgspec.Struct, kw_only=True):
     tier: TierSettings
     fleet: Fleet
     objective: Objective = NO_OBJECTIVE
+    wants: bool = False
     priority: int = 0
     decision: Decision | None = None
     endpoint: str | None = None
@@ -63,7 +66,7 @@ class LiveRequest(msgspec.Struct, kw_only=True):
     attempts: int = 0
     dispatched_s: float | None = None
     first_token_s: float | None = None
-    teaches: bool | None = None
+    teaches: bool = True
     leanings: FloatArray | None = None
     waited_s: float | None = None
     early_s: float | None = None
@@ -74,7 +77,21 @@ class LiveRequest(msgspec.Struct, kw_only=True):
 
     def __post_init__(self) -> None:
         self.objective = objective_of(self.request, self.tier)
+        self.wants = bool(self.objective)
         self.priority = priority_of(self.request, self.tier)
+
+    def sent(self, state: EndpointState, decision: Decision, now: float) -> Dispatch:
+        """Note that it goes where it was decided to go, and say so."""
+        self.decision, self.endpoint, self.dispatched_s = decision, state.endpoint, now
+        self.hardware = state.hardware
+        self.attempts += 1
+        return Dispatch(
+            request_id=self.request.request_id,
+            endpoint=state.endpoint,
+            url=state.url,
+            decision=decision,
+            attempt=self.attempts,
+        )
 
     def observation(
         self,

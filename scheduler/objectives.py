@@ -80,6 +80,24 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     likely: FloatArray | None = None
 
 
+class _Risks(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what a request could do to others at ``n`` endpoints.
+
+    Attributes:
+        predicted: What was predicted.
+        broken: ``(n,)`` promises it would break, ``None`` for none anywhere.
+        full: ``(n,)`` where it would not start soon, ``None`` for nowhere.
+        kept_free: ``(n,)`` what is kept for more urgent ones, ``None`` for nothing.
+        above: Whether more urgent ones were promised something.
+    """
+
+    predicted: Predictions
+    broken: FloatArray | None
+    full: BoolArray | None
+    kept_free: BoolArray | None
+    above: bool
+
+
 class _Odds(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what a request would meet and break at ``n`` endpoints.
 
@@ -118,30 +136,63 @@ def place(
     closed = _closed(candidates, placing)
     if closed is not None and closed.all():
         return held(candidates, "endpoints_full")
-    predicted, fleet = candidates.predictions, live.fleet
+    predicted = candidates.predictions
     if predicted is None:
         return Placed(order=_first(order, closed), reason="predicted")
-    above = fleet.promises.any_above(live.priority)
-    kept_free = None
+    if live.wants or live.fleet.promises:
+        risks = _risks(live, candidates, predicted, closed, rows=rows, now=now)
+        return _weighed(live, candidates, order, risks, placing=placing, now=now)
+    # Where it has just come, its cost counts the wait for room already.
+    return Placed(order=_first(order, None if placing == "arrival" else closed), reason="predicted")
+
+
+def _risks(
+    live: LiveRequest,
+    candidates: Candidates,
+    predicted: Predictions,
+    closed: BoolArray | None,
+    *,
+    rows: Rows,
+    now: float,
+) -> _Risks:
+    """Find what the request would break, and what it must leave to more urgent ones."""
+    fleet, priority = live.fleet, live.priority
+    broken = kept_free = None
+    if fleet.promises:
+        broken = harm(
+            candidates, predicted, fleet.promises, fleet.predictor, rows=rows, priority=priority
+        )
+    above = fleet.promises.any_above(priority)
     if above:
         kept_free = fleet.reserve.barred(
-            candidates, rows, fleet.pressure, priority=live.priority, now=now
+            candidates, rows, fleet.pressure, priority=priority, now=now
         )
-        closed = _or(closed, kept_free)
-        if closed is not None and closed.all():  # what it may use is full
-            if placing != "at_once":
-                return held(candidates, "objectives_at_risk")
-            closed = kept_free
-    broken = _broken(live, candidates, predicted, rows)
-    if live.objective:
+    return _Risks(predicted=predicted, broken=broken, full=closed, kept_free=kept_free, above=above)
+
+
+def _weighed(
+    live: LiveRequest,
+    candidates: Candidates,
+    order: Order,
+    risks: _Risks,
+    *,
+    placing: Placing,
+    now: float,
+) -> Placed | Held | Infeasible:
+    """Put first where the request's objective and those of others are best kept."""
+    kept_free = risks.kept_free
+    closed = _or(risks.full, kept_free)
+    if kept_free is not None and closed is not None and closed.all():  # what it may use is full
+        if placing != "at_once":
+            return held(candidates, "objectives_at_risk")
+        closed = kept_free
+    if live.wants:
         objective = objective_left(live.objective, live.request.arrived_s, now)
-        likely = fleet.predictor.probability(predicted, objective)
-        odds = _Odds(predicted=predicted, likely=likely, broken=broken, closed=closed)
+        likely = live.fleet.predictor.probability(risks.predicted, objective)
+        odds = _Odds(predicted=risks.predicted, likely=likely, broken=risks.broken, closed=closed)
         return _by_objective(live.tier, objective, order, odds)
     if placing != "at_once":
-        away = _harmful(broken)
-        if above:
-            away = _or(away, _kept_away(live, candidates, now))
+        away = _kept_away(live, candidates, risks, now)
         if away is not None and (away if closed is None else away | closed).all():
             return held(candidates, "objectives_at_risk")
         # Where it has just come, its cost counts the wait for room already.
@@ -165,7 +216,7 @@ def held(candidates: Candidates, reason: WaitReason) -> Held:
 
 def promise(live: LiveRequest, decision: Decision, row: int) -> None:
     """Remember what a request is dispatched with, for those that come after it."""
-    if not live.objective:
+    if not live.wants:
         return
     fleet, priority = live.fleet, live.priority
     fleet.promises.make(live.request.request_id, live.objective, priority=priority, row=row)
@@ -175,9 +226,9 @@ def promise(live: LiveRequest, decision: Decision, row: int) -> None:
 
 def note_kept(live: LiveRequest, record: RequestRecord, now: float) -> None:
     """Count whether a request that has ended got what it was promised."""
-    objective = live.objective
-    if not objective or record.measurement.outcome != "completed":
+    if not live.wants or record.measurement.outcome != "completed":
         return
+    objective = live.objective
     pairs = ((objective.ttft_s, record.ttft_s), (objective.tpot_s, record.tpot_s))
     broken = any(
         limit_s is not None and actual_s is not None and actual_s > limit_s
@@ -196,29 +247,15 @@ def _closed(candidates: Candidates, placing: Placing) -> BoolArray | None:
     return closed
 
 
-def _broken(
-    live: LiveRequest, candidates: Candidates, predicted: Predictions, rows: Rows
-) -> FloatArray | None:
-    """Count the promises to others that the request would break, ``None`` for none."""
-    promises = live.fleet.promises
-    if not promises:
-        return None
-    return harm(
-        candidates, predicted, promises, live.fleet.predictor, rows=rows, priority=live.priority
-    )
-
-
-def _harmful(broken: FloatArray | None) -> BoolArray | None:
-    """Find where a request without an objective would break too much, ``None`` for nowhere."""
-    return None if broken is None else broken > MOST_HARM
-
-
-def _kept_away(live: LiveRequest, candidates: Candidates, now: float) -> BoolArray | None:
-    """Find where it would be in the way of more urgent ones that were promised something."""
+def _kept_away(
+    live: LiveRequest, candidates: Candidates, risks: _Risks, now: float
+) -> BoolArray | None:
+    """Find where one without an objective would harm those who have one."""
     fleet, priority = live.fleet, live.priority
-    if fleet.pressure.above(priority, now) > MOST_PRESSURE:
+    if risks.above and fleet.pressure.above(priority, now) > MOST_PRESSURE:
         return np.ones(len(candidates), dtype=np.bool_)
-    return crowded(candidates, fleet.promises, priority=priority)
+    away = crowded(candidates, fleet.promises, priority=priority) if risks.above else None
+    return _or(away, None if risks.broken is None else risks.broken > MOST_HARM)
 
 
 def _by_objective(

@@ -12,7 +12,6 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from predictor.kernels.compiled import plain
 from predictor.types import FloatArray, Predictions
 from scheduler import kernels
 from scheduler.candidates import Candidates, Signal, TermRows, Terms
@@ -78,11 +77,11 @@ def _cost_to_all(candidates: Candidates, predicted: Predictions) -> Terms:
     values = np.empty((kernels.TOTAL + 1, len(candidates)))
     kernels.latency_cost(
         candidates.features,
-        plain(predicted.rank_ttft_s),
-        plain(predicted.rank_tpot_s),
-        plain(predicted.prefill_s),
-        plain(predicted.decode_step_s),
-        plain(predicted.prefill_token_s),
+        predicted.rank_ttft_s,
+        predicted.rank_tpot_s,
+        predicted.prefill_s,
+        predicted.decode_step_s,
+        predicted.prefill_token_s,
         leanings,
         candidates.expected_output_tokens,
         TTFT_WEIGHT,

@@ -42,12 +42,12 @@ class Matches(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         believed: ``(n, len(TIERS))`` believed held.
-        expected: Likewise, what of these is expected to be found, by experience.
+        trust: ``(n,)`` the share of them that is really found, by experience.
         tokens: ``(n,)`` believed held in all tiers together.
     """
 
     believed: FloatArray
-    expected: FloatArray
+    trust: FloatArray
     tokens: FloatArray
 
 
@@ -285,16 +285,12 @@ def caches_of(settings: SchedulerSettings, table: EndpointTable) -> PrefixCaches
 
 
 def _no_matches(n: int) -> Matches:
-    nothing = np.zeros((n, len(TIERS)))
-    return Matches(believed=nothing, expected=nothing, tokens=np.zeros(n))
+    nothing = np.zeros(n)
+    return Matches(believed=np.zeros((n, len(TIERS))), trust=nothing, tokens=nothing)
 
 
 def _matches(believed: FloatArray, trust: FloatArray) -> Matches:
-    return Matches(
-        believed=believed,
-        expected=believed * trust[:, None],
-        tokens=np.add.reduce(believed, axis=1),
-    )
+    return Matches(believed=believed, trust=trust, tokens=np.add.reduce(believed, axis=1))
 
 
 def _to_tokens(blocks: FloatArray, block_tokens: float, most: float) -> None:

@@ -182,16 +182,13 @@ class Scheduler:
                 reason="no_endpoint",
                 retry_after_s=NO_ENDPOINT_RETRY_S,
             )
-        live = LiveRequest(request=request, tier=tier, fleet=fleet)
+        live = LiveRequest(request=request, tier=tier, fleet=fleet, teaches=fleet.pace.chooses(now))
         self._live[request.request_id] = live
-        placed = False
         try:
-            action = self._place(live, now)
-            placed = True
-        finally:
-            if not placed:  # whatever went wrong, the id is free again
-                self._live.pop(request.request_id, None)
-        return action
+            return self._place(live, now)
+        except BaseException:  # whatever went wrong, the id is free again
+            self._live.pop(request.request_id, None)
+            raise
 
     def decided(self, request_id: str, seconds: float, now: float) -> None:
         """Take in how long it took to decide about a request, which no clock here can tell."""
@@ -349,22 +346,14 @@ class Scheduler:
             return decision
         if isinstance(decision, Infeasible):
             return self._shed(live, "objective_infeasible", now, decision.retry_after_s)
-        state, request_id = self._states[decision.endpoint], live.request.request_id
-        live.decision, live.endpoint, live.dispatched_s = decision, state.endpoint, now
-        live.hardware = state.hardware
-        live.attempts += 1
-        self._accounting.book_decision(request_id, decision, now)
+        state = self._states[decision.endpoint]
+        dispatch = live.sent(state, decision, now)
+        self._accounting.book_decision(dispatch.request_id, decision, now)
         promise(live, decision, self._table.row(state.endpoint))
         self.caches.sent(state.endpoint, live.request)
         self._affinity.sent(live, state.endpoint)
         self._lessons.dispatched(live, decision, now)
-        return Dispatch(
-            request_id=request_id,
-            endpoint=state.endpoint,
-            url=state.url,
-            decision=decision,
-            attempt=live.attempts,
-        )
+        return dispatch
 
     def _release(self, live: LiveRequest, *, tpot_s: float | None) -> None:
         if live.endpoint is not None:
@@ -375,13 +364,9 @@ class Scheduler:
                     part.forget(live.endpoint)  # it left while this was in flight
             live.endpoint, live.first_token_s = None, None
 
-    def _shed(
-        self, live: LiveRequest, reason: ShedReason, now: float, retry_after_s: float
-    ) -> Shed:
+    def _shed(self, live: LiveRequest, reason: ShedReason, now: float, retry_s: float) -> Shed:
         del self._live[live.request.request_id]
-        return Shed(
-            record=live.record(SHED, now, reason), reason=reason, retry_after_s=retry_after_s
-        )
+        return Shed(record=live.record(SHED, now, reason), reason=reason, retry_after_s=retry_s)
 
     def _learn(self, live: LiveRequest, record: RequestRecord) -> None:
         self._lessons.finished(live, record)

@@ -146,6 +146,9 @@ def test_full_is_where_seats_or_blocks_are_taken(seed: int) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_costs_that_are_no_numbers_show_in_their_sum(bad: float) -> None:
-    assert not np.isfinite(kernels.add_up(np.array([1.0, bad, 2.0])))
-    assert kernels.add_up(np.array([1.0, 2.0])) == 3.0
+def test_costs_that_are_no_numbers_have_no_order(bad: float) -> None:
+    costs, draw, order = np.array([1.0, bad, 2.0]), np.zeros(3), np.empty(3, np.intp)
+    rows = np.zeros((3, N_FEATURES))
+
+    assert not kernels.sort_by_cost(costs, draw, order)
+    assert not kernels.sort_near_ties(rows, costs, np.empty(0), draw, 0.01, order)
