@@ -10,35 +10,37 @@ reader keeps reading the versions before. Called by the recorder and the reader.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from operator import attrgetter
+from typing import Any, Final, Literal
 
-import numpy as np
 import pyarrow as pa
-import xxhash
 
+from collectors.trace_columns import (
+    COUNT,
+    FLAG,
+    HASH,
+    HASHES,
+    MAKERS,
+    MATRIX,
+    NAMES,
+    SECONDS,
+    TEXT,
+    VECTOR,
+    Cell,
+    Maker,
+    missing,
+    quantiles,
+)
+from collectors.trace_columns import FEATURES as FEATURE_ROW
 from predictor.features import FEATURES, SCHEMA_HASH
-from predictor.types import Decision, FloatArray, Observation, Predictions, RequestRecord
+from predictor.types import P90, RequestRecord
 
 TRACE_SCHEMA: Final = 1
 KEY_VERSION: Final = b"foretoken.trace_schema"
 KEY_FEATURES: Final = b"foretoken.features"
 KEY_FEATURES_HASH: Final = b"foretoken.features_hash"
 
-Cell = Any  # whatever pyarrow takes for the column's type; it checks, and ships no types
-
-_UINT64: Final = (1 << 64) - 1
-_INT64: Final = (1 << 63) - 1
-_TEXT = pa.string()
-_SECONDS = pa.float64()
-_COUNT = pa.int64()
-_VECTOR = pa.list_(pa.float32())
-_MATRIX = pa.list_(pa.list_(pa.float32()))
-_OBSERVATION = pa.struct([
-    ("endpoint", _TEXT), ("model", _TEXT), ("hardware", _TEXT), ("observed_at_s", _SECONDS),
-    ("features", pa.list_(pa.float64())), ("upstream_ttft_s", _SECONDS), ("tpot_s", _SECONDS),
-    ("output_tokens", _COUNT), ("predicted_ttft_s", _SECONDS), ("predicted_tpot_s", _SECONDS),
-    ("predicted_ttft_p90_s", _SECONDS), ("predicted_tpot_p90_s", _SECONDS),
-])  # fmt: skip
+Part = Literal["record", "request", "decision", "predictions", "measurement", "observation"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,96 +48,155 @@ class Column:
     """Name one column of a trace and say what stands in it.
 
     Attributes:
-        name: Its name, the unit at the end where there is one.
+        name: Its name, the unit at the end where there is one; epoch seconds by ``_at_s``.
         form: Its Arrow type.
-        value: Reads the cell of a record; the second argument turns the record's clock
-            into epoch seconds by addition.
+        part: What it is read of: the record, or a part of it.
+        cell: Reads it; of a part that is missing every attribute is ``None``.
+        make: Makes the column of many rows' cells.
     """
 
     name: str
     form: pa.DataType
-    value: Callable[[RequestRecord, float], Cell]
+    part: Part
+    cell: Callable[[Any], Cell]
+    make: Maker
 
 
-def _column(name: str, form: pa.DataType, value: Callable[[RequestRecord], Cell]) -> Column:
-    return Column(name=name, form=form, value=lambda record, _: value(record))
+def _of(
+    part: Part, *columns: tuple[str, pa.DataType] | tuple[str, pa.DataType, Callable[[Any], Cell]]
+) -> tuple[Column, ...]:
+    """Read columns of one part, each the attribute of its name or what is given third."""
+    return tuple(
+        Column(
+            name=name,
+            form=form,
+            part=part,
+            cell=rest[0] if rest else attrgetter(name),
+            make=MAKERS[form],
+        )
+        for name, form, *rest in columns
+    )
 
 
-def _decided(name: str, form: pa.DataType, value: Callable[[Decision], Cell]) -> Column:
-    return _column(name, form, lambda r: None if r.decision is None else value(r.decision))
+def _p90(name: str, target: int) -> Column:
+    return Column(
+        name=name,
+        form=VECTOR,
+        part="predictions",
+        cell=attrgetter("quantiles_s"),
+        make=quantiles(target, P90),
+    )
 
 
-def _predicted(name: str, form: pa.DataType, value: Callable[[Predictions], Cell]) -> Column:
-    return _decided(name, form, lambda d: None if d.predictions is None else value(d.predictions))
+def _since_arrival(record: RequestRecord) -> float | None:
+    return None if record.dispatched_s is None else record.dispatched_s - record.request.arrived_s
 
 
 COLUMNS: Final[tuple[Column, ...]] = (
-    _column("request_id", _TEXT, lambda r: _text(r.request.request_id)),
-    Column(name="arrived_at_s", form=_SECONDS, value=lambda r, epoch: r.request.arrived_s + epoch),
-    _column("model", _TEXT, lambda r: _text(r.request.model)),
-    _column("fleet", _TEXT, lambda r: r.fleet),
-    _column("session_hash", pa.uint64(), lambda r: _hash(r.request.session_id)),
-    _column("tenant_hash", pa.uint64(), lambda r: _hash(r.request.tenant)),
-    _column("tier", _TEXT, lambda r: _text(r.request.tier)),
-    _column("priority", _COUNT, lambda r: _int64(r.request.priority)),
-    _column("streamed", pa.bool_(), lambda r: r.request.streamed),
-    _column("prompt_bytes", _COUNT, lambda r: r.request.prompt_bytes),
-    _column("prompt_tokens", _COUNT, lambda r: r.measurement.prompt_tokens),
-    _decided("prompt_tokens_estimate", _COUNT, lambda d: d.prompt_tokens),
-    _column("cached_tokens", _COUNT, lambda r: r.measurement.cached_tokens),
-    _column("output_tokens", _COUNT, lambda r: r.measurement.output_tokens),
-    _column("max_tokens", _COUNT, lambda r: _int64(r.request.max_tokens)),
-    _column("objective_ttft_s", _SECONDS, lambda r: r.request.objective.ttft_s),
-    _column("objective_tpot_s", _SECONDS, lambda r: r.request.objective.tpot_s),
-    _column(
-        "block_hashes",
-        pa.list_(pa.uint64()),
-        lambda r: [block & _UINT64 for block in r.request.block_hashes],
+    *_of(
+        "request",
+        ("request_id", TEXT),
+        ("arrived_at_s", SECONDS, attrgetter("arrived_s")),
+        ("model", TEXT),
     ),
-    _column("block_bytes", _COUNT, lambda r: r.request.block_bytes),
-    _decided("candidates", pa.list_(_TEXT), lambda d: d.endpoints),
-    _decided("features", _MATRIX, lambda d: d.features),
-    _decided("matched_tokens", _VECTOR, lambda d: d.matched_tokens),
-    _predicted("predicted_ttft_s", _VECTOR, lambda p: p.ttft_s),
-    _predicted("predicted_ttft_p90_s", _VECTOR, lambda p: p.ttft_p90_s),
-    _predicted("predicted_tpot_s", _VECTOR, lambda p: p.tpot_s),
-    _predicted("predicted_tpot_p90_s", _VECTOR, lambda p: p.tpot_p90_s),
-    _predicted("layer", _TEXT, lambda p: p.layer),
-    _predicted("model_version", _TEXT, lambda p: p.version),
-    _decided("costs", _VECTOR, lambda d: d.costs),
-    _decided("chosen", _COUNT, lambda d: d.chosen),
-    _decided("shadow_chosen", _COUNT, lambda d: d.shadow_chosen),
-    _decided("shadow_policy", _TEXT, lambda d: d.shadow_policy),
-    _decided("predicted_s", _SECONDS, lambda d: d.predicted_s),
-    _decided("shadow_predicted_s", _SECONDS, lambda d: d.shadow_predicted_s),
-    _decided("policy", _TEXT, lambda d: d.policy),
-    _decided("reason", _TEXT, lambda d: d.reason),
-    _column("endpoint", _TEXT, lambda r: r.endpoint),
-    _column("attempts", _COUNT, lambda r: r.attempts),
-    _column("dispatched_after_s", _SECONDS, lambda r: _since_arrival(r, r.dispatched_s)),
-    _column("ttft_s", _SECONDS, lambda r: r.ttft_s),
-    _column("upstream_ttft_s", _SECONDS, lambda r: r.upstream_ttft_s),
-    _column("tpot_s", _SECONDS, lambda r: r.tpot_s),
-    _column("e2e_s", _SECONDS, lambda r: r.e2e_s),
-    _column("endpoint_ttft_s", _SECONDS, lambda r: r.measurement.endpoint_ttft_s),
-    _column("endpoint_tpot_s", _SECONDS, lambda r: r.measurement.endpoint_tpot_s),
-    _column("outcome", _TEXT, lambda r: r.measurement.outcome),
-    _column("status", _COUNT, lambda r: r.measurement.status),
-    Column(
-        name="observation",
-        form=_OBSERVATION,
-        value=lambda r, epoch: None if r.observation is None else _cells(r.observation, epoch),
+    *_of("record", ("fleet", TEXT)),
+    *_of(
+        "request",
+        ("session_hash", HASH, attrgetter("session_id")),
+        ("tenant_hash", HASH, attrgetter("tenant")),
+        ("tier", TEXT),
+        ("priority", COUNT),
+        ("streamed", FLAG),
+        ("prompt_bytes", COUNT),
+    ),
+    *_of("measurement", ("prompt_tokens", COUNT)),
+    *_of("decision", ("prompt_tokens_estimate", COUNT, attrgetter("prompt_tokens"))),
+    *_of("measurement", ("cached_tokens", COUNT), ("output_tokens", COUNT)),
+    *_of(
+        "request",
+        ("max_tokens", COUNT),
+        ("objective_ttft_s", SECONDS, attrgetter("objective.ttft_s")),
+        ("objective_tpot_s", SECONDS, attrgetter("objective.tpot_s")),
+        ("block_hashes", HASHES),
+        ("block_bytes", COUNT),
+    ),
+    *_of(
+        "decision",
+        ("candidates", NAMES, attrgetter("endpoints")),
+        ("features", MATRIX),
+        ("matched_tokens", VECTOR),
+    ),
+    *_of("predictions", ("predicted_ttft_s", VECTOR, attrgetter("ttft_s"))),
+    _p90("predicted_ttft_p90_s", 0),
+    *_of("predictions", ("predicted_tpot_s", VECTOR, attrgetter("tpot_s"))),
+    _p90("predicted_tpot_p90_s", 1),
+    *_of("predictions", ("layer", TEXT), ("model_version", TEXT, attrgetter("version"))),
+    *_of(
+        "decision",
+        ("costs", VECTOR),
+        ("chosen", COUNT),
+        ("shadow_chosen", COUNT),
+        ("shadow_policy", TEXT),
+        ("predicted_s", SECONDS),
+        ("shadow_predicted_s", SECONDS),
+        ("policy", TEXT),
+        ("reason", TEXT),
+    ),
+    *_of(
+        "record",
+        ("endpoint", TEXT),
+        ("attempts", COUNT),
+        ("dispatched_after_s", SECONDS, _since_arrival),
+        ("ttft_s", SECONDS),
+        ("upstream_ttft_s", SECONDS),
+        ("tpot_s", SECONDS),
+        ("e2e_s", SECONDS),
+    ),
+    *_of(
+        "measurement",
+        ("endpoint_ttft_s", SECONDS),
+        ("endpoint_tpot_s", SECONDS),
+        ("outcome", TEXT),
+        ("status", COUNT),
     ),
 )
 
+OBSERVATION: Final[tuple[Column, ...]] = _of(
+    "observation",
+    ("endpoint", TEXT),
+    ("model", TEXT),
+    ("hardware", TEXT),
+    ("observed_at_s", SECONDS, attrgetter("observed_s")),
+    ("features", FEATURE_ROW),
+    ("upstream_ttft_s", SECONDS),
+    ("tpot_s", SECONDS),
+    ("output_tokens", COUNT),
+    ("predicted_ttft_s", SECONDS),
+    ("predicted_tpot_s", SECONDS),
+    ("predicted_ttft_p90_s", SECONDS),
+    ("predicted_tpot_p90_s", SECONDS),
+)
+"""What stands in the last column, ``observation``: the row models learn from, if there is one."""
+
+
 ARROW_SCHEMA: Final = pa.schema(
-    [(column.name, column.form) for column in COLUMNS],
+    [
+        *((column.name, column.form) for column in COLUMNS),
+        ("observation", pa.struct([(column.name, column.form) for column in OBSERVATION])),
+    ],
     metadata={
         KEY_VERSION: str(TRACE_SCHEMA),
         KEY_FEATURES: json.dumps([[feature.name, feature.unit] for feature in FEATURES]),
         KEY_FEATURES_HASH: SCHEMA_HASH,
     },
 )
+
+
+class _Missing:
+    """Stand for a part that a record lacks: none of it is known."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
 
 
 def to_table(records: Sequence[RequestRecord], *, epoch_offset_s: float) -> pa.Table:
@@ -145,76 +206,31 @@ def to_table(records: Sequence[RequestRecord], *, epoch_offset_s: float) -> pa.T
         records: The requests.
         epoch_offset_s: Added to a record's times gives epoch seconds.
     """
-    arrays = []
-    for column in COLUMNS:
-        cells = [column.value(record, epoch_offset_s) for record in records]
-        if column.form == _VECTOR:
-            arrays.append(_vectors(cells))
-        elif column.form == _MATRIX:
-            arrays.append(_matrices(cells))
-        else:
-            arrays.append(pa.array(cells, type=column.form))
-    return pa.Table.from_arrays(arrays, schema=ARROW_SCHEMA)
-
-
-def _vectors(cells: Sequence[FloatArray | None]) -> pa.Array:
-    """Join ``(n,)`` arrays in one copy: by far most numbers of a trace are in these."""
-    whole = [np.empty(0) if cell is None else cell for cell in cells]
-    values = np.concatenate([*whole, np.empty(0)]).astype(np.float32)
-    return pa.ListArray.from_arrays(
-        _offsets([len(cell) for cell in whole]), pa.array(values), mask=_missing(cells)
+    parts = _parts(records)
+    arrays = [_array(column, parts, epoch_offset_s) for column in COLUMNS]
+    observation = pa.StructArray.from_arrays(
+        [_array(column, parts, epoch_offset_s) for column in OBSERVATION],
+        fields=list(ARROW_SCHEMA.field("observation").type),
+        mask=missing([record.observation for record in records]),
     )
+    return pa.Table.from_arrays([*arrays, observation], schema=ARROW_SCHEMA)
 
 
-def _matrices(cells: Sequence[FloatArray | None]) -> pa.Array:
-    """Join ``(n, k)`` arrays likewise."""
-    whole = [np.empty((0, 0)) if cell is None else cell for cell in cells]
-    rows = _vectors([cell.ravel() for cell in whole]).flatten()
-    widths = [cell.shape[1] for cell in whole for _ in range(cell.shape[0])]
-    inner = pa.ListArray.from_arrays(_offsets(widths), rows)
-    return pa.ListArray.from_arrays(
-        _offsets([len(cell) for cell in whole]), inner, mask=_missing(cells)
-    )
-
-
-def _offsets(lengths: Sequence[int]) -> pa.Array:
-    return pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-
-
-def _missing(cells: Sequence[FloatArray | None]) -> pa.Array:
-    return pa.array([cell is None for cell in cells], type=pa.bool_())
-
-
-def _cells(observation: Observation, epoch_offset_s: float) -> Mapping[str, Cell]:
+def _parts(records: Sequence[RequestRecord]) -> Mapping[Part, Sequence[Any]]:
+    nothing = _Missing()
+    decisions = [record.decision or nothing for record in records]
     return {
-        "endpoint": observation.endpoint,
-        "model": observation.model,
-        "hardware": observation.hardware,
-        "observed_at_s": observation.observed_s + epoch_offset_s,
-        "features": observation.features,
-        "upstream_ttft_s": observation.upstream_ttft_s,
-        "tpot_s": observation.tpot_s,
-        "output_tokens": observation.output_tokens,
-        "predicted_ttft_s": observation.predicted_ttft_s,
-        "predicted_tpot_s": observation.predicted_tpot_s,
-        "predicted_ttft_p90_s": observation.predicted_ttft_p90_s,
-        "predicted_tpot_p90_s": observation.predicted_tpot_p90_s,
+        "record": records,
+        "request": [record.request for record in records],
+        "decision": decisions,
+        "predictions": [decision.predictions or nothing for decision in decisions],
+        "measurement": [record.measurement for record in records],
+        "observation": [record.observation or nothing for record in records],
     }
 
 
-def _since_arrival(record: RequestRecord, time_s: float | None) -> float | None:
-    return None if time_s is None else time_s - record.request.arrived_s
-
-
-def _int64(number: int | None) -> int | None:
-    """Clip what a client may have written beyond all bounds: it must not break the file."""
-    return None if number is None else max(-_INT64, min(number, _INT64))
-
-
-def _text(text: str | None) -> str | None:
-    """Replace what is not text, likewise."""
-    return None if text is None else text.encode(errors="replace").decode()
-
-
-def _hash(text: str | None) -> int | None:
-    return None if text is None else xxhash.xxh3_64_intdigest(text.encode(errors="replace"))
+def _array(column: Column, parts: Mapping[Part, Sequence[Any]], epoch_offset_s: float) -> pa.Array:
+    cells = list(map(column.cell, parts[column.part]))
+    if column.name.endswith("_at_s"):
+        cells = [None if cell is None else cell + epoch_offset_s for cell in cells]
+    return column.make(cells)

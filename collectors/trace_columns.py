@@ -1,0 +1,163 @@
+"""From many records' cells to a column of Arrow, in a few calls a thousand rows.
+
+Decides by its Arrow type how a column is made. Cells are as the vocabulary has them, one a
+row, ``None`` where unknown; what a client may have written beyond all bounds is clipped or
+replaced, for it must not break a file. Called by :mod:`collectors.trace_schema`.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+from numpy.typing import NDArray
+
+Cell = Any  # whatever the type's maker takes; pyarrow checks, and ships no types
+Maker = Callable[[Sequence[Cell]], pa.Array]
+
+TEXT: Final = pa.string()
+SECONDS: Final = pa.float64()
+COUNT: Final = pa.int64()
+FLAG: Final = pa.bool_()
+HASH: Final = pa.uint64()
+"""Made of text, which is not kept."""
+HASHES: Final = pa.list_(pa.uint64())
+NAMES: Final = pa.list_(pa.string())
+VECTOR: Final = pa.list_(pa.float32())
+MATRIX: Final = pa.list_(pa.list_(pa.float32()))
+FEATURES: Final = pa.list_(pa.float64())
+
+_UINT64: Final = (1 << 64) - 1
+_INT64: Final = (1 << 63) - 1
+_NO_NUMBERS: Final = np.empty(0)
+_NO_ROWS: Final = np.empty((0, 0))
+
+
+def _seconds(cells: Sequence[float | None]) -> pa.Array:
+    return pa.array(cells, type=SECONDS)
+
+
+def _flags(cells: Sequence[bool | None]) -> pa.Array:
+    return pa.array(cells, type=FLAG)
+
+
+def _texts(cells: Sequence[str | None]) -> pa.Array:
+    try:
+        return pa.array(cells, type=TEXT)
+    except UnicodeEncodeError:  # halves of characters are no text
+        known = [None if cell is None else cell.encode(errors="replace") for cell in cells]
+        return pa.array([None if cell is None else cell.decode() for cell in known], type=TEXT)
+
+
+def _counts(cells: Sequence[int | None]) -> pa.Array:
+    try:
+        return pa.array(cells, type=COUNT)
+    except OverflowError:
+        kept = [None if cell is None else max(-_INT64, min(cell, _INT64)) for cell in cells]
+        return pa.array(kept, type=COUNT)
+
+
+def _hashes_of_text(cells: Sequence[str | None]) -> pa.Array:
+    hashes = [
+        None if cell is None else xxhash.xxh3_64_intdigest(cell.encode(errors="replace"))
+        for cell in cells
+    ]
+    return pa.array(hashes, type=HASH)
+
+
+def _hash_lists(cells: Sequence[Sequence[int] | None]) -> pa.Array:
+    whole = [cell or () for cell in cells]
+    lengths = list(map(len, whole))
+    numbers = chain.from_iterable(whole)
+    try:
+        values: NDArray[np.uint64] = np.fromiter(numbers, np.uint64, sum(lengths))
+    except OverflowError:
+        clipped = (number & _UINT64 for number in chain.from_iterable(whole))
+        values = np.fromiter(clipped, np.uint64, sum(lengths))
+    return _lists(lengths, pa.array(values), missing(cells) if None in cells else None)
+
+
+def _name_lists(cells: Sequence[tuple[str, ...] | None]) -> pa.Array:
+    """Spell each set of names once: successive requests choose among the same."""
+    spelled = {cell: pa.array(cell or (), type=TEXT) for cell in {(), *cells}}
+    values = pa.concat_arrays([spelled[()], *[spelled[cell] for cell in cells]])
+    lengths = [0 if cell is None else len(cell) for cell in cells]
+    return _lists(lengths, values, missing(cells) if None in spelled else None)
+
+
+def _vectors(cells: Sequence[NDArray[Any] | None], dtype: type = np.float32) -> pa.Array:
+    """Join ``(n,)`` arrays in one copy: by far most numbers of a trace are in these."""
+    whole, unknown = _filled(cells, _NO_NUMBERS)
+    values: NDArray[Any] = np.concatenate([_NO_NUMBERS, *whole]).astype(dtype, copy=False)
+    return _lists(list(map(len, whole)), pa.array(values), unknown)
+
+
+def _features(cells: Sequence[NDArray[Any] | None]) -> pa.Array:
+    return _vectors(cells, np.float64)
+
+
+def _matrices(cells: Sequence[NDArray[Any] | None]) -> pa.Array:
+    """Join ``(n, k)`` arrays likewise."""
+    whole, unknown = _filled(cells, _NO_ROWS)
+    values = np.concatenate([_NO_NUMBERS, *[cell.reshape(-1) for cell in whole]])
+    lengths = list(map(len, whole))
+    widths = np.repeat([cell.shape[1] for cell in whole], lengths)
+    rows = _lists(widths, pa.array(values.astype(np.float32)), None)
+    return _lists(lengths, rows, unknown)
+
+
+def quantiles(target: int, level: int) -> Maker:
+    """Make a column of one target and level of ``(2, n_levels, n)`` arrays."""
+
+    def make(cells: Sequence[NDArray[Any] | None]) -> pa.Array:
+        known = [cell for cell in cells if cell is not None]
+        values = np.concatenate(known, axis=2)[target, level] if known else _NO_NUMBERS
+        lengths = [0 if cell is None else cell.shape[2] for cell in cells]
+        unknown = missing(cells) if len(known) < len(cells) else None
+        return _lists(lengths, pa.array(values.astype(np.float32)), unknown)
+
+    return make
+
+
+def _filled(
+    cells: Sequence[NDArray[Any] | None], filler: NDArray[Any]
+) -> tuple[Sequence[NDArray[Any]], pa.Array | None]:
+    """Put empty arrays where there is none, and mark these."""
+    known = [cell for cell in cells if cell is not None]
+    if len(known) == len(cells):
+        return known, None
+    return [filler if cell is None else cell for cell in cells], missing(cells)
+
+
+def _lists(
+    lengths: Sequence[int] | NDArray[Any], values: pa.Array, unknown: pa.Array | None
+) -> pa.Array:
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=unknown)
+
+
+def missing(cells: Sequence[Cell]) -> pa.Array:
+    """Mark the cells that are unknown."""
+    return pa.array([cell is None for cell in cells], type=FLAG)
+
+
+MAKERS: Final[dict[pa.DataType, Maker]] = {
+    TEXT: _texts,
+    SECONDS: _seconds,
+    COUNT: _counts,
+    FLAG: _flags,
+    HASH: _hashes_of_text,
+    HASHES: _hash_lists,
+    NAMES: _name_lists,
+    VECTOR: _vectors,
+    MATRIX: _matrices,
+    FEATURES: _features,
+}
+"""How a column of each type is made.
+
+>>> MAKERS[COUNT]([7, None, 1 << 70]).to_pylist()
+[7, None, 9223372036854775807]
+"""
