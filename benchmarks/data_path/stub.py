@@ -14,6 +14,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -245,10 +246,12 @@ async def serve(ports: Sequence[int], pace: Pace) -> None:
     def protocol(endpoint: Endpoint) -> Callable[[], Connection]:
         return lambda: Connection(endpoint)
 
-    for port in ports:
-        endpoint = Endpoint(pace, template)
-        await loop.create_server(protocol(endpoint), "127.0.0.1", port, backlog=4096)
-    await asyncio.Event().wait()
+    async with AsyncExitStack() as stack:
+        for port in ports:
+            made = protocol(Endpoint(pace, template))
+            server = await loop.create_server(made, "127.0.0.1", port, backlog=4096)
+            await stack.enter_async_context(server)
+        await asyncio.Event().wait()
 
 
 def main() -> None:
