@@ -16,6 +16,7 @@ router, its trainer apart. Exits with 1 where a must falls short; ``--quick`` ju
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,8 @@ from benchmarks.prediction.pages import Pages
 
 ROUNDS = 5
 QUICK_ROUNDS = 2
+FILE_WIDTH = 120
+"""Columns where the output is no terminal: wide enough for every table."""
 
 
 def parts() -> Mapping[str, Part]:
@@ -63,7 +66,7 @@ def main(arguments: Sequence[str] | None = None, known: Mapping[str, Part] | Non
     known = parts() if known is None else known
     given = _parse(arguments, tuple(known))
     peers = peers_folder(given.peers)
-    console, pages = Console(), Pages()
+    console, pages = Console(width=None if sys.stdout.isatty() else FILE_WIDTH), Pages()
     if not installed(peers):
         console.print("No peers: what compares is not judged; --peers names their folder.")
     rounds = QUICK_ROUNDS if given.quick else given.rounds
