@@ -6,7 +6,9 @@ One process listens on all ports. A chat answers as vLLM would, with usage: a st
 many content events as its ``max_tokens`` (1 without), the first after ``--ttft-ms``, the
 others ``--itl-ms`` apart; an answer that is not streamed comes after ``--ttft-ms``. The
 ``/metrics`` page is vLLM 0.32's in length and names. What routers ask at their start is
-answered too.
+answered too; all else is not found, as at a vLLM without further flags: vllm-router's
+default policy asks for ``/v1/chat/completions/render``, then ``/tokenize``, before every
+request.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -23,6 +26,7 @@ import uvloop
 from benchmarks.data_path.vllm_page import PageTemplate
 
 MODEL: Final = "stub"
+CHATS: Final = b"/v1/chat/completions"
 BYTES_PER_TOKEN: Final = 4
 _STREAM: Final = re.compile(rb'"stream"\s*:\s*true')
 _WITH_USAGE: Final = re.compile(rb'"include_usage"\s*:\s*true')
@@ -52,7 +56,7 @@ class Endpoint:
         self._fixed = {path: response(json.dumps(body).encode()) for path, body in FIXED.items()}
 
     def get(self, path: bytes) -> bytes:
-        """Answer a question that is no inference."""
+        """Answer what is no chat."""
         if path == b"/metrics":
             page = self._template.page(running=self.running, waiting=0)
             return response(page, b"text/plain; version=1.0.0; charset=utf-8")
@@ -100,7 +104,9 @@ class Connection(asyncio.Protocol):
         """Answer."""
         path, body = self._target.partition(b"?")[0], bytes(self._body)
         self._begin()
-        if self._parser.get_method() != b"POST":
+        if path == b"/tokenize":
+            self._write(tokens(body))
+        elif path != CHATS:
             self._write(self._endpoint.get(path))
         elif _STREAM.search(body):
             self._play(stream_events(body), self._endpoint.pace.ttft_s, first=_STREAM_HEAD)
@@ -164,6 +170,17 @@ def usage(body: bytes, output_tokens: int) -> dict[str, object]:
         "total_tokens": prompt_tokens + output_tokens,
         "prompt_tokens_details": {"cached_tokens": 0},
     }
+
+
+def tokens(body: bytes) -> bytes:
+    """Build the response of ``/tokenize``: as many numbers as the request's tokens.
+
+    >>> tokens(b"x" * 12).endswith(b'"tokens":[0,1,2]}')
+    True
+    """
+    numbers = list(range(max(len(body) // BYTES_PER_TOKEN, 1)))
+    whole = {"count": len(numbers), "max_model_len": 131072, "tokens": numbers}
+    return response(_json(whole))
 
 
 def answer(body: bytes) -> bytes:
@@ -245,10 +262,12 @@ async def serve(ports: Sequence[int], pace: Pace) -> None:
     def protocol(endpoint: Endpoint) -> Callable[[], Connection]:
         return lambda: Connection(endpoint)
 
-    for port in ports:
-        endpoint = Endpoint(pace, template)
-        await loop.create_server(protocol(endpoint), "127.0.0.1", port, backlog=4096)
-    await asyncio.Event().wait()
+    async with AsyncExitStack() as stack:
+        for port in ports:
+            made = protocol(Endpoint(pace, template))
+            server = await loop.create_server(made, "127.0.0.1", port, backlog=4096)
+            await stack.enter_async_context(server)
+        await asyncio.Event().wait()
 
 
 def main() -> None:

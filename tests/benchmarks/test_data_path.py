@@ -1,0 +1,419 @@
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.data_path import capacity, chats, latency, memory, sampled, scrape, workers
+from benchmarks.data_path.__main__ import main, parts
+from benchmarks.data_path.judge import Verdict, met, verdict_table
+from benchmarks.data_path.load import Load, Traffic, chat, cycle, send
+from benchmarks.data_path.part import Options, Outcome
+from benchmarks.data_path.process_tree import TRAINER, used
+from benchmarks.data_path.routers import (
+    OURS,
+    PEERS,
+    Choice,
+    Running,
+    choices,
+    installed,
+    litellm_config,
+    peer_command,
+    peers_folder,
+)
+from benchmarks.data_path.stub import Pace, serve
+from benchmarks.data_path.turns import Turn, Turns, in_turns, ratio
+from benchmarks.data_path.vllm_page import PageTemplate
+from collectors import parse_metrics
+from foretoken.errors import DemoFailed
+from foretoken.processes import free_ports
+from tests.fakes import CLOSE, DONE, STREAM_HEAD, FakeEndpoint, Script, event, response
+
+
+def made(cpu_s: float, *, rate: float = 100.0, p50_s: float = 0.001) -> Turn:
+    return Turn(
+        requests=100, cpu_s=cpu_s, trainer_s=0.1, cores=cpu_s * rate, rate=rate, events=0.0,
+        p50_s=p50_s,
+    )  # fmt: skip
+
+
+def at_stub(ask: Callable[[int], Awaitable[None]], pace: Pace | None = None) -> None:
+    async def play() -> None:
+        (port,) = free_ports(1)
+        task = asyncio.create_task(serve([port], pace or Pace()))
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                break
+            except OSError:
+                await asyncio.sleep(0)
+        writer.close()
+        try:
+            await ask(port)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(play())
+
+
+async def post(port: int, body: bytes) -> httpx.Response:
+    async with httpx.AsyncClient() as client:
+        return await client.post(f"http://127.0.0.1:{port}/v1/chat/completions", content=body)
+
+
+def test_stub_answers_a_chat_with_usage() -> None:
+    async def ask(port: int) -> None:
+        answer = (await post(port, chat("hello", max_tokens=5))).json()
+        assert answer["choices"][0]["message"]["content"] == "hello"
+        assert answer["usage"]["completion_tokens"] == 1
+        assert answer["usage"]["prompt_tokens"] > 10
+
+    at_stub(ask)
+
+
+@pytest.mark.parametrize("pace", [Pace(), Pace(ttft_s=0.002, itl_s=0.001)])
+def test_stub_streams_an_event_per_token_and_usage_where_asked(pace: Pace) -> None:
+    async def ask(port: int) -> None:
+        plain = (await post(port, chat("hi", max_tokens=4, stream=True))).text
+        counted = chat("hi", max_tokens=4, stream=True, stream_options={"include_usage": True})
+        with_usage = (await post(port, counted)).text.split("\n\n")
+        assert plain.count("data: {") == 4
+        assert plain.endswith("data: [DONE]\n\n")
+        assert len(with_usage) == 7  # four tokens, usage, the end, and nothing behind it
+        assert json.loads(with_usage[4].removeprefix("data: "))["usage"]["completion_tokens"] == 4
+
+    at_stub(ask, pace)
+
+
+def test_stub_answers_what_routers_ask_at_their_start() -> None:
+    async def ask(port: int) -> None:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            models = (await client.get("/v1/models")).json()
+            page = parse_metrics((await client.get("/metrics")).content)
+            health = await client.get("/health")
+            tokenized = (await client.post("/tokenize", content=chat("hi"))).json()
+            unknown = await client.post("/v1/chat/completions/render", content=chat("hi"))
+        assert [card["id"] for card in models["data"]] == ["stub"]
+        assert (page.running_requests, page.waiting_requests) == (0.0, 0.0)
+        assert (health.status_code, unknown.status_code) == (200, 404)
+        assert len(tokenized["tokens"]) == tokenized["count"] > 10
+
+    at_stub(ask)
+
+
+def test_page_is_as_long_as_vllms_and_a_full_parser_reads_it() -> None:
+    page = PageTemplate().page(running=3, waiting=2)
+
+    families = list(text_string_to_metric_families(page.decode()))
+    parsed = parse_metrics(page)
+
+    assert 55_000 < len(page) < 70_000
+    assert {"vllm:num_requests_running", "vllm:cache_config_info"} <= {f.name for f in families}
+    assert (parsed.running_requests, parsed.waiting_requests) == (3.0, 2.0)
+    assert (parsed.prefix_queries_total, parsed.kv_capacity_tokens) == (4096.0, 524288)
+
+
+def test_load_counts_answers_and_events() -> None:
+    loads: list[Load] = []
+    body = chat("hi", max_tokens=7, stream=True)
+
+    async def ask(port: int) -> None:
+        traffic = Traffic(make=cycle([body]), connections=3, events=7, requests=20)
+        loads.append(await send(port, traffic))
+
+    at_stub(ask)
+
+    assert (loads[0].answered, loads[0].failed, loads[0].events) == (20, 0, 160)
+    assert len(loads[0].latencies_s) == 20
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [response(b"{}", status=b"503 Service Unavailable")],
+        [STREAM_HEAD, event("one"), DONE, b"0\r\n\r\n"],  # one token of two
+        [STREAM_HEAD, event("one"), event("two"), b"0\r\n\r\n"],  # without its end
+        [STREAM_HEAD, event("one"), CLOSE],
+        [b"nonsense\r\n\r\n"],
+    ],
+)
+def test_load_with_a_failure_is_no_result(script: Script) -> None:
+    async def play() -> None:
+        traffic = Traffic(make=cycle([b"{}"]), connections=1, events=2, requests=1)
+        async with FakeEndpoint(script) as endpoint:
+            with pytest.raises(DemoFailed, match="1 of 1 failed"):
+                await send(endpoint.port, traffic)
+
+    asyncio.run(play())
+
+
+def test_events_cut_anywhere_are_counted_once() -> None:
+    whole = b"".join((STREAM_HEAD, event("one"), event("two"), DONE, b"0\r\n\r\n"))
+    script = [whole[at : at + 3] for at in range(0, len(whole), 3)]
+
+    async def play() -> Load:
+        async with FakeEndpoint(script) as endpoint:
+            traffic = Traffic(make=cycle([b"{}"]), connections=1, events=2, requests=1)
+            return await send(endpoint.port, traffic)
+
+    assert asyncio.run(play()).events == 3  # the end is one too
+
+
+def test_nobody_listening_is_no_result() -> None:
+    with pytest.raises(DemoFailed, match="port"):
+        asyncio.run(send(free_ports(1)[0], Traffic(make=cycle([b"{}"]), connections=1, requests=1)))
+
+
+def test_what_a_process_started_counts_and_the_trainer_is_told_apart() -> None:
+    sleeper = "import sys, time; sum(range(3_000_000)); print(flush=True); time.sleep(60)"
+    parent = (
+        "import subprocess, sys\n"
+        f"mine = subprocess.Popen([sys.executable, '-c', {sleeper!r}], stdout=-1)\n"
+        f"other = subprocess.Popen([sys.executable, '-c', {sleeper!r}, bytes({list(TRAINER)})],"
+        " stdout=-1)\n"
+        "mine.stdout.readline(), other.stdout.readline()\n"
+        "print(flush=True)\n"
+        "sys.stdin.read()\n"
+        "mine.kill(), other.kill(), mine.wait(), other.wait()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+
+        seen = used(process.pid)
+
+        process.communicate()
+
+    assert seen.processes == 2
+    assert seen.cpu_s > 0
+    assert seen.trainer_s > 0
+    assert seen.rss_bytes > 1_000_000
+
+
+def test_a_process_that_is_gone_used_nothing() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+
+    assert used(process.pid).cpu_s == 0.0
+
+
+def test_turns_rotate_who_comes_first() -> None:
+    order: list[str] = []
+
+    async def ask(port: int) -> None:
+        def make(name: str) -> Running:
+            return Running(name=name, port=port, pid=os.getpid())
+
+        def body(number: int) -> bytes:
+            order.append(str(number))
+            return chat("hi")
+
+        traffic = Traffic(make=body, connections=1, requests=2)
+        turns = await in_turns([make("a"), make("b")], traffic, 3)
+        assert {name: len(each) for name, each in turns.items()} == {"a": 3, "b": 3}
+        assert all(turn.requests == 2 and turn.p50_s > 0 for turn in turns["a"])
+
+    at_stub(ask)
+
+    assert order == ["0", "1"] * 6
+
+
+def test_ratio_is_taken_within_a_round() -> None:
+    turns: Turns = {"a": [made(1.0), made(4.0), made(3.0)], "b": [made(2.0), made(2.0), made(2.0)]}
+
+    found = ratio(turns, "a", "b")
+
+    assert found is not None
+    assert (found.least, found.median, found.most) == (0.5, 1.5, 2.0)
+    assert ratio(turns, "a", "never") is None
+
+
+def row_outcome(ours_s: float, *, decides: str = "mixture (predicted)") -> Outcome:
+    turns: Turns = {OURS: [made(ours_s)] * 3, "sglang-router": [made(1e-4)] * 3}
+    return chats.outcome(chats.rows()["tiny"], turns, decides, judged=True)
+
+
+@pytest.mark.parametrize(("ours_s", "kept"), [(1.1e-4, True), (1.3e-4, False)])
+def test_a_row_is_judged_against_its_peer(ours_s: float, kept: bool) -> None:
+    outcome = row_outcome(ours_s)
+
+    must, goal, trees = outcome.verdicts
+
+    assert (must.kind, must.most, must.passes) == ("must", 1.2, kept)
+    assert (goal.kind, goal.passes) == ("goal", False)
+    assert trees.passes
+    assert met(outcome.verdicts) is kept
+
+
+def test_a_row_that_trees_did_not_decide_falls_short() -> None:
+    outcome = row_outcome(1e-5, decides="heuristic (inaccurate)")
+
+    assert not met(outcome.verdicts)
+
+
+def test_without_the_peer_a_row_is_shown_and_not_judged() -> None:
+    outcome = chats.outcome(chats.rows()["tiny"], {OURS: [made(1.0)]}, "mixture", judged=True)
+
+    (table,) = outcome.tables.values()
+
+    assert [each.passes for each in outcome.verdicts[:2]] == [None, None]
+    assert table.row_count == 1
+
+
+def test_latency_is_what_is_added_to_the_endpoints_own() -> None:
+    turns: Turns = {
+        latency.DIRECT: [made(1.0, p50_s=0.001)] * 2,
+        OURS: [made(1.0, p50_s=0.0013), made(1.0, p50_s=0.0017)],
+    }
+
+    (verdict,) = latency.outcome(turns, judged=True).verdicts
+
+    assert verdict.measured == pytest.approx(0.5)
+    assert verdict.spread == pytest.approx((0.3, 0.7))
+
+
+def test_scraping_that_does_not_keep_up_falls_short() -> None:
+    well = scrape.outcome([(0.2, 490.0)], judged=True)
+    late = scrape.outcome([(0.2, 300.0)], judged=True)
+
+    assert met(well.verdicts)
+    assert not met(late.verdicts)
+
+
+def test_memory_is_judged_by_growth_and_size() -> None:
+    grown = memory.outcome(1, 2, 200_000_000, 220_000_000, judged=True)
+    large = memory.outcome(1, 2, 400_000_000, 400_000_000, judged=True)
+
+    assert [each.passes for each in grown.verdicts] == [False, True]
+    assert [each.passes for each in large.verdicts] == [True, False]
+
+
+def test_a_chunk_costs_what_a_stream_costs_beyond_a_request() -> None:
+    found = capacity.costs([made(1e-4)], [made(1e-4 + 99e-5)])
+
+    assert found.chunk_s == pytest.approx(1e-5)
+    assert capacity.outcome([made(1e-4)], [made(2e-3)]).tables.keys() == {
+        "data-path-carried",
+        "data-path-capacity",
+    }
+
+
+def test_two_workers_are_judged_against_one() -> None:
+    turns: Turns = {workers.ONE.name: [made(1.0)], workers.TWO.name: [made(1.2)]}
+
+    outcome = workers.outcome(turns, dict.fromkeys(turns, 1), judged=True)
+
+    assert not met(outcome.verdicts)
+
+
+def test_peers_that_are_there_are_started_by_default_and_at_their_cheapest(tmp_path: Path) -> None:
+    for name in ("smg", "litellm"):
+        (tmp_path / name / "bin").mkdir(parents=True)
+        (tmp_path / name / "bin" / name).touch()
+
+    names = [choice.name for choice in choices(tmp_path, cheapest=True)]
+
+    assert installed(tmp_path) == ["smg", "litellm"]
+    assert names == [OURS, "smg", "smg round_robin", "litellm"]
+    assert [choice.name for choice in choices(None, cheapest=True)] == [OURS]
+    assert peers_folder(tmp_path) == tmp_path
+    with pytest.raises(DemoFailed, match="--peers"):
+        peers_folder(tmp_path / "never")
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peers_command_is_filled_in(name: str) -> None:
+    command = peer_command(
+        Choice(program=name), ["http://a", "http://b"], port="1", metrics_port="2", config="c"
+    )
+
+    assert not any("{" in part for part in command)
+    assert command[-2:] == ["http://a", "http://b"] or "c" in command
+    assert litellm_config(["http://a"]).count("api_base: http://a/v1") == 1
+
+
+def test_the_innermost_part_that_has_a_rule_gets_the_time() -> None:
+    inner = "import sys\ndef render(look): return look(sys._getframe())"
+    outer = "def finished(render, look): return render(look)"
+
+    def load(text: str, file: str, name: str) -> Callable[..., str]:
+        space: dict[str, Callable[..., str]] = {}
+        exec(compile(text, sampled.ROOT + file, "exec"), space)  # noqa: S102
+        return space[name]
+
+    finished = load(outer, "scheduler/scheduler.py", "finished")
+    log_line = load(inner, "foretoken/logs.py", "render")
+    elsewhere = load(inner, "predictor/window.py", "render")
+
+    assert finished(log_line, sampled.part_of) == "log line"
+    assert finished(elsewhere, sampled.part_of) == "bookkeeping"
+    assert elsewhere(sampled.part_of) == sampled.RELAY
+
+
+def test_every_rule_of_the_sampler_names_code_that_is_there() -> None:
+    for file, function in sampled.RULES:
+        text = (Path(sampled.ROOT) / file).read_text()
+        assert f"def {function}" in text
+
+
+def test_quick_runs_judge_nothing_and_others_end_with_their_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[Options] = []
+
+    async def part(options: Options) -> Outcome:
+        given.append(options)
+        assert options.site.folder.is_dir()
+        verdict = Verdict(what="a", kind="must", measured=2.0, most=1.0, unit="ms")
+        return Outcome(tables={}, verdicts=(verdict,), figures={"a": 2}, notes=("noted",))
+
+    path = tmp_path / "out.json"
+    status = main(["--rounds", "3", "--json", str(path)], {"a": part})
+    left_out = main(["--part", "b"], {"a": part, "b": part})
+
+    written = json.loads(path.read_text())
+    assert (status, left_out, len(given)) == (1, 1, 2)
+    assert (given[0].rounds, given[0].quick, given[0].seconds(4.0)) == (3, False, 4.0)
+    assert written["a"] == {"a": 2}
+    assert written["verdicts"][0]["passes"] is False
+    assert "noted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--rounds", "0"], ["--part", "never"], ["--page", "/never/there.md"]]
+)
+def test_bad_options_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+
+    assert "error" in capsys.readouterr().err
+
+
+def test_all_rows_of_the_table_are_parts() -> None:
+    assert tuple(parts()) == (
+        "tiny", "prompt", "streams", "latency", "decisions", "scrape", "memory", "capacity",
+        "workers", "budget",
+    )  # fmt: skip
+
+
+def test_verdicts_are_shown_with_their_outcome() -> None:
+    table = verdict_table(
+        [
+            Verdict(what="w", kind="goal", measured=0.5, most=1.0, unit="x", spread=(0.4, 0.6)),
+            Verdict(what="v", kind="must", measured=None, most=1.0, unit="ms"),
+        ]
+    )
+
+    columns = [list(column.cells) for column in table.columns]
+
+    assert columns[1] == ["0.50x", "not judged"]
+    assert columns[4] == ["reached", ""]
