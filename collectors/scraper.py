@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import httpx
 import msgspec
 
-from collectors.endpoint import EndpointView
+from collectors.endpoint import EndpointView, Served
 from collectors.errors import ScrapeFailed, ScrapeFailure, UnknownEndpoint
 from collectors.metrics_page import parse_metrics
 from collectors.settings import EndpointSettings, ScrapeSettings
@@ -41,10 +41,16 @@ class ScrapeCounts(Protocol):
 class _Card(msgspec.Struct):
     id: str
     parent: str | None = None
+    root: str | None = None
+    max_model_len: int | None = None
 
 
 class _Cards(msgspec.Struct):
     data: list[_Card]
+
+
+class _Version(msgspec.Struct):
+    version: str
 
 
 def open_scrape_client(settings: ScrapeSettings) -> httpx.AsyncClient:
@@ -221,10 +227,22 @@ class Scraper:
         except (ScrapeFailed, msgspec.MsgspecError, UnicodeDecodeError):
             view.kept_models(again_s=self._clock() + self._settings.down_interval_s)
             return
-        bases = [card.id for card in cards if card.parent is None]
-        others = [card.id for card in cards if card.parent is not None]
-        again_s = self._clock() + self._settings.models_interval_s
-        view.told_models(bases, others, again_s=again_s)
+        bases = [card for card in cards if card.parent is None]
+        served = Served(
+            bases=[card.id for card in bases],
+            others=[card.id for card in cards if card.parent is not None],
+            max_model_len=next((card.max_model_len for card in bases), None),
+            root=next((card.root for card in bases), None),
+            version=await self._read_version(view),
+        )
+        view.told_models(served, again_s=self._clock() + self._settings.models_interval_s)
+
+    async def _read_version(self, view: EndpointView) -> str | None:
+        try:
+            body = await self._get(f"{view.state.url}/version")
+            return msgspec.json.decode(body, type=_Version).version
+        except (ScrapeFailed, msgspec.MsgspecError, UnicodeDecodeError):
+            return None
 
     async def _get(self, url: str) -> bytes:
         try:

@@ -214,6 +214,11 @@ _SHED: Final[dict[ShedReason, tuple[int, bytes, str]]] = {
     "queue_timeout": (503, b"rejected-ttl-expired", "no endpoint became available in time"),
     "no_endpoint": (503, b"rejected-no-endpoints", "no endpoint is available"),
     "retries_exhausted": (503, b"rejected-no-endpoints", "every endpoint that was tried failed"),
+    "retry_budget_exhausted": (
+        503,
+        b"rejected-no-endpoints",
+        "the endpoint failed, and too many requests are being tried again already",
+    ),
 }
 
 

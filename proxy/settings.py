@@ -28,6 +28,20 @@ class UpstreamSettings(_Section):
     max_head_bytes: int = Field(default=65_536, ge=1024, le=1 << 24)
 
 
+class StallSettings(_Section):
+    """Say when an endpoint has been silent for too long, whatever its health check says."""
+
+    # So many times the predicted time to first token, or gap between tokens. A bad
+    # prediction is off threefold; queues are part of the prediction.
+    factor: float = Field(default=10.0, ge=1, le=10_000)
+    # Never sooner: pauses of a second or two are those of compilers, collectors and networks.
+    floor_s: float = Field(default=3.0, ge=0.05, le=3600)
+    # Where nothing is predicted: long for a prefill, short for a client.
+    unpredicted_s: float = Field(default=60.0, ge=0.05, le=86_400)
+    # How often silence is looked for.
+    interval_s: float = Field(default=0.5, ge=0.01, le=60)
+
+
 class ProxySettings(_Section):
     """Everything the data path lets people set."""
 
@@ -46,3 +60,4 @@ class ProxySettings(_Section):
     # How often waiting requests are looked at again.
     tick_s: float = Field(default=0.02, ge=0.001, le=1)
     upstream: UpstreamSettings = UpstreamSettings()
+    stalls: StallSettings = StallSettings()

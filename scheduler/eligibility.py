@@ -81,6 +81,17 @@ class Eligibility:
         suspect = np.array([suspects.is_suspect(name, now) for name in members.names])
         return _best(members, stale + 2 * suspect)
 
+    def is_better_off(self, live: LiveRequest, endpoint: str, now: float) -> bool:
+        """Say whether the request may go to an endpoint that is not doubted, but for this one."""
+        allowed, suspects = live.request.allowed_endpoints, self._suspects
+        return any(
+            name != endpoint
+            and (allowed is None or name in allowed)
+            and name not in live.tried
+            and not suspects.is_suspect(name, now)
+            for name in self._members(live.fleet.model, live.request.model).names
+        )
+
     def _members(self, model: str, asked: str) -> Members:
         known = self._open.get((model, asked))
         if known is None:

@@ -15,6 +15,7 @@ from scheduler.leanings import Leanings
 from scheduler.policies import Policy, build_policy
 from scheduler.promises import Pressure, Promises
 from scheduler.reserve import Reserve
+from scheduler.retry_budget import RetryBudget
 from scheduler.settings import FleetSettings, SchedulerSettings, SessionMode
 from scheduler.trust import Trust
 
@@ -92,6 +93,7 @@ class Fleet:
         promises: Objectives its requests in flight were sent with.
         pressure: Which share of them is broken lately.
         reserve: Which endpoints are kept for the more urgent while many are.
+        retries: How many of its requests may be dispatched again.
     """
 
     model: str
@@ -109,6 +111,7 @@ class Fleet:
     promises: Promises = field(default_factory=Promises)
     pressure: Pressure = field(default_factory=Pressure)
     reserve: Reserve = field(default_factory=Reserve)
+    retries: RetryBudget = field(default_factory=RetryBudget)
 
     def configure(self, settings: SchedulerSettings) -> None:
         """Take other settings into force, its policies among them."""
@@ -125,6 +128,7 @@ class Fleet:
             self.canary = Canary(policy=build_policy(canary.policy), share=canary.share)
         self.session = own.session or settings.session
         self.trust.configure(settings.ladder)
+        self.retries.configure(settings.retries)
 
     def prompt_tokens(self, request: RequestFeatures) -> int:
         """Give the prompt's length, exact where known."""

@@ -36,7 +36,7 @@ from scheduler.prefix_caches import caches_of
 from scheduler.prefix_index import has_restarted
 from scheduler.saturation import Placing
 from scheduler.settings import SchedulerSettings
-from scheduler.suspects import Suspects, Suspicion
+from scheduler.suspects import Suspects, Suspicion, gets_on
 
 NO_ENDPOINT_RETRY_S = 1.0
 
@@ -182,6 +182,7 @@ class Scheduler:
                 reason="no_endpoint",
                 retry_after_s=NO_ENDPOINT_RETRY_S,
             )
+        fleet.retries.requested(now)
         live = LiveRequest(request=request, tier=tier, fleet=fleet)
         self._live[request.request_id] = live
         placed = False
@@ -224,6 +225,25 @@ class Scheduler:
         if live.endpoint in self._states:
             self._suspects.erred(live.endpoint, now)
         return self._again(live, now)
+
+    def silent(self, request_id: str, since_s: float, now: float) -> Action | None:
+        """Take in that a request's endpoint has said nothing of it since ``since_s``.
+
+        Returns:
+            Where it goes instead, ``None`` to wait on: its answer has begun, the endpoint
+            gets on with others before it, or there is none better.
+
+        Raises:
+            UnknownRequest: No such request is in flight.
+        """
+        live = self._get(request_id)
+        state = None if live.endpoint is None else self._states.get(live.endpoint)
+        if state is None or gets_on(state, since_s, now):
+            return None
+        self._suspects.stalled(state.endpoint, now)
+        begun = live.first_token_s is not None
+        stays = begun or not self._eligibility.is_better_off(live, state.endpoint, now)
+        return None if stays else self._again(live, now)
 
     def first_token(self, request_id: str, now: float) -> float | None:
         """Note that a streamed request's first output token has arrived.
@@ -302,6 +322,7 @@ class Scheduler:
         self._affinity.see(state)
         if state.up and state.scraped_s is not None:
             self._suspects.seen_up(name, state.scraped_s)
+            self._suspects.seen(state, still_after_s=self._settings.still_after_s)
         if state.model is not None:
             ratio = self._fleets.of_model(state.model).token_ratio
             self.caches.resize(state, block_tokens=BLOCK_BYTES / ratio.bytes_per_token)
@@ -339,6 +360,8 @@ class Scheduler:
             self._release(live, tpot_s=None)
         if live.attempts >= self._settings.max_attempts:
             return self._shed(live, "retries_exhausted", now, NO_ENDPOINT_RETRY_S)
+        if not live.fleet.retries.take(now):
+            return self._shed(live, "retry_budget_exhausted", now, NO_ENDPOINT_RETRY_S)
         return self._place(live, now)
 
     def _choose(
@@ -357,6 +380,7 @@ class Scheduler:
         live.hardware = state.hardware
         live.attempts += 1
         self._accounting.book_decision(request.request_id, decision, now)
+        self._suspects.sent(state.endpoint, now)
         promise(live.fleet, request, live.tier, decision, self._table.row(state.endpoint))
         self.caches.sent(state.endpoint, request)
         self._affinity.sent(live.fleet.model, request, state.endpoint)
