@@ -70,6 +70,38 @@ class UnknownPath(ProxyError):
         super().__init__(f"no route for {method} {path}")
 
 
+class KeysUnusable(ProxyError):
+    """The configured API keys cannot be used; says where and why, never a key.
+
+    Attributes:
+        source: File or environment.
+    """
+
+    def __init__(self, source: str, problem: str) -> None:
+        self.source = source
+        super().__init__(f"API keys of {source}: {problem}")
+
+
+class NotAuthenticated(ProxyError):
+    """A request comes without a key, or with one that is not known."""
+
+
+class RateLimited(ProxyError):
+    """The holder of a key has asked for as much as it may.
+
+    Attributes:
+        what: ``requests`` or ``tokens``.
+        per_minute: The bound.
+        retry_after_s: When there is room again, ``None`` where nobody can tell.
+    """
+
+    def __init__(self, what: str, per_minute: int, retry_after_s: float | None) -> None:
+        self.what = what
+        self.per_minute = per_minute
+        self.retry_after_s = retry_after_s
+        super().__init__(f"this API key may use {per_minute} {what} per minute, and has")
+
+
 class ShuttingDown(ProxyError):
     """This router stops, and the request has not ended in the time it may still take."""
 
@@ -154,16 +186,39 @@ def to_response(error: Exception) -> ErrorResponse:
     404
     """
     match error:
-        case BadRequest():
-            return _invalid(400, error, param=error.param)
         case UnknownTier():
             return _invalid(400, error, param="x-slo-tier", code="unknown_tier")
         case ModelNotFound():
             return _invalid(404, error, param="model", code="model_not_found")
+        case ShuttingDown() | UpstreamError():
+            return _failed(error)
+        case ProxyError():
+            return _refused(error)
+        case _:
+            raise error
+
+
+def _refused(error: ProxyError) -> ErrorResponse:
+    """Give the answer to a request that is wrong in itself, or not its sender's to make."""
+    match error:
+        case BadRequest():
+            return _invalid(400, error, param=error.param)
+        case NotAuthenticated():
+            headers = ((b"www-authenticate", b"Bearer"),)
+            return _invalid(401, error, code="invalid_api_key", headers=headers)
         case UnknownPath():
             return _invalid(404, error, code="not_found")
         case BodyTooLarge():
             return _invalid(413, error, code="body_too_large")
+        case RateLimited():
+            return _rate_limited(error)
+        case _:
+            raise error
+
+
+def _failed(error: ShuttingDown | UpstreamError) -> ErrorResponse:
+    """Give the answer to a request that an endpoint, or the end of this router, has failed."""
+    match error:
         case ShuttingDown():
             return ErrorResponse(
                 status=503,
@@ -186,15 +241,41 @@ def to_response(error: Exception) -> ErrorResponse:
                 type="server_error",
                 code="upstream_error",
             )
-        case _:
-            raise error
 
 
 def _invalid(
-    status: int, error: Exception, *, param: str | None = None, code: str | None = None
+    status: int,
+    error: Exception,
+    *,
+    param: str | None = None,
+    code: str | None = None,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> ErrorResponse:
     return ErrorResponse(
-        status=status, message=str(error), type="invalid_request_error", param=param, code=code
+        status=status,
+        message=str(error),
+        type="invalid_request_error",
+        param=param,
+        code=code,
+        headers=headers,
+    )
+
+
+def _rate_limited(error: RateLimited) -> ErrorResponse:
+    name = error.what.encode()
+    headers = [
+        (b"x-ratelimit-limit-" + name, b"%d" % error.per_minute),
+        (b"x-ratelimit-remaining-" + name, b"0"),
+    ]
+    if error.retry_after_s is not None:
+        wait = b"%d" % max(1, math.ceil(error.retry_after_s))
+        headers += [(b"retry-after", wait), (b"x-ratelimit-reset-" + name, wait + b"s")]
+    return ErrorResponse(
+        status=429,
+        message=str(error),
+        type=error.what,
+        code="rate_limit_exceeded",
+        headers=tuple(headers),
     )
 
 

@@ -1,5 +1,7 @@
 """The proxy's section of the configuration."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -28,6 +30,18 @@ class UpstreamSettings(_Section):
     max_head_bytes: int = Field(default=65_536, ge=1024, le=1 << 24)
 
 
+class AccessSettings(_Section):
+    """Say who may use the router, and how much."""
+
+    # TOML, one table a key; read again when it changes (docs/access.md).
+    keys_file: Path | None = None
+    # Environment variable with further keys, NAME=KEY separated by commas.
+    keys_env: str = Field(default="FORETOKEN_API_KEYS", min_length=1, max_length=200)
+    # Of each key that has no limit of its own; None for no limit. Each worker counts alone.
+    requests_per_minute: int | None = Field(default=None, ge=1, le=10**9)
+    tokens_per_minute: int | None = Field(default=None, ge=1, le=10**12)
+
+
 class StallSettings(_Section):
     """Say when an endpoint has been silent for too long, whatever its health check says."""
 
@@ -45,7 +59,7 @@ class StallSettings(_Section):
 class ProxySettings(_Section):
     """Everything the data path lets people set."""
 
-    # Loopback by default: there is no authentication in front of the fleet.
+    # Loopback by default: without keys everyone who reaches the router may use the fleet.
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
     # A prompt of a million tokens is about 4 MB; images and audio need more.
@@ -61,3 +75,4 @@ class ProxySettings(_Section):
     tick_s: float = Field(default=0.02, ge=0.001, le=1)
     upstream: UpstreamSettings = UpstreamSettings()
     stalls: StallSettings = StallSettings()
+    access: AccessSettings = AccessSettings()
