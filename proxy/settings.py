@@ -1,8 +1,9 @@
 """The proxy's section of the configuration."""
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Section(BaseModel):
@@ -42,6 +43,30 @@ class AccessSettings(_Section):
     tokens_per_minute: int | None = Field(default=None, ge=1, le=10**12)
 
 
+class ResponseCacheSettings(_Section):
+    """Say which requests may be answered by what an equal one got."""
+
+    # "header": those that ask for it by x-foretoken-cache: on. "deterministic": also those
+    # whose answer does not change, temperature 0 and embeddings, unless they say off.
+    mode: Literal["off", "header", "deterministic"] = "header"
+    # All answers together. A chat's answer of a thousand tokens has 5 KB, streamed 250 KB.
+    max_bytes: int = Field(default=64 * 2**20, ge=2**16, le=1 << 40)
+    # One answer; larger ones pass and are not kept.
+    max_entry_bytes: int = Field(default=2**20, ge=1024, le=1 << 32)
+    # What a server restarted with other weights under the same name and version may cost.
+    max_age_s: float = Field(default=600.0, gt=0, le=30 * 86_400)
+
+    @model_validator(mode="after")
+    def _one_fits(self) -> "ResponseCacheSettings":
+        if self.max_entry_bytes > self.max_bytes:
+            msg = (
+                f"max_entry_bytes = {self.max_entry_bytes} must not be more than "
+                f"max_bytes = {self.max_bytes}"
+            )
+            raise ValueError(msg)
+        return self
+
+
 class StallSettings(_Section):
     """Say when an endpoint has been silent for too long, whatever its health check says."""
 
@@ -76,3 +101,4 @@ class ProxySettings(_Section):
     upstream: UpstreamSettings = UpstreamSettings()
     stalls: StallSettings = StallSettings()
     access: AccessSettings = AccessSettings()
+    response_cache: ResponseCacheSettings = ResponseCacheSettings()
