@@ -44,6 +44,29 @@ class BadHeader(BadRequest):
         super().__init__(f"header {header}: {value!r} is not {expected}", param=header)
 
 
+class ContextExceeded(BadRequest):
+    """More output is asked for than the model's context has room for beside the prompt.
+
+    Attributes:
+        asked_tokens: The bound on output.
+        prompt_tokens: Of the prompt, counted, or the fewest it can have.
+        context_tokens: What there is for both.
+    """
+
+    def __init__(
+        self, asked_tokens: int, prompt_tokens: int, context_tokens: int, *, exact: bool
+    ) -> None:
+        self.asked_tokens = asked_tokens
+        self.prompt_tokens = prompt_tokens
+        self.context_tokens = context_tokens
+        about = "" if exact else "at least "
+        super().__init__(
+            f"the model's context has {context_tokens} tokens; the prompt takes {about}"
+            f"{prompt_tokens} and up to {asked_tokens} are asked for as output: ask for fewer",
+            param="max_tokens",
+        )
+
+
 class BodyTooLarge(ProxyError):
     """The request body is longer than allowed.
 

@@ -67,6 +67,18 @@ class ResponseCacheSettings(_Section):
         return self
 
 
+class ContextSettings(_Section):
+    """Say what becomes of bounds on output that the model's context has no room for."""
+
+    # "pass": the endpoint decides; vLLM refuses. "clamp": what there is room for is asked
+    # for instead. "refuse": here, before the request takes a place anywhere.
+    excess: Literal["pass", "clamp", "refuse"] = "pass"
+    # A prompt that nobody has tokenized may have so many more, or fewer, tokens: of the
+    # estimate, and besides, for what a chat template adds.
+    margin_ratio: float = Field(default=0.15, ge=0, le=1)
+    margin_tokens: int = Field(default=64, ge=0, le=100_000)
+
+
 class StallSettings(_Section):
     """Say when an endpoint has been silent for too long, whatever its health check says."""
 
@@ -100,5 +112,6 @@ class ProxySettings(_Section):
     tick_s: float = Field(default=0.02, ge=0.001, le=1)
     upstream: UpstreamSettings = UpstreamSettings()
     stalls: StallSettings = StallSettings()
+    context: ContextSettings = ContextSettings()
     access: AccessSettings = AccessSettings()
     response_cache: ResponseCacheSettings = ResponseCacheSettings()
