@@ -168,7 +168,6 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
     )
     closing = asyncio.Event()
     app = ProxyApp(
-        relay=relay,
         scheduler=scheduler,
         registry=registry,
         lifespan=service.running,

@@ -52,15 +52,11 @@ def chat_request(
 ) -> OutgoingRequest:
     """Build a chat request; encoded before its time, so that this costs it nothing."""
     payload = json.dumps(body).encode()
-    lines = {
-        "content-type": "application/json",
-        "content-length": str(len(payload)),
-        **(headers or {}),
-    }
+    lines = {"content-type": "application/json", **(headers or {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return OutgoingRequest(
         start=b"POST /v1/chat/completions HTTP/1.1\r\n",
-        header_lines=f"{head}\r\n".encode(),
+        header_lines=head.encode(),
         body=payload,
     )
 

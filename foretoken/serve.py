@@ -23,7 +23,9 @@ def run_server(settings: Settings, config: ConfigFile | None) -> int:
     with listen(settings) as listener:
         built = build(settings, config)
         endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
-        server = build_server(built.app, settings.proxy, closing=built.closing)
+        server = build_server(
+            built.app, settings.proxy, closing=built.closing, relay=built.service.relay
+        )
         return serve_app(server, listener, live_page="/foretoken/", endpoints=endpoints)
 
 

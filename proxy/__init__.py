@@ -1,8 +1,9 @@
 """The OpenAI-compatible edge: data path, connections to endpoints, metrics."""
 
+from proxy.acceptor import Acceptor
 from proxy.app import Lifespan, ProxyApp
 from proxy.cache_metrics import CacheCollector, CacheMetrics
-from proxy.connection import OutgoingRequest, UpstreamResponse
+from proxy.connection import OutgoingRequest
 from proxy.errors import (
     BadHeader,
     BadRequest,
@@ -15,31 +16,45 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.fleet_metrics import FleetCollector, ModelMetrics
+from proxy.gate import ADMITTED, Admission, Gate, Passed, Serving, Tap
 from proxy.history import History
+from proxy.http_request import RequestHead
 from proxy.metrics import ProxyMetrics
 from proxy.relay import Relay, Sink
+from proxy.reply import Reply, ReplyHead
 from proxy.request_log import log_request
 from proxy.server import build_server
 from proxy.settings import ProxySettings, UpstreamSettings
 from proxy.upstream import Upstream
+from proxy.upstream_response import UpstreamResponse
 
 __all__ = [
+    "ADMITTED",
+    "Acceptor",
+    "Admission",
     "BadHeader",
     "BadRequest",
     "BodyTooLarge",
     "CacheCollector",
     "CacheMetrics",
     "FleetCollector",
+    "Gate",
     "History",
     "Lifespan",
     "ModelMetrics",
     "OutgoingRequest",
+    "Passed",
     "ProxyApp",
     "ProxyError",
     "ProxyMetrics",
     "ProxySettings",
     "Relay",
+    "Reply",
+    "ReplyHead",
+    "RequestHead",
+    "Serving",
     "Sink",
+    "Tap",
     "UnknownPath",
     "Upstream",
     "UpstreamBroken",

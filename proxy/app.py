@@ -1,13 +1,12 @@
-"""The ASGI application: which path goes where.
+"""The ASGI application: everything but inference paths, which never get here.
 
-Inference paths go to the relay, ``/foretoken/`` to the control plane; what is left are
-a few answers of our own. Plain ASGI, because it is on every request's way. Run by
-uvicorn, see :mod:`proxy.server`.
+``/foretoken/`` goes to the control plane; what is left are a few answers of our own. Run
+by uvicorn, see :mod:`proxy.server`; which paths are an endpoint's says
+:func:`proxy.relay.serves`.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Final
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
@@ -17,20 +16,6 @@ from proxy.answers import send_answer, send_error
 from proxy.errors import UnknownPath, to_response
 from scheduler import Scheduler
 
-# vLLM's inference paths beside /v1/*.
-_INFERENCE_PATHS: Final = frozenset(
-    {
-        "/classify",
-        "/detokenize",
-        "/pooling",
-        "/rerank",
-        "/score",
-        "/tokenize",
-        "/v2/rerank",
-    }
-)
-_INFERENCE_PREFIXES: Final = ("/v1/", "/inference/")
-
 Lifespan = Callable[[], AbstractAsyncContextManager[None]]
 
 
@@ -38,7 +23,6 @@ class ProxyApp:
     """Send every request where it belongs.
 
     Args:
-        relay: Serves inference requests.
         scheduler: Knows the models and the endpoints.
         registry: What ``/metrics`` shows.
         lifespan: Entered before the first request, left after the last.
@@ -48,13 +32,11 @@ class ProxyApp:
     def __init__(
         self,
         *,
-        relay: ASGIApp,
         scheduler: Scheduler,
         registry: CollectorRegistry,
         lifespan: Lifespan,
         control: ASGIApp | None = None,
     ) -> None:
-        self._relay = relay
         self._scheduler = scheduler
         self._registry = registry
         self._lifespan = lifespan
@@ -65,16 +47,10 @@ class ProxyApp:
         if scope["type"] == "lifespan":
             await self._run_lifespan(receive, send)
         elif scope["type"] == "http":
-            path: str = scope["path"]
-            if path.startswith(_INFERENCE_PREFIXES) and path != "/v1/models":
-                await self._relay(scope, receive, send)
-            else:
-                await self._serve_own(path, scope, receive, send)
+            await self._serve(scope["path"], scope, receive, send)
 
-    async def _serve_own(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        if path in _INFERENCE_PATHS:
-            await self._relay(scope, receive, send)
-        elif self._control is not None and path.startswith("/foretoken"):
+    async def _serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._control is not None and path.startswith("/foretoken"):
             await self._control(scope, receive, send)
         elif scope["method"] in {"GET", "HEAD"} and path in {
             "/v1/models",

@@ -79,6 +79,27 @@ class BodyTooLarge(ProxyError):
         super().__init__(f"request body is larger than {limit_bytes} bytes")
 
 
+class HeadTooLarge(ProxyError):
+    """Request line and headers are longer, or more, than allowed."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"request head is too large: {what}")
+
+
+class RequestTooSlow(ProxyError):
+    """The client began a request and did not send the rest of it in time."""
+
+    def __init__(self) -> None:
+        super().__init__("the request did not arrive in time")
+
+
+class TooManyConnections(ProxyError):
+    """As many clients are connected as may be."""
+
+    def __init__(self) -> None:
+        super().__init__("too many connections")
+
+
 class UnknownPath(ProxyError):
     """Nothing is served under this path.
 
@@ -156,10 +177,6 @@ class UpstreamDown(UpstreamError):
     """The endpoint was found dead or hung while a request was there."""
 
 
-class UpstreamStale(UpstreamBroken):
-    """A kept connection had been closed before the request reached the endpoint."""
-
-
 class UpstreamSilent(UpstreamError):
     """The endpoint has said nothing for longer than allowed."""
 
@@ -183,6 +200,12 @@ class ErrorResponse:
     param: str | None = None
     code: str | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def lines(self) -> bytes:
+        """Give its header lines, but for the length."""
+        own = b"".join([b"%b: %b\r\n" % header for header in self.headers])
+        return b"content-type: application/json\r\n" + own
 
     @property
     def body(self) -> bytes:
@@ -209,61 +232,39 @@ def to_response(error: Exception) -> ErrorResponse:
     404
     """
     match error:
+        case BadRequest():
+            return _invalid(400, error, param=error.param)
         case UnknownTier():
             return _invalid(400, error, param="x-slo-tier", code="unknown_tier")
         case ModelNotFound():
             return _invalid(404, error, param="model", code="model_not_found")
-        case ShuttingDown() | UpstreamError():
-            return _failed(error)
-        case ProxyError():
-            return _refused(error)
-        case _:
-            raise error
-
-
-def _refused(error: ProxyError) -> ErrorResponse:
-    """Give the answer to a request that is wrong in itself, or not its sender's to make."""
-    match error:
-        case BadRequest():
-            return _invalid(400, error, param=error.param)
         case NotAuthenticated():
-            headers = ((b"www-authenticate", b"Bearer"),)
-            return _invalid(401, error, code="invalid_api_key", headers=headers)
-        case UnknownPath():
-            return _invalid(404, error, code="not_found")
-        case BodyTooLarge():
-            return _invalid(413, error, code="body_too_large")
+            return _invalid(
+                401, error, code="invalid_api_key", headers=((b"www-authenticate", b"Bearer"),)
+            )
         case RateLimited():
             return _rate_limited(error)
+        case UnknownPath() | RequestTooSlow() | BodyTooLarge() | HeadTooLarge():
+            status, code = _INVALID[type(error)]
+            return _invalid(status, error, code=code)
+        case ShuttingDown() | TooManyConnections():
+            return _unavailable(error, _UNAVAILABLE[type(error)])
+        case UpstreamError():
+            return _endpoint_failed(error)
         case _:
             raise error
 
 
-def _failed(error: ShuttingDown | UpstreamError) -> ErrorResponse:
-    """Give the answer to a request that an endpoint, or the end of this router, has failed."""
-    match error:
-        case ShuttingDown():
-            return ErrorResponse(
-                status=503,
-                message=str(error),
-                type="server_error",
-                code="shutting_down",
-                headers=((b"retry-after", b"1"),),
-            )
-        case UpstreamSilent():
-            return ErrorResponse(
-                status=504,
-                message="the endpoint did not answer in time",
-                type="server_error",
-                code="upstream_timeout",
-            )
-        case UpstreamError():
-            return ErrorResponse(
-                status=502,
-                message="the endpoint failed while answering",
-                type="server_error",
-                code="upstream_error",
-            )
+_INVALID: Final[dict[type[ProxyError], tuple[int, str]]] = {
+    UnknownPath: (404, "not_found"),
+    RequestTooSlow: (408, "request_timeout"),
+    BodyTooLarge: (413, "body_too_large"),
+    HeadTooLarge: (431, "head_too_large"),
+}
+_UNAVAILABLE: Final[dict[type[ProxyError], str]] = {
+    ShuttingDown: "shutting_down",
+    TooManyConnections: "too_many_connections",
+}
 
 
 def _invalid(
@@ -299,6 +300,27 @@ def _rate_limited(error: RateLimited) -> ErrorResponse:
         type=error.what,
         code="rate_limit_exceeded",
         headers=tuple(headers),
+    )
+
+
+def _endpoint_failed(error: UpstreamError) -> ErrorResponse:
+    silent = isinstance(error, UpstreamSilent)
+    what = "did not answer in time" if silent else "failed while answering"
+    return ErrorResponse(
+        status=504 if silent else 502,
+        message=f"the endpoint {what}",
+        type="server_error",
+        code="upstream_timeout" if silent else "upstream_error",
+    )
+
+
+def _unavailable(error: Exception, code: str) -> ErrorResponse:
+    return ErrorResponse(
+        status=503,
+        message=str(error),
+        type="server_error",
+        code=code,
+        headers=((b"retry-after", b"1"),),
     )
 
 

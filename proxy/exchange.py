@@ -1,22 +1,18 @@
-"""One request from the decision to its end: dispatch, retries, relay, account.
+"""One request from the decision to its end: retries, what the client is shown, the account.
 
-Invariants: nothing goes to the client before the endpoint's first body byte, so that
-until then every failure can be made good elsewhere, and never after; when the client
-goes, the endpoint hears of it at once, whatever is going on; the scheduler hears of
-the end exactly once, also on cancellation. One object per request, made by the relay.
+A state machine without I/O: told what happens, it returns what to do next. Invariants:
+nothing but comments goes to the client before the endpoint's first body byte, so that
+until then every failure can be made good elsewhere, and never after; the scheduler hears
+of the end exactly once. Driven by :mod:`proxy.delivery`, one object per request.
 """
 
-import asyncio
-import logging
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Final, Literal
 
-from starlette.types import Receive, Send
+import msgspec
 
 from collectors.stream import StreamObserver
 from predictor.types import Decision, Measurement, Outcome, RequestRecord
-from proxy.answers import send_error
-from proxy.connection import UpstreamResponse
 from proxy.errors import (
     ErrorResponse,
     ShuttingDown,
@@ -25,305 +21,296 @@ from proxy.errors import (
     shed_response,
     to_response,
 )
-from proxy.headers import RawHeaders, response_headers
+from proxy.headers import response_lines
+from proxy.http_response import ResponseHead
 from proxy.incoming import IncomingRequest
+from proxy.reply import ReplyHead
 from proxy.response_observer import (
     BodyObserver,
     ResponseObserver,
     is_event_stream,
     is_failed_stream,
 )
-from proxy.upstream import Upstream
 from scheduler import Action, Dispatch, Scheduler, Shed, ShedReason, Wait
-
-logger = logging.getLogger(__name__)
 
 # The endpoint will not, or cannot, take the request: another one may.
 _ELSEWHERE: Final = frozenset({502, 503})
-_BODILESS: Final = frozenset({204, 304})
-_CUT: Final = to_response(UpstreamError("", "")).body
+_CUT: Final = to_response(UpstreamError("", ""))
 _SHUTTING_DOWN: Final = to_response(ShuttingDown())
+_STREAM_LINES: Final = (
+    b"content-type: text/event-stream; charset=utf-8\r\nx-accel-buffering: no\r\n"
+)
+_COMMENT: Final = b": keepalive\n\n"
+
+
+class Output(msgspec.Struct, frozen=True, gc=False):
+    """Send this to the client.
+
+    Attributes:
+        head: Status and headers, with the first output only.
+        data: A piece of the body.
+        end: Whether the response ends with it, whole or cut; ``None`` if it goes on.
+        trailers: Lines that follow a whole body.
+    """
+
+    head: ReplyHead | None = None
+    data: bytes = b""
+    end: Literal["whole", "cut"] | None = None
+    trailers: bytes = b""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Say which dispatch failed, and why."""
+
+    dispatch: Dispatch
+    cause: str
+
+
+Step = bytes | Output | Dispatch | Wait | None
+"""What to do next: send a piece of the body, or more than that; send the request to an
+endpoint; wait for :meth:`Exchange.deliver`; nothing."""
 
 
 class Exchange:
-    """Serve one request; :meth:`run` once.
+    """Follow one request.
 
     Args:
         incoming: The request.
-        action: What the scheduler said of it.
-        scheduler: Decides where it goes.
-        upstream: Takes it there.
+        scheduler: Decides where it goes, and hears how it went.
         clock: What the scheduler calls ``now``.
-        receive: ASGI; the request's body has been read from it.
-        send: ASGI.
-        on_wait: Told that the request waits for a ``deliver``.
+
+    Attributes:
+        incoming: As above.
+        failure: The last dispatch that failed, until whoever logs it has taken it.
+        refused: Why the scheduler refused the request, ``None`` if it did not.
     """
 
     __slots__ = (
         "_action",
         "_clock",
+        "_committed",
         "_ended_s",
-        "_gone",
-        "_incoming",
         "_observer",
-        "_on_wait",
         "_outcome",
-        "_progress_due",
-        "_receive",
-        "_response",
+        "_progress_s",
         "_scheduler",
-        "_seen_first_token",
-        "_send",
+        "_shown",
+        "_status",
         "_streamed",
-        "_timer",
-        "_upstream",
-        "_waiter",
+        "_watching",
+        "failure",
+        "incoming",
+        "refused",
     )
 
     def __init__(
-        self,
-        incoming: IncomingRequest,
-        action: Action,
-        *,
-        scheduler: Scheduler,
-        upstream: Upstream,
-        clock: Callable[[], float],
-        receive: Receive,
-        send: Send,
-        on_wait: Callable[[], None],
+        self, incoming: IncomingRequest, *, scheduler: Scheduler, clock: Callable[[], float]
     ) -> None:
-        self._incoming = incoming
-        self._action = action
+        self.incoming = incoming
+        self.failure: Failure | None = None
+        self.refused: ShedReason | None = None
         self._scheduler = scheduler
-        self._upstream = upstream
         self._clock = clock
-        self._receive = receive
-        self._send = send
-        self._on_wait = on_wait
-        self._response: UpstreamResponse | None = None
-        self._observer: ResponseObserver = BodyObserver()
-        self._seen_first_token = False
-        self._progress_due = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._streamed: bool | None = None  # until the client has been sent a head
+        self._action: Action | None = None
+        self._observer: ResponseObserver | None = None
+        self._status: int | None = None
         self._outcome: Outcome = "upstream_error"
         self._ended_s: float | None = None
-        self._gone = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._shown = False  # whether bytes of an endpoint have gone to the client
+        self._committed = False  # whether the head of a stream has, with comments alone
+        self._streamed = False  # whether what goes to the client is an event stream
+        self._watching = False  # whether the first token, or its progress, is still to be told
+        self._progress_s: float | None = None
 
-    async def run(self, on_end: Callable[[RequestRecord, ShedReason | None], None]) -> None:
-        """Serve the request to its end.
-
-        Args:
-            on_end: Takes the whole story, once, whatever happened; and why the request
-                was refused, if it was.
-        """
-        task = cast("asyncio.Task[Any]", asyncio.current_task())  # a coroutine runs in one
-        watcher = asyncio.create_task(self._watch_client(task))
-        shutdown = False
-        try:
-            await self._serve()
-        except asyncio.CancelledError:
-            task.uncancel()
-            shutdown = not self._gone
-            self._outcome = "shutdown" if shutdown else "client_gone"
-        finally:
-            watcher.cancel()
-            if self._timer is not None:
-                self._timer.cancel()
-            if self._response is not None:
-                self._response.abort()
-            reason = self._action.reason if isinstance(self._action, Shed) else None
-            on_end(self._finish(), reason)
-        if shutdown:  # the story is told: a client that does not read delays nothing but this
-            await self._say_goodbye()
-
-    def deliver(self, action: Dispatch | Shed) -> None:
-        """Take what became of the request while it waited."""
+    def take(self, action: Action) -> Step:
+        """Take what the scheduler said: at first, after a wait, after a failure."""
         self._action = action
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if not isinstance(action, Shed):
+            return action
+        self.refused = action.reason
+        return self._answer(shed_response(action))
 
-    async def _watch_client(self, task: "asyncio.Task[Any]") -> None:  # its result is not used
-        while (await self._receive())["type"] != "http.disconnect":
-            pass  # the body has been read: nothing else should come
-        self._gone = True
-        task.cancel()
+    def received(self, head: ResponseHead, body: bytes, trailers: bytes | None) -> Step:
+        """Take what one read from the endpoint brought; ``trailers`` with its end."""
+        if not self._shown:
+            return self._begin(head, body, trailers)
+        shown = self._observer.feed(body) if self._observer is not None else body
+        if self._watching:
+            self._watch()
+        return shown if trailers is None else self._end(None, shown, trailers)
 
-    async def _serve(self) -> None:
-        while True:
-            action = self._action
-            if isinstance(action, Wait):
-                await self._wait()
-            elif isinstance(action, Shed):
-                await self._answer(shed_response(action))
-                return
-            else:
-                try:
-                    first = await self._dispatch(action)
-                except UpstreamSilent as error:
-                    await self._answer(to_response(error))
-                    return
-                if first is not None:
-                    await self._relay(action.decision, first)
-                    return
-                again = (
-                    self._scheduler.reroute
-                    if self._response is None
-                    else self._scheduler.turned_away
-                )
-                self._response = None
-                self._action = again(action.request_id, self._clock())
-
-    async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        self._on_wait()
-        await self._waiter
-
-    async def _dispatch(self, dispatch: Dispatch) -> bytes | None:
-        """Send the request; give the first bytes of the body, ``None`` to try elsewhere.
-
-        Where the endpoint answered that it will not or cannot, its response is kept.
-
-        Raises:
-            UpstreamSilent: The endpoint took the request and said nothing for too long.
-        """
-        try:
-            response = await self._upstream.send(dispatch.url, self._incoming.outgoing)
-            self._response = response
-            cause = f"status {response.status}"
-            if response.status not in _ELSEWHERE:
-                first = await response.read()
-                if not is_failed_stream(first):
-                    return first
-                cause = "failed before the first token"
-            response.abort()
-        except UpstreamSilent:
-            raise
-        except UpstreamError as error:
-            cause = str(error)
-            self._response = None
-        logger.warning(
-            "dispatch_failed",
-            extra={
-                "request_id": dispatch.request_id,
-                "endpoint": dispatch.endpoint,
-                "attempt": dispatch.attempt,
-                "cause": cause,
-            },
-        )
-        return None
-
-    async def _say_goodbye(self) -> None:
-        """Tell the client that the server shuts down and has waited long enough."""
-        if self._streamed is None:
-            await self._answer(_SHUTTING_DOWN)
-        elif self._streamed:
-            await self._send_error_event(_SHUTTING_DOWN.body)
-
-    async def _send_error_event(self, error: bytes) -> None:
-        """End a stream with an error; without a last piece the server closes the connection."""
-        event = b"\n\ndata: %b\n\n" % error
-        await self._send({"type": "http.response.body", "body": event, "more_body": True})
-
-    async def _relay(self, decision: Decision, first: bytes) -> None:
-        response = cast("UpstreamResponse", self._response)  # set by the dispatch before this
-        self._outcome = _outcome_of(response.status)
-        streamed = is_event_stream(response.headers)
-        if streamed:
-            kind, hide = self._incoming.stream_kind, self._incoming.hide_usage
-            self._observer = StreamObserver(kind, hide_usage=hide)
-        headers = self._response_headers(response, decision, streamed=streamed)
-        self._streamed = streamed
-        await self._send(
-            {"type": "http.response.start", "status": response.status, "headers": headers}
-        )
-        try:
-            await self._relay_body(response, first)
-        except UpstreamError:
+    def failed(self, error: UpstreamError) -> Step:
+        """Take that the endpoint failed before the response was complete."""
+        if self._shown:
             self._outcome = "cut"
-            if streamed:
-                await self._send_error_event(_CUT)
+            return self._broken(_CUT)
+        self._status = None
+        if isinstance(error, UpstreamSilent):  # it has the request, and may be working on it
+            return self._answer(to_response(error))
+        self._note_failure(str(error))
+        return self.take(self._scheduler.reroute(self._id, self._clock()))
 
-    async def _relay_body(self, response: UpstreamResponse, first: bytes) -> None:
-        shown = self._observe(first)
-        while not response.drained:
-            if shown:
-                await self._send({"type": "http.response.body", "body": shown, "more_body": True})
-            shown = self._observe(await response.read())
-        self._ended_s = self._clock()
-        if self._observer.failed:
-            self._outcome = "cut"
-        shown += self._observer.flush()
-        await self._send({"type": "http.response.body", "body": shown, "more_body": False})
+    def keep_alive(self) -> Step:
+        """Show a waiting client that somebody is there, if it can be told by a comment."""
+        if self._shown or not self.incoming.features.streamed:
+            return None
+        if self._committed:
+            return _COMMENT
+        self._committed = self._streamed = True
+        return Output(ReplyHead(200, _STREAM_LINES + self._id_line, None), _COMMENT)
 
-    def _observe(self, chunk: bytes) -> bytes:
-        shown = self._observer.feed(chunk)
-        if self._progress_due:
-            self._tell_progress()
-        elif self._observer.first_token and not self._seen_first_token:
-            self._seen_first_token = True
-            self._tell_first_token()
-        return shown
+    def client_gone(self) -> None:
+        """Take that nobody reads any more."""
+        self._outcome = "client_gone"
 
-    def _tell_first_token(self) -> None:
-        after_s = self._scheduler.first_token(self._incoming.features.request_id, self._clock())
-        if after_s is not None:
-            self._timer = asyncio.get_running_loop().call_later(after_s, self._want_progress)
+    def shut_down(self) -> Output:
+        """Tell the client that the server stops and has waited long enough."""
+        self._outcome = "shutdown"
+        return self._broken(_SHUTTING_DOWN) if self._shown else self._answer(_SHUTTING_DOWN)
 
-    def _want_progress(self) -> None:
-        self._progress_due = True  # told with the next token, whose time is then known
-
-    def _tell_progress(self) -> None:
-        request_id, events = self._incoming.features.request_id, self._observer.token_events
-        self._progress_due = not self._scheduler.progress(request_id, events, self._clock())
-
-    def _response_headers(
-        self, response: UpstreamResponse, decision: Decision, *, streamed: bool
-    ) -> RawHeaders:
-        headers = response_headers(response.headers)
-        if response.status in _BODILESS or (streamed and self._incoming.hide_usage):
-            headers = [header for header in headers if header[0] != b"content-length"]
-        request = self._incoming.features
-        headers += [
-            (b"x-request-id", request.request_id.encode()),
-            (b"x-foretoken-endpoint", decision.endpoint.encode()),
-            (b"x-foretoken-reason", decision.reason.encode()),
-        ]
-        if decision.predictions is not None:
-            waited_s = decision.decided_s - request.arrived_s
-            ttft_s = waited_s + decision.predictions.ttft_s[decision.chosen]
-            tpot_s = decision.predictions.tpot_s[decision.chosen]
-            headers.append((b"x-foretoken-predicted-ttft-ms", b"%.3f" % (ttft_s * 1e3)))
-            headers.append((b"x-foretoken-predicted-tpot-ms", b"%.3f" % (tpot_s * 1e3)))
-        if streamed and not any(name == b"x-accel-buffering" for name, _ in headers):
-            headers.append((b"x-accel-buffering", b"no"))
-        return headers
-
-    async def _answer(self, answer: ErrorResponse) -> None:
-        await send_error(self._send, answer, self._incoming.features.request_id)
-
-    def _finish(self) -> RequestRecord:
+    def finish(self) -> RequestRecord:
+        """Tell the scheduler, and give the whole story; once."""
         if isinstance(self._action, Shed):
             return self._action.record
-        usage = self._observer.usage
-        counted = usage.output_tokens
+        events, usage = 0, None
+        if self._observer is not None:
+            events, usage = self._observer.token_events, self._observer.usage
+        counted = None if usage is None else usage.output_tokens
         measurement = Measurement(
             outcome=self._outcome,
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=usage.cached_tokens,
-            output_tokens=(self._observer.token_events or None) if counted is None else counted,
-            token_events=self._observer.token_events or None,
-            endpoint_ttft_s=usage.ttft_s,
-            endpoint_tpot_s=usage.itl_s,
-            status=None if self._response is None else self._response.status,
+            prompt_tokens=None if usage is None else usage.prompt_tokens,
+            cached_tokens=None if usage is None else usage.cached_tokens,
+            output_tokens=(events or None) if counted is None else counted,
+            token_events=events or None,
+            endpoint_ttft_s=None if usage is None else usage.ttft_s,
+            endpoint_tpot_s=None if usage is None else usage.itl_s,
+            status=self._status,
         )
-        request_id = self._incoming.features.request_id
         ended_s = self._clock() if self._ended_s is None else self._ended_s
-        return self._scheduler.finished(request_id, measurement, ended_s)
+        return self._scheduler.finished(self._id, measurement, ended_s)
+
+    # How
+
+    @property
+    def _id(self) -> str:
+        return self.incoming.features.request_id
+
+    @property
+    def _id_line(self) -> bytes:
+        return b"x-request-id: %b\r\n" % self._id.encode("latin-1")
+
+    def _begin(self, head: ResponseHead, body: bytes, trailers: bytes | None) -> Step:
+        """Decide, with the first body byte or the end, whether this goes to the client."""
+        self._status = status = head.status
+        if status in _ELSEWHERE:
+            return self._turned_away(f"status {status}")
+        if trailers is None and not body:
+            return None
+        if is_failed_stream(body):
+            return self._turned_away("failed before the first token")
+        self._shown = True
+        if status >= 400:
+            self._outcome = "client_error" if status < 500 else "upstream_error"
+        else:
+            self._outcome = "completed"
+        streamed = is_event_stream(head.headers)
+        if self._committed and not (streamed and status == 200):
+            return Output(None, b"data: %b\n\n" % _one_line(body), "cut")
+        self._streamed = streamed
+        if streamed:
+            kind, hide = self.incoming.stream_kind, self.incoming.hide_usage
+            self._observer = StreamObserver(kind, hide_usage=hide)
+            self._watching = True
+        else:
+            self._observer = BodyObserver()
+        shown = self._observer.feed(body)
+        if streamed:
+            self._watch()
+        reply_head = None if self._committed else self._reply_head(head)
+        if trailers is None:
+            return Output(reply_head, shown)
+        return self._end(reply_head, shown, trailers)
+
+    def _end(self, head: ReplyHead | None, shown: bytes, trailers: bytes) -> Output:
+        self._ended_s = self._clock()
+        if self._observer is not None:
+            if self._observer.failed:
+                self._outcome = "cut"
+            shown += self._observer.flush()
+        if trailers and not self.incoming.wants_trailers:
+            trailers = b""
+        return Output(head, shown, "whole", trailers)
+
+    def _turned_away(self, why: str) -> Step:
+        self._note_failure(why)
+        return self.take(self._scheduler.turned_away(self._id, self._clock()))
+
+    def _note_failure(self, cause: str) -> None:
+        if isinstance(self._action, Dispatch):
+            self.failure = Failure(self._action, cause)
+
+    def _watch(self) -> None:
+        """Tell the scheduler of the first token, and later once of how far the stream is."""
+        observer = self._observer
+        if observer is None or not observer.first_token:
+            return
+        if self._progress_s is not None:
+            now = self._clock()
+            if now >= self._progress_s:
+                self._watching = not self._scheduler.progress(self._id, observer.token_events, now)
+            return
+        now = self._clock()
+        after_s = self._scheduler.first_token(self._id, now)
+        self._watching = after_s is not None
+        self._progress_s = None if after_s is None else now + after_s
+
+    def _answer(self, answer: ErrorResponse) -> Output:
+        """Give an answer of our own in place of an endpoint's."""
+        if self._committed:
+            return self._broken(answer)
+        body = answer.body
+        return Output(
+            ReplyHead(answer.status, answer.lines + self._id_line, len(body)), body, "whole"
+        )
+
+    def _broken(self, answer: ErrorResponse) -> Output:
+        """Break a response off; a stream says why, and never that it is done."""
+        event = b"\n\ndata: %b\n\n" % answer.body if self._streamed else b""
+        return Output(None, event, "cut")
+
+    def _reply_head(self, head: ResponseHead) -> ReplyHead:
+        lines = response_lines(head.headers) + self._decision_lines()
+        if self._streamed and b"x-accel-buffering:" not in lines:
+            lines += b"x-accel-buffering: no\r\n"
+        length = None
+        if not (self._streamed and self.incoming.hide_usage):
+            said = next((value for name, value in head.headers if name == b"content-length"), None)
+            length = None if said is None else int(said)
+        return ReplyHead(head.status, lines, length)
+
+    def _decision_lines(self) -> bytes:
+        action = self._action
+        if not isinstance(action, Dispatch):
+            return self._id_line
+        decision = action.decision
+        lines = b"%bx-foretoken-endpoint: %b\r\nx-foretoken-reason: %b\r\n" % (
+            self._id_line,
+            decision.endpoint.encode(),
+            decision.reason.encode(),
+        )
+        return lines + self._predicted_lines(decision)
+
+    def _predicted_lines(self, decision: Decision) -> bytes:
+        said = decision.predictions
+        if said is None:
+            return b""
+        waited_s = decision.decided_s - self.incoming.features.arrived_s
+        return b"x-foretoken-predicted-ttft-ms: %.3f\r\nx-foretoken-predicted-tpot-ms: %.3f\r\n" % (
+            (waited_s + float(said.ttft_s[decision.chosen])) * 1e3,
+            float(said.tpot_s[decision.chosen]) * 1e3,
+        )
 
 
-def _outcome_of(status: int) -> Outcome:
-    if status < 400:
-        return "completed"
-    return "client_error" if status < 500 else "upstream_error"
+def _one_line(body: bytes) -> bytes:
+    """Give an error body as the data of one event; ours where it cannot be one."""
+    return body if body[:1] == b"{" and b"\n" not in body and b"\r" not in body else _CUT.body

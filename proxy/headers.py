@@ -5,7 +5,7 @@ headers pass both ways, in their order and with their duplicates.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from predictor.types import NO_OBJECTIVE, Objective
@@ -31,6 +31,7 @@ HOP_BY_HOP: Final = frozenset(
 _REQUEST_DROPPED: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"x-request-id"}
 # Ours take their place.
 _RESPONSE_DROPPED: Final = HOP_BY_HOP | {
+    b"content-length",
     b"x-foretoken-endpoint",
     b"x-foretoken-predicted-tpot-ms",
     b"x-foretoken-predicted-ttft-ms",
@@ -93,13 +94,27 @@ def vllm_priority_of(headers: HeaderMap) -> int | None:
         return None
 
 
-def request_lines(headers: RawHeaders, present: HeaderMap, *, request_id: str) -> bytes:
+def request_lines(
+    headers: RawHeaders,
+    present: HeaderMap,
+    *,
+    request_id: str,
+    dropped: frozenset[bytes] = frozenset(),
+) -> bytes:
     """Build the header lines that go to an endpoint, without ``host`` and the length.
+
+    Args:
+        headers: As they came.
+        present: The same by name.
+        request_id: Takes the place of the client's own.
+        dropped: Further names that stay here.
 
     Raises:
         BadRequest: A value spans lines.
     """
-    dropped = _dropped(_REQUEST_DROPPED, headers, present)
+    dropped = _REQUEST_DROPPED | dropped if dropped else _REQUEST_DROPPED
+    if b"connection" in present:
+        dropped |= _named_by_connection(headers)
     lines = [b"%b: %b\r\n" % header for header in headers if header[0] not in dropped]
     lines.append(b"x-request-id: %b\r\n" % request_id.encode("latin-1"))
     joined = b"".join(lines)
@@ -108,18 +123,26 @@ def request_lines(headers: RawHeaders, present: HeaderMap, *, request_id: str) -
     return joined
 
 
-def response_headers(headers: RawHeaders) -> RawHeaders:
-    """Give the headers of an endpoint's response that pass to the client."""
-    dropped = _dropped(_RESPONSE_DROPPED, headers, dict(headers))
-    return [header for header in headers if header[0] not in dropped]
+def response_lines(headers: RawHeaders) -> bytes:
+    r"""Build the header lines of an endpoint's response that pass to the client.
+
+    Left out are the length, which the framing states, and what ours take the place of.
+
+    >>> response_lines([(b"server", b"uvicorn"), (b"connection", b"x-a"), (b"x-a", b"1")])
+    b'server: uvicorn\r\n'
+    """
+    dropped = _RESPONSE_DROPPED
+    for name, _ in headers:
+        if name == b"connection":
+            dropped |= _named_by_connection(headers)
+            break
+    return b"".join([b"%b: %b\r\n" % header for header in headers if header[0] not in dropped])
 
 
-def _dropped(always: frozenset[bytes], headers: RawHeaders, present: HeaderMap) -> frozenset[bytes]:
-    """Add the headers that a ``connection`` header names."""
-    if b"connection" not in present:
-        return always
-    values: Iterable[bytes] = (value for name, value in headers if name == b"connection")
-    return always | {name.strip().lower() for value in values for name in value.split(b",")}
+def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
+    """Give the headers that end at this hop because a ``connection`` header names them."""
+    values = [value for name, value in headers if name == b"connection"]
+    return frozenset(name.strip().lower() for value in values for name in value.split(b","))
 
 
 def _seconds(headers: HeaderMap, names: tuple[str, ...]) -> float | None:

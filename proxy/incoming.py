@@ -1,10 +1,9 @@
 """One client request as read: what the scheduler sees and what goes to the endpoint."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Final
 
-from starlette.types import Scope
+import msgspec
 
 from collectors.stream import StreamKind
 from predictor.kv_cache import TOKEN_BYTES, TokenBlocks
@@ -19,10 +18,13 @@ from proxy.headers import (
     text_of,
     vllm_priority_of,
 )
+from proxy.http_request import RequestHead
 from proxy.session import session_of
 
 _STREAM_KINDS: Final[dict[Kind, StreamKind]] = {"chat": "chat", "completions": "completions"}
 _EMPTY: Final = Body()
+_NO_BLOCKS: Final[TokenBlocks] = {}
+_NONE_DROPPED: Final[frozenset[bytes]] = frozenset()
 # What lies beyond counts as this; it is passed on as it came, for the endpoint to refuse.
 _MOST_PRIORITY: Final = 2**31 - 1
 
@@ -30,8 +32,7 @@ NameBlocks = Callable[[str, bytes, str | None], TokenBlocks]
 """Name the blocks of a prompt by model, tokens and cache salt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IncomingRequest:
+class IncomingRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Hold one request, read once.
 
     Attributes:
@@ -39,79 +40,77 @@ class IncomingRequest:
         outgoing: What goes to the endpoint, whichever it is.
         stream_kind: How to tell tokens in its response, should that be a stream.
         hide_usage: Whether the usage event of the stream is not for the client.
+        wants_trailers: Whether the client takes trailers after a response.
     """
 
     features: RequestFeatures
     outgoing: OutgoingRequest
     stream_kind: StreamKind
     hide_usage: bool
+    wants_trailers: bool = False
 
 
 def read_request(
-    scope: Scope,
+    head: RequestHead,
     payload: bytes,
     *,
-    headers: HeaderMap,
     request_id: str,
     arrived_s: float,
     include_usage: bool,
+    tenant: str | None = None,
+    dropped: frozenset[bytes] = _NONE_DROPPED,
     tokens: bytes | None = None,
     token_blocks: NameBlocks | None = None,
 ) -> IncomingRequest:
     """Read one request.
 
     Args:
-        scope: ASGI scope.
+        head: Its head.
         payload: The whole body.
-        headers: The scope's headers by name.
         request_id: Its id, unique while it lives.
         arrived_s: When it came in.
         include_usage: Whether to ask for token counts of streams.
+        tenant: Whom it is served for where no header says so.
+        dropped: Headers that stay here beside those that always do, in lower case.
         tokens: Its prompt's token ids, four bytes each, where they are known.
         token_blocks: Names the blocks of these.
 
     Raises:
         BadRequest: A header that is read here has a value it cannot have.
     """
-    kind = kind_of(scope["path"])
+    kind = kind_of(head.path)
     body = (decode_body(payload) if payload else None) or _EMPTY
-    features = _features(body, payload, headers, request_id, arrived_s)
+    named = head.named
+    prompt = prompt_of(body, payload)
+    blocks = _NO_BLOCKS
     if tokens is not None and token_blocks is not None:
-        features = replace(
-            features,
-            prompt_tokens=len(tokens) // TOKEN_BYTES,
-            token_blocks=token_blocks(body.model, tokens, body.cache_salt),
-        )
+        blocks = token_blocks(body.model, tokens, body.cache_salt)
+    features = RequestFeatures(
+        request_id=request_id,
+        arrived_s=arrived_s,
+        model=body.model,
+        prompt_bytes=prompt.size_bytes,
+        prompt_tokens=prompt.tokens if tokens is None else len(tokens) // TOKEN_BYTES,
+        max_tokens=body.output_bound,
+        streamed=bool(body.stream),
+        block_hashes=prompt.block_hashes,
+        token_blocks=blocks,
+        session_id=session_of(named, body),
+        tenant=text_of(named, b"x-llm-d-inference-fairness-id") or tenant,
+        tier=text_of(named, b"x-slo-tier") or text_of(named, b"x-llm-d-inference-objective"),
+        priority=_priority(body, named),
+        objective=objective_of(named),
+        allowed_endpoints=subset_of(named),
+    )
     spliced = None
     if include_usage and body.stream and kind in _STREAM_KINDS:
         spliced = with_usage(payload, body)
     return IncomingRequest(
         features=features,
-        outgoing=_outgoing(scope, spliced or payload, headers, request_id),
+        outgoing=_outgoing(head, spliced or payload, request_id, dropped),
         stream_kind=_STREAM_KINDS.get(kind, "named"),
         hide_usage=spliced is not None,
-    )
-
-
-def _features(
-    body: Body, payload: bytes, headers: HeaderMap, request_id: str, arrived_s: float
-) -> RequestFeatures:
-    prompt = prompt_of(body, payload)
-    return RequestFeatures(
-        request_id=request_id,
-        arrived_s=arrived_s,
-        model=body.model,
-        prompt_bytes=prompt.size_bytes,
-        prompt_tokens=prompt.tokens,
-        max_tokens=body.output_bound,
-        streamed=bool(body.stream),
-        block_hashes=prompt.block_hashes,
-        session_id=session_of(headers, body),
-        tenant=text_of(headers, b"x-llm-d-inference-fairness-id"),
-        tier=text_of(headers, b"x-slo-tier") or text_of(headers, b"x-llm-d-inference-objective"),
-        priority=_priority(body, headers),
-        objective=objective_of(headers),
-        allowed_endpoints=subset_of(headers),
+        wants_trailers=b"te" in named and b"trailers" in named[b"te"].lower(),
     )
 
 
@@ -121,20 +120,14 @@ def _priority(body: Body, headers: HeaderMap) -> int:
     return -min(max(priority, -_MOST_PRIORITY), _MOST_PRIORITY)
 
 
-def _outgoing(scope: Scope, payload: bytes, headers: HeaderMap, request_id: str) -> OutgoingRequest:
-    method: str = scope["method"]
-    target: bytes = scope["raw_path"]
-    if scope["query_string"]:
-        target = b"%b?%b" % (target, scope["query_string"])
-    lines = request_lines(scope["headers"], headers, request_id=request_id)
-    length = (
-        b""
-        if not payload and method in {"GET", "HEAD"}
-        else b"content-length: %d\r\n" % len(payload)
-    )
+def _outgoing(
+    head: RequestHead, payload: bytes, request_id: str, dropped: frozenset[bytes]
+) -> OutgoingRequest:
+    method = head.method
+    bare = not payload and method in {b"GET", b"HEAD"}
     return OutgoingRequest(
-        start=b"%b %b HTTP/1.1\r\n" % (method.encode("ascii"), target),
-        header_lines=b"%b%b\r\n" % (lines, length),
-        body=payload,
-        head_only=method == "HEAD",
+        start=b"%b %b HTTP/1.1\r\n" % (method, head.target),
+        header_lines=request_lines(head.lines, head.named, request_id=request_id, dropped=dropped),
+        body=None if bare else payload,
+        head_only=method == b"HEAD",
     )

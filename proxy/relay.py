@@ -1,31 +1,48 @@
-"""The data path's entrance: reads a request, has it placed, and starts its exchange.
+"""The data path's entrance: reads a request, has it placed, and starts its delivery.
 
-Knows every live exchange by its request id, hands waiting ones what the scheduler
-decides later, and passes every finished record to the sinks. Called by the application
-for each request to an inference path; :meth:`Relay.tick` also by whoever updates the
-scheduler's endpoint states.
+Knows every live delivery by its request id, hands waiting ones what the scheduler
+decides later, and passes every finished record to the sinks. Called by the client
+connections for each request to an inference path; :meth:`Relay.tick` also by whoever
+updates the scheduler's endpoint states.
 """
 
 import asyncio
 import itertools
 import secrets
-from collections.abc import Callable, Sequence
-from typing import Protocol
-
-from starlette.types import Receive, Scope, Send
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 from predictor.types import RequestFeatures, RequestRecord
-from proxy.answers import send_error
-from proxy.errors import BodyTooLarge, ProxyError, ShuttingDown, to_response
+from proxy.connection import OutgoingRequest, Receiver
+from proxy.delivery import Delivery, Preparation
+from proxy.errors import ErrorResponse, ProxyError, to_response
 from proxy.exchange import Exchange
+from proxy.gate import Admission, Gate, OpenGate, Passed, Serving
 from proxy.headers import HeaderMap, request_id_of
+from proxy.http_request import Request, RequestHead
 from proxy.incoming import read_request
 from proxy.metrics import ProxyMetrics
+from proxy.reply import Reply
 from proxy.settings import ProxySettings
 from proxy.upstream import Upstream
 from scheduler import Action, Scheduler, SchedulerError, ShedReason
 
 Sink = Callable[[RequestRecord], None]
+
+# vLLM's inference paths beside /v1/*.
+_INFERENCE_PATHS: Final = frozenset(
+    {
+        "/classify",
+        "/detokenize",
+        "/pooling",
+        "/rerank",
+        "/score",
+        "/tokenize",
+        "/v2/rerank",
+    }
+)
+_INFERENCE_PREFIXES: Final = ("/v1/", "/inference/")
+_OWN_PATHS: Final = frozenset({"/v1/models"})
 
 
 class PromptTokens(Protocol):
@@ -36,8 +53,19 @@ class PromptTokens(Protocol):
         ...
 
 
+def serves(path: str) -> bool:
+    """Tell whether a path is one of an endpoint's own.
+
+    >>> serves("/v1/chat/completions"), serves("/v1/models"), serves("/metrics")
+    (True, False, False)
+    """
+    if path.startswith(_INFERENCE_PREFIXES):
+        return path not in _OWN_PATHS
+    return path in _INFERENCE_PATHS
+
+
 class Relay:
-    """Serve inference requests; an ASGI application of its own.
+    """Serve inference requests.
 
     Args:
         scheduler: Places requests.
@@ -47,6 +75,7 @@ class Relay:
         sinks: Called with every finished or refused request's record, in the event loop.
         clock: Monotonic seconds; the ``now`` of the scheduler.
         tokens: Asked where some endpoint's cache is known by tokens, ``None`` for nobody.
+        gate: Asked before the scheduler is; lets everything pass where ``None``.
     """
 
     def __init__(
@@ -59,6 +88,7 @@ class Relay:
         sinks: Sequence[Sink],
         clock: Callable[[], float],
         tokens: PromptTokens | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._tokens = tokens
@@ -67,69 +97,139 @@ class Relay:
         self._metrics = metrics
         self._sinks = tuple(sinks)
         self._clock = clock
-        self._exchanges: dict[str, Exchange] = {}
-        self._ids = (f"{secrets.token_hex(6)}-{number:x}" for number in itertools.count())
+        self._gate = gate or OpenGate()
+        self._live: dict[str, Delivery] = {}
+        self._ids = map(f"{secrets.token_hex(6)}-{{:x}}".format, itertools.count())
         self._timer: asyncio.TimerHandle | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+    # What client connections ask
+
+    def admit(self, head: RequestHead, reply: Reply) -> Admission | None:
+        """Let a request in by its headers; ``None`` where it has been refused."""
+        admission = self._gate.admit(head)
+        if isinstance(admission, ErrorResponse):
+            self._refuse(reply, admission, head.named)
+            return None
+        return admission
+
+    def serve(self, request: Request, admission: Admission, reply: Reply) -> Serving | None:
+        """Serve one request; ``None`` where it has been answered already."""
         arrived_s = self._clock()
-        headers = dict(scope["headers"])
-        try:
-            payload = await _read_payload(receive, headers, self._settings.max_body_bytes)
-            if payload is None:
-                return
-            tokens = await self._tokenize(scope["path"], payload)
-            incoming = read_request(
-                scope,
-                payload,
-                headers=headers,
-                request_id=self._request_id(headers),
-                arrived_s=arrived_s,
-                include_usage=self._settings.include_usage,
-                tokens=tokens,
-                token_blocks=self._scheduler.caches.token_blocks,
-            )
-            action = self._route(incoming.features)
-        except asyncio.CancelledError:  # while its body was still coming
-            await self._refuse(send, ShuttingDown(), request_id_of(headers) or next(self._ids))
-            return
-        except (ProxyError, SchedulerError) as error:
-            await self._refuse(send, error, request_id_of(headers) or next(self._ids))
-            return
-        exchange = Exchange(
-            incoming,
-            action,
-            scheduler=self._scheduler,
-            upstream=self._upstream,
-            clock=self._clock,
-            receive=receive,
-            send=send,
-            on_wait=self._tick_later,
-        )
-        request_id = incoming.features.request_id
-        self._exchanges[request_id] = exchange
-        try:
-            await exchange.run(self._ended)
-        finally:
-            del self._exchanges[request_id]
+        if self._tokens is None or not self._scheduler.caches.speak:
+            return self._place(request, admission, reply, arrived_s, None)
+        preparation = Preparation(reply)
+
+        async def look_up(tokens: PromptTokens) -> None:
+            ids = await tokens.of(request.head.path, request.body)
+            preparation.serving = self._place(request, admission, reply, arrived_s, ids)
+
+        task = asyncio.get_running_loop().create_task(look_up(self._tokens))
+        preparation.start(task)
+        return preparation
+
+    def now(self) -> float:
+        """Read the clock that deliveries are ticked by."""
+        return self._clock()
+
+    def refuse(self, reply: Reply, error: ProxyError) -> None:
+        """Refuse what never became a request."""
+        answer = to_response(error)
+        self._metrics.rejected(answer.code or "bad_request")
+        reply.refuse(answer)
+
+    @property
+    def live(self) -> Mapping[str, Delivery]:
+        """Give the requests that have been routed and have not ended, by their ids."""
+        return self._live
+
+    @property
+    def live_requests(self) -> int:
+        """Count them."""
+        return len(self._live)
+
+    # What the scheduler's drivers ask
 
     def tick(self) -> None:
         """Let waiting requests go that can; call after the endpoints' states changed."""
         if not self._scheduler.waiting_requests:
             return
         for action in self._scheduler.tick(self._clock()):
-            self._exchanges[action.request_id].deliver(action)
+            self._live[action.request_id].deliver(action)
 
-    @property
-    def live_requests(self) -> int:
-        """Count requests that have been routed and have not ended."""
-        return len(self._exchanges)
+    # What deliveries ask
 
-    async def _tokenize(self, path: str, payload: bytes) -> bytes | None:
-        if self._tokens is None or not self._scheduler.caches.speak:
-            return None
-        return await self._tokens.of(path, payload)
+    def dispatch(self, url: str, request: OutgoingRequest, receiver: Receiver) -> None:
+        """Send a request to an endpoint."""
+        self._upstream.dispatch(url, request, receiver)
+
+    def wait(self) -> None:
+        """Look at waiting requests again soon."""
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._settings.tick_s, self._on_timer)
+
+    def ended(self, record: RequestRecord, refused: ShedReason | None) -> None:
+        """Pass on the story of a request that has ended."""
+        del self._live[record.request.request_id]
+        if refused is not None:
+            self._metrics.shed(refused)
+        for sink in self._sinks:
+            sink(record)
+        self.tick()
+
+    # How
+
+    def _place(
+        self,
+        request: Request,
+        admission: Admission,
+        reply: Reply,
+        arrived_s: float,
+        tokens: bytes | None,
+    ) -> Serving | None:
+        head = request.head
+        try:
+            incoming = read_request(
+                head,
+                request.body,
+                request_id=self._request_id(head.named),
+                arrived_s=arrived_s,
+                include_usage=self._settings.include_usage,
+                tenant=admission.tenant,
+                dropped=admission.dropped,
+                tokens=tokens,
+                token_blocks=self._scheduler.caches.token_blocks,
+            )
+            verdict = self._gate.consider(head, incoming, reply)
+            if isinstance(verdict, Passed):
+                return self._start(verdict, reply)
+        except (ProxyError, SchedulerError) as error:
+            verdict = to_response(error)
+        if not isinstance(verdict, ErrorResponse):
+            return None if reply.ended else verdict
+        self._refuse(reply, verdict, head.named)
+        return None
+
+    def _start(self, passed: Passed, reply: Reply) -> Serving | None:
+        incoming = passed.request
+        try:
+            action = self._route(incoming.features)
+        except SchedulerError:
+            if passed.tap is not None:
+                passed.tap.ended(whole=False)
+            raise
+        exchange = Exchange(incoming, scheduler=self._scheduler, clock=self._clock)
+        delivery = Delivery(
+            exchange,
+            reply,
+            self,
+            tap=passed.tap,
+            keepalive_s=self._settings.sse_keepalive_s,
+            now=incoming.features.arrived_s,
+        )
+        self._live[incoming.features.request_id] = delivery
+        delivery.deliver(action)
+        return delivery if delivery.live else None
 
     def _route(self, features: RequestFeatures) -> Action:
         started_s = self._clock()
@@ -144,19 +244,7 @@ class Relay:
         wanted = request_id_of(headers)
         if wanted is None:
             return next(self._ids)
-        return f"{wanted}-{next(self._ids)}" if wanted in self._exchanges else wanted
-
-    def _ended(self, record: RequestRecord, refused: ShedReason | None) -> None:
-        if refused is not None:
-            self._metrics.shed(refused)
-        for sink in self._sinks:
-            sink(record)
-        self.tick()
-
-    def _tick_later(self) -> None:
-        if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._settings.tick_s, self._on_timer)
+        return f"{wanted}-{next(self._ids)}" if wanted in self._live else wanted
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -164,33 +252,8 @@ class Relay:
             self.tick()
         finally:  # whatever went wrong for one request, the others still wait
             if self._scheduler.waiting_requests:
-                self._tick_later()
+                self.wait()
 
-    async def _refuse(self, send: Send, error: Exception, request_id: str) -> None:
-        answer = to_response(error)
+    def _refuse(self, reply: Reply, answer: ErrorResponse, headers: HeaderMap) -> None:
         self._metrics.rejected(answer.code or "bad_request")
-        await send_error(send, answer, request_id)
-
-
-async def _read_payload(receive: Receive, headers: HeaderMap, limit: int) -> bytes | None:
-    """Read the whole request body; ``None`` when the client went before its end.
-
-    Raises:
-        BodyTooLarge: It is longer than ``limit`` bytes, or says so.
-    """
-    announced = headers.get(b"content-length", b"")
-    if announced.isdigit() and int(announced) > limit:
-        raise BodyTooLarge(limit)
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunk: bytes = message.get("body", b"")
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > limit:
-            raise BodyTooLarge(limit)
-        if not message.get("more_body", False):
-            return chunk if len(chunks) == 1 else b"".join(chunks)
+        reply.refuse(answer, request_id_of(headers) or next(self._ids))

@@ -1,7 +1,7 @@
 """The proxy's section of the configuration."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,10 +25,16 @@ class UpstreamSettings(_Section):
     # uvicorn, which vLLM runs on, closes idle connections after 5 s: leave well before it
     # does, because idle ones are looked for once a second.
     idle_timeout_s: float = Field(default=3.0, gt=0, le=3600)
-    # Response bytes held for a client that reads slowly before the endpoint is held back.
+    # Response bytes held for a reader of our own that is slow (the data path holds none:
+    # it writes what it reads, and reads no more while the client does not).
     buffer_bytes: int = Field(default=262_144, ge=1024, le=1 << 30)
     # Response head bytes; more is not a vLLM server.
     max_head_bytes: int = Field(default=65_536, ge=1024, le=1 << 24)
+    # Certificates that endpoints behind https:// are checked against, PEM; without one the
+    # system's.
+    ca_file: Path | None = None
+    # False: whoever answers is believed. For trying things out alone.
+    verify: bool = True
 
 
 class AccessSettings(_Section):
@@ -99,12 +105,31 @@ class ProxySettings(_Section):
     # Loopback by default: without keys everyone who reaches the router may use the fleet.
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
+    # PEM; with both, clients are served by TLS.
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     # A prompt of a million tokens is about 4 MB; images and audio need more.
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024, le=1 << 34)
+    # Request line and headers together; nginx and uvicorn's h11 take 32 to 64 KB.
+    max_head_bytes: int = Field(default=65_536, ge=1024, le=1 << 24)
+    # The openai client sends about 20 header lines, proxies before us some more.
+    max_headers: int = Field(default=200, ge=8, le=10_000)
+    # Clients connected at a time, per worker; above a usual limit of open files.
+    max_connections: int = Field(default=65_536, ge=1, le=1 << 24)
     # Seconds a client's idle connection is kept.
     keepalive_s: int = Field(default=75, ge=1, le=3600)
+    # Seconds a request head may take from its first byte to its end.
+    head_timeout_s: float = Field(default=20.0, gt=0, le=3600)
+    # Longest silence between two pieces of a request body.
+    body_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    # A client that reads nothing for so long while bytes wait for it is cut off.
+    write_timeout_s: float = Field(default=120.0, gt=0, le=86_400)
     # Seconds that requests in flight may go on after SIGTERM.
     shutdown_s: int = Field(default=30, ge=0, le=3600)
+    # Send a comment to a streaming client whenever nothing has come for so long before its
+    # first token, so that nobody between us gives up; None for never, because some clients
+    # take no comments, and a stream that has begun can report failure only inside itself.
+    sse_keepalive_s: float | None = Field(default=None, ge=1, le=3600)
     # Ask endpoints for token counts of streams (the labels predictions learn from);
     # the extra event is hidden from clients that did not ask.
     include_usage: bool = True
@@ -115,3 +140,9 @@ class ProxySettings(_Section):
     context: ContextSettings = ContextSettings()
     access: AccessSettings = AccessSettings()
     response_cache: ResponseCacheSettings = ResponseCacheSettings()
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together")
+        return self

@@ -1,27 +1,22 @@
 """Kept connections to endpoints, and how a request gets one.
 
-A kept connection that turns out closed before any response byte is replaced once.
-Idle connections are bounded in count and age, silent ones in time. Called by the
-relay; knows nothing of models or requests.
+A request goes out at once where an idle connection is kept; only connecting takes a
+task. A kept connection that turns out closed before any response byte is replaced once.
+Idle connections are bounded in count and age, silent ones in time. Called by the data
+path; knows nothing of models.
 """
 
 import asyncio
 import ssl
 from collections.abc import Iterator
-from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from proxy.connection import Connection, OutgoingRequest, UpstreamResponse
-from proxy.errors import (
-    UpstreamBroken,
-    UpstreamDown,
-    UpstreamSilent,
-    UpstreamStale,
-    UpstreamUnreachable,
-)
+from proxy.connection import Connection, OutgoingRequest, Receiver
+from proxy.errors import UpstreamBroken, UpstreamDown, UpstreamSilent, UpstreamUnreachable
 from proxy.settings import UpstreamSettings
+from proxy.upstream_response import UpstreamResponse
 
 # How often idle and silent connections are looked for.
 SWEEP_S: Final = 1.0
@@ -30,7 +25,17 @@ SWEEP_S: Final = 1.0
 class _EndpointPool:
     """Connections to one endpoint, those in use and those idle."""
 
-    __slots__ = ("_idle", "_max_idle", "connections", "host", "host_line", "port", "tls", "url")
+    __slots__ = (
+        "_idle",
+        "_max_idle",
+        "connections",
+        "dials",
+        "host",
+        "host_line",
+        "port",
+        "tls",
+        "url",
+    )
 
     def __init__(self, url: str, *, max_idle: int) -> None:
         parts = urlsplit(url)
@@ -40,12 +45,18 @@ class _EndpointPool:
         self.port = parts.port or (443 if self.tls else 80)
         self.host_line = b"host: " + parts.netloc.encode() + b"\r\n"
         self.connections: set[Connection] = set()
+        self.dials: set[_Dial] = set()
         self._idle: list[Connection] = []
         self._max_idle = max_idle
 
     def take(self) -> Connection | None:
         """Take the idle connection used last, if there is one."""
-        return self._idle.pop() if self._idle else None
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if not connection.closing:
+                return connection
+        return None
 
     def put(self, connection: Connection) -> None:
         """Take a connection back, or close it when enough are idle."""
@@ -59,6 +70,45 @@ class _EndpointPool:
         self.connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+
+
+class _Dial:
+    """A request whose connection is being made."""
+
+    __slots__ = ("_pool", "_receiver", "_task")
+
+    def __init__(self, pool: _EndpointPool, receiver: Receiver) -> None:
+        self._pool = pool
+        self._receiver = receiver
+        self._task: asyncio.Task[None] | None = None
+        receiver.way = self
+        pool.dials.add(self)
+
+    def start(self, task: "asyncio.Task[None]") -> None:
+        """Keep the task that connects: nobody else does."""
+        self._task = task
+
+    def give_up(self) -> None:
+        """Stop connecting; nothing more is told."""
+        self._pool.dials.discard(self)
+        if self._task is not None:
+            self._task.cancel()
+
+    def end(self) -> None:
+        """Take that the connection is made."""
+        self._pool.dials.discard(self)
+
+    def fail(self, error: UpstreamUnreachable) -> None:
+        """Tell the receiver that there is no connection."""
+        self._pool.dials.discard(self)
+        self._receiver.way = None
+        self._receiver.failed(error)
+
+    def pause_reading(self) -> None:
+        """Do nothing: there is nothing to read."""
+
+    def resume_reading(self) -> None:
+        """Do nothing: there is nothing to read."""
 
 
 class Upstream:
@@ -90,26 +140,38 @@ class Upstream:
             self._sweeper.cancel()
         for connection in list(self._connections()):
             connection.abort(UpstreamBroken(connection.url, "shutting down"))
+        for pool in self._pools.values():
+            for dial in list(pool.dials):
+                dial.give_up()
 
-    async def send(self, url: str, request: OutgoingRequest) -> UpstreamResponse:
-        """Send a request and wait for the head of the response.
+    def dispatch(self, url: str, request: OutgoingRequest, receiver: Receiver) -> None:
+        """Send a request; what comes of it is told by callback.
 
         Args:
             url: Base URL of the endpoint, ``http://host:port`` or ``https://host:port``.
             request: What to send; the same one may be sent again elsewhere.
-
-        Raises:
-            UpstreamUnreachable: No connection could be made.
-            UpstreamBroken: The connection broke before the head, or it is not HTTP.
-            UpstreamSilent: The head did not come in time.
+            receiver: Told of the response, or of the :class:`UpstreamError`:
+                ``UpstreamUnreachable`` where no connection could be made,
+                ``UpstreamBroken`` where it broke or what comes is not HTTP,
+                ``UpstreamSilent`` where nothing came in time.
         """
-        pool = self._pool(url)
+        pool = self._pools.get(url) or self._pool(url)
         kept = pool.take()
         if kept is not None:
-            with suppress(UpstreamStale):
-                return await kept.exchange(request, pool.host_line)
-        fresh = await self._connect(pool)
-        return await fresh.exchange(request, pool.host_line)
+            kept.carry(request, pool.host_line, receiver)
+        else:
+            self._dial(pool, request, receiver)
+
+    async def send(self, url: str, request: OutgoingRequest) -> UpstreamResponse:
+        """Send a request and wait for the head of the response.
+
+        Raises:
+            UpstreamError: It did not come; see :meth:`dispatch`.
+        """
+        response = UpstreamResponse(buffer_bytes=self._settings.buffer_bytes)
+        self.dispatch(url, request, response)
+        await response.wait_head()
+        return response
 
     def sweep(self, now: float) -> None:
         """Close connections idle or silent for too long; runs by itself every second.
@@ -139,35 +201,48 @@ class Upstream:
         return 0 if pool is None else len(pool.connections)
 
     def _pool(self, url: str) -> _EndpointPool:
-        pool = self._pools.get(url)
-        if pool is None:
-            pool = _EndpointPool(url, max_idle=self._settings.max_idle_connections)
-            self._pools[url] = pool
+        pool = self._pools[url] = _EndpointPool(url, max_idle=self._settings.max_idle_connections)
         return pool
 
     def _connections(self) -> Iterator[Connection]:
         return (connection for pool in self._pools.values() for connection in pool.connections)
 
-    async def _connect(self, pool: _EndpointPool) -> Connection:
+    def _dial(self, pool: _EndpointPool, request: OutgoingRequest, receiver: Receiver) -> None:
+        dial = _Dial(pool, receiver)
+        connecting = self._connect(pool, dial, request, receiver)
+        dial.start(asyncio.get_running_loop().create_task(connecting))
+
+    async def _connect(
+        self, pool: _EndpointPool, dial: _Dial, request: OutgoingRequest, receiver: Receiver
+    ) -> None:
+        def connection() -> Connection:
+            return Connection(
+                pool.url,
+                self._settings,
+                on_free=pool.put,
+                on_closed=pool.forget,
+                on_stale=lambda request, receiver: self._dial(pool, request, receiver),
+            )
+
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(
-                        pool.url, self._settings, on_free=pool.put, on_closed=pool.forget
-                    ),
-                    pool.host,
-                    pool.port,
-                    ssl=self._context() if pool.tls else None,
+                _, made = await loop.create_connection(
+                    connection, pool.host, pool.port, ssl=self._context() if pool.tls else None
                 )
         except (OSError, TimeoutError) as error:
-            raise UpstreamUnreachable(pool.url, f"cannot connect: {error}") from error
-        pool.connections.add(connection)
-        return connection
+            dial.fail(UpstreamUnreachable(pool.url, f"cannot connect: {error}"))
+            return
+        pool.connections.add(made)
+        dial.end()
+        made.carry(request, pool.host_line, receiver)
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = ssl.create_default_context()
+            self._tls = ssl.create_default_context(cafile=self._settings.ca_file)
+            if not self._settings.verify:
+                self._tls.check_hostname = False
+                self._tls.verify_mode = ssl.CERT_NONE
         return self._tls
 
     def _sweep_again(self) -> None:

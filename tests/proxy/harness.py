@@ -1,4 +1,4 @@
-"""The whole data path on a loopback port, with the real scheduler and uvicorn's protocol."""
+"""The whole data path on a loopback port, with the real scheduler and real connections."""
 
 import asyncio
 import logging
@@ -11,11 +11,11 @@ import httpx
 import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from predictor.types import EndpointState, RequestRecord
 from proxy import (
+    Acceptor,
     FleetCollector,
     ProxyApp,
     ProxyMetrics,
@@ -39,6 +39,7 @@ class RunningProxy:
     port: int
     scheduler: Scheduler
     relay: Relay
+    acceptor: Acceptor
     upstream: Upstream
     registry: CollectorRegistry
     physics: KnownPhysics
@@ -96,13 +97,13 @@ async def running_proxy(
             clock=time.monotonic,
         )
         app = ProxyApp(
-            relay=relay,
             scheduler=scheduler,
             registry=registry,
             lifespan=nullcontext,
             control=control,
         )
-        async with _listening(app) as port:
+        acceptor = Acceptor(relay, settings)
+        async with _listening(app, acceptor) as port:
             url = f"http://127.0.0.1:{port}"
             async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as client:
                 proxy = RunningProxy(
@@ -110,6 +111,7 @@ async def running_proxy(
                     port=port,
                     scheduler=scheduler,
                     relay=relay,
+                    acceptor=acceptor,
                     upstream=upstream,
                     registry=registry,
                     physics=physics,
@@ -120,23 +122,20 @@ async def running_proxy(
 
 
 @asynccontextmanager
-async def _listening(app: ASGIApp) -> AsyncIterator[int]:
-    """Serve by uvicorn's own protocol, without its signal handlers and its ticking."""
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, date_header=False, ws="none"
-    )
+async def _listening(app: ASGIApp, acceptor: Acceptor) -> AsyncIterator[int]:
+    """Serve without uvicorn's signal handlers and its ticking."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none")
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: HttpToolsProtocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
-    )
+    server = await loop.create_server(lambda: acceptor(config, state, {}), "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
         for connection in list(state.connections):
             connection.shutdown()
+        acceptor.end()
         for task in list(state.tasks):
             task.cancel()
         await asyncio.gather(*state.tasks, return_exceptions=True)

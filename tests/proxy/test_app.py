@@ -115,7 +115,6 @@ class Lifespan:
         self._fails = fails
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self.app = ProxyApp(
-            relay=control,
             scheduler=make_scheduler(KnownPhysics(), []),
             registry=CollectorRegistry(),
             lifespan=self._run,
