@@ -322,6 +322,7 @@ class RequestRecord:
         tpot_s: Mean gap between output tokens.
         e2e_s: Receipt to the end.
         observation: What the models learn from it, ``None`` when nothing can be learned.
+        answered: How the router answered it by itself, from a small closed set.
     """
 
     request: RequestFeatures
@@ -340,3 +341,4 @@ class RequestRecord:
     tpot_s: float | None = None
     e2e_s: float | None = None
     observation: Observation | None = None
+    answered: str | None = None

@@ -1,7 +1,7 @@
 """Which requests may be answered by what an equal one got, and what makes two equal.
 
 Equal are requests of the same path and query, byte for byte the same body, by the same
-tenant and with the same cache salt, to endpoints that serve the model from the same place
+tenant (its cache salt is in the body), to endpoints that serve the model from the same place
 with the same software: an answer never outlives a rolled model, and nobody learns from an
 answer's speed what another tenant asked. Streamed and other answers differ in their bodies'
 ``stream`` and are kept apart. Called by the relay.
@@ -41,7 +41,7 @@ _decode: Final = msgspec.json.Decoder(_Sampling).decode
 
 
 def wants_cache(
-    settings: ResponseCacheSettings, method: str, path: str, payload: bytes, headers: HeaderMap
+    settings: ResponseCacheSettings, method: bytes, path: str, payload: bytes, headers: HeaderMap
 ) -> bool:
     """Say whether a request may be answered from the cache, and its answer be kept.
 
@@ -55,7 +55,7 @@ def wants_cache(
     if asked is None and settings.mode != "deterministic":
         return False
     wanted = _wanted(asked)
-    if settings.mode == "off" or wanted is False or method != "POST":
+    if settings.mode == "off" or wanted is False or method != b"POST":
         return False
     if path in _COMPUTED:
         return True
@@ -66,26 +66,27 @@ def wants_cache(
 
 def cache_key(
     *,
-    path: str,
-    query: bytes,
+    target: bytes,
     payload: bytes,
+    shown: bool,
     request: RequestFeatures,
     serving: Iterable[tuple[str | None, ...]],
 ) -> bytes:
     """Name what is asked for, 32 bytes.
 
     Args:
-        path: Where.
-        query: What follows the question mark.
-        payload: The body as it came.
+        target: Path and query.
+        payload: The body as it goes to the endpoint.
+        shown: Whether all the endpoint says is for the client: two bodies that only differ
+            in asking for usage are the same once it has been asked for on our own account.
         request: Says by whom.
         serving: What :func:`serving` gives.
     """
     hashed = hashlib.sha256()
     identity = sorted([part or "" for part in one] for one in serving)
-    who = [request.tenant or "", request.model]
+    who = [request.tenant or "", request.model, shown]
     # Written as JSON, so that no two different lists look alike.
-    hashed.update(msgspec.json.encode([path, query.decode("latin-1"), who, identity]))
+    hashed.update(msgspec.json.encode([target.decode("latin-1"), who, identity]))
     hashed.update(b"\0")
     hashed.update(payload)
     return hashed.digest()

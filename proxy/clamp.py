@@ -37,19 +37,17 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     most_tokens: int
 
 
-def clamped(
-    payload: bytes,
+def fitting(
     *,
     asked: int,
     prompt_tokens: int,
     exact: bool,
     room: Room,
     settings: ContextSettings,
-) -> bytes | None:
-    """Give the body to send instead, ``None`` to send it as it came.
+) -> int | None:
+    """Give the bound to ask for instead, ``None`` to ask for the client's own.
 
     Args:
-        payload: The body.
         asked: The client's bound on output tokens.
         prompt_tokens: Of the prompt, counted or estimated.
         exact: Whether they were counted.
@@ -59,10 +57,10 @@ def clamped(
     Raises:
         ContextExceeded: It is to be refused.
 
-    >>> clamped(b'{"max_tokens": 900}', asked=900, prompt_tokens=200, exact=True,
+    >>> fitting(asked=900, prompt_tokens=200, exact=True,
     ...     room=Room(least_tokens=1000, most_tokens=1000),
     ...     settings=ContextSettings(excess="clamp"))
-    b'{"max_tokens": 800}'
+    800
     """
     if settings.excess == "pass":
         return None
@@ -75,7 +73,7 @@ def clamped(
     left = room.least_tokens - most
     if left < 1 or asked <= left:  # a prompt that leaves nothing is the endpoint's to refuse
         return None
-    return with_bound(payload, left)
+    return left
 
 
 def with_bound(payload: bytes, tokens: int) -> bytes | None:

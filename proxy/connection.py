@@ -190,6 +190,11 @@ class Connection(asyncio.Protocol):
         return self._request is not None and not self._parser.body_begun
 
     @property
+    def paused(self) -> bool:
+        """Tell whether it is not read because the client is slow: its silence is ours."""
+        return self._paused
+
+    @property
     def closing(self) -> bool:
         """Tell whether it can carry nothing more."""
         return self._transport is None or self._transport.is_closing()

@@ -12,21 +12,19 @@ from typing import Literal
 
 import msgspec
 
-from proxy.headers import RawHeaders
-
 FlightState = Literal["open", "complete", "failed"]
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what comes before an answer's body.
+    """Hold what comes before the body of an answer with status 200.
 
     Attributes:
-        headers: Those of the endpoint that any client may see.
-        streamed: Whether the body is server-sent events.
+        lines: Header lines with their line ends, those that any client may see.
+        length: Bytes of the body where the endpoint said so, ``None`` for a stream.
     """
 
-    headers: RawHeaders
-    streamed: bool
+    lines: bytes
+    length: int | None
 
 
 class Follower:

@@ -28,7 +28,7 @@ def log_request(record: RequestRecord) -> None:
         "model": request.model,
         "endpoint": record.endpoint,
         "policy": None if decision is None else decision.policy,
-        "reason": None if decision is None else decision.reason,
+        "reason": record.answered if decision is None else decision.reason,
         "outcome": measured.outcome,
         "refused": record.refused,
         "waited_for": record.waited_for,

@@ -67,7 +67,7 @@ class ResponseCache:
 
     >>> cache = ResponseCache(ResponseCacheSettings())
     >>> flight = cache.lead(b"key")
-    >>> flight.begin(Head(headers=[], streamed=False))
+    >>> flight.begin(Head(lines=b"", length=2))
     >>> flight.feed(b"{}")
     >>> cache.complete(flight, now=1.0)
     >>> cache.find(b"key", now=2.0).pieces
@@ -187,5 +187,4 @@ def _joined(pieces: tuple[bytes, ...], most_bytes: int = 16_384) -> tuple[bytes,
 
 
 def _entry_bytes(stored: Stored) -> int:
-    headers = sum(len(name) + len(value) for name, value in stored.head.headers)
-    return ENTRY_BYTES + headers + stored.body_bytes
+    return ENTRY_BYTES + len(stored.head.lines) + stored.body_bytes

@@ -1,124 +1,137 @@
 """Notice requests whose endpoint has fallen silent: nothing for much longer than predicted.
 
-An engine can hang while its server answers health checks. Before the first token the
-prediction of that is the measure, afterwards that of the gap between tokens, both many
-times over and never below a floor. An answer that is not streamed says nothing until its
-end, however well it goes: it counts only where its endpoint is known to stand still.
-Whoever relays a request marks each sign of life by :meth:`Watched.heard` and asks for those
-overdue now and then; what to do about them is the scheduler's (``Scheduler.silent``).
+An engine can hang while its server answers health checks. Before the first byte the
+predicted time to first token is the measure, afterwards the predicted gap between tokens,
+both many times over and never below a floor. An answer that is not streamed says nothing
+until its end, however well it goes: it counts only where its endpoint is known to stand
+still. Connections know when they last heard, so that a token costs nothing here.
+
+Run by the service; :class:`StallWatch` asks the scheduler, and lets a request of which the
+client has seen nothing go elsewhere.
 """
 
-from collections.abc import Container, Iterator
+import asyncio
+import logging
+from collections.abc import Callable
 
+import msgspec
+
+from predictor.types import Decision
+from proxy.connection import Connection
+from proxy.delivery import Delivery
+from proxy.relay import Relay
 from proxy.settings import StallSettings
+from scheduler import Scheduler
+
+logger = logging.getLogger(__name__)
 
 
-class Watched:
-    """Hold when one dispatched request was last heard of.
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """Describe a request that has not been heard of for a while.
 
     Attributes:
-        request_id: Which request.
-        endpoint: Where it is.
-        heard_s: Last sign of life, at first its dispatch.
+        seconds: For how long.
+        streamed: Whether its tokens can be seen.
         begun: Whether anything of its answer has come.
+        ttft_s: Predicted for it where it is, ``None`` for unknown.
+        tpot_s: Likewise.
+        stands_still: Whether its endpoint is known to.
     """
 
-    __slots__ = ("_first_s", "_gap_s", "begun", "endpoint", "heard_s", "request_id")
+    seconds: float
+    streamed: bool
+    begun: bool = False
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    stands_still: bool = False
 
-    def __init__(
-        self, request_id: str, endpoint: str, now: float, *, first_s: float, gap_s: float
-    ) -> None:
-        self.request_id = request_id
-        self.endpoint = endpoint
-        self.heard_s = now
-        self.begun = False
-        self._first_s = first_s
-        self._gap_s = gap_s
 
-    def heard(self, now: float) -> None:
-        """Note a sign of life: something of the answer has come."""
-        self.heard_s = now
-        self.begun = True
+def is_overdue(silence: Silence, settings: StallSettings) -> bool:
+    """Say whether a request has been silent for too long.
 
-    @property
-    def limit_s(self) -> float:
-        """Give how long it may be silent in its present state."""
-        return self._gap_s if self.begun else self._first_s
+    >>> settings = StallSettings(factor=10.0, floor_s=1.0)
+    >>> [is_overdue(Silence(seconds=s, streamed=True, ttft_s=0.5), settings) for s in (4.0, 5.0)]
+    [False, True]
+    """
+    if silence.seconds < settings.floor_s:
+        return False
+    if silence.stands_still:
+        return True
+    if not silence.streamed:
+        return False
+    predicted_s = silence.tpot_s if silence.begun else silence.ttft_s
+    if predicted_s is None:
+        return silence.seconds >= settings.unpredicted_s
+    return silence.seconds >= settings.factor * predicted_s
 
 
 class StallWatch:
-    """Hold the dispatched requests of a router.
+    """Look after silent requests.
 
     Args:
+        relay: Knows the requests under way.
+        scheduler: Decides about endpoints and places.
         settings: How long is too long.
-
-    >>> watch = StallWatch(StallSettings(factor=10.0, floor_s=1.0))
-    >>> request = watch.begin("r", "a:1", now=0.0, ttft_s=0.5, tpot_s=0.01, streamed=True)
-    >>> [list(watch.overdue(now)) == [request] for now in (4.0, 5.0)]
-    [False, True]
-    >>> request.heard(5.0)
-    >>> [list(watch.overdue(now)) == [request] for now in (5.9, 6.0)]
-    [False, True]
+        clock: The scheduler's ``now``.
     """
 
-    def __init__(self, settings: StallSettings) -> None:
-        self._settings = settings
-        self._watched: dict[str, Watched] = {}
-
-    def __len__(self) -> int:
-        return len(self._watched)
-
-    def begin(
+    def __init__(
         self,
-        request_id: str,
-        endpoint: str,
-        now: float,
-        *,
-        ttft_s: float | None,
-        tpot_s: float | None,
-        streamed: bool,
-    ) -> Watched:
-        """Watch a request from its dispatch on; one dispatched again is watched anew.
+        relay: Relay,
+        scheduler: Scheduler,
+        settings: StallSettings,
+        clock: Callable[[], float],
+    ) -> None:
+        self._relay = relay
+        self._scheduler = scheduler
+        self._settings = settings
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Look again and again until cancelled."""
+        while True:
+            await asyncio.sleep(self._settings.interval_s)
+            self.sweep(asyncio.get_running_loop().time())
+
+    def sweep(self, loop_s: float) -> None:
+        """Look once.
 
         Args:
-            request_id: Which request.
-            endpoint: Where it went.
-            now: When.
-            ttft_s: What is predicted for it there, ``None`` for unknown.
-            tpot_s: Likewise.
-            streamed: Whether its tokens can be seen.
+            loop_s: The event loop's clock, which connections are stamped by.
         """
-        watched = Watched(
-            request_id,
-            endpoint,
-            now,
-            first_s=self._limit_s(ttft_s) if streamed else float("inf"),
-            gap_s=self._limit_s(tpot_s) if streamed else float("inf"),
-        )
-        self._watched[request_id] = watched
-        return watched
-
-    def end(self, request_id: str) -> None:
-        """Watch a request no longer; one not watched changes nothing."""
-        self._watched.pop(request_id, None)
-
-    def overdue(self, now: float, still: Container[str] = ()) -> Iterator[Watched]:
-        """Give those that have been silent for too long; they may be ended meanwhile.
-
-        Args:
-            now: The present.
-            still: Endpoints known to stand still: there the floor alone counts.
-        """
-        floor_s = self._settings.floor_s
-        for watched in list(self._watched.values()):
-            silent_s = now - watched.heard_s
-            if silent_s < floor_s or self._watched.get(watched.request_id) is not watched:
+        for request_id, delivery in list(self._relay.live.items()):
+            way = delivery.way
+            if not isinstance(way, Connection) or way.paused:
                 continue
-            if silent_s >= watched.limit_s or watched.endpoint in still:
-                yield watched
+            silent_s = loop_s - way.heard_s
+            if silent_s >= self._settings.floor_s:
+                self._look_at(request_id, delivery, silent_s)
 
-    def _limit_s(self, predicted_s: float | None) -> float:
-        settings = self._settings
-        if predicted_s is None:
-            return max(settings.floor_s, settings.unpredicted_s)
-        return max(settings.floor_s, settings.factor * predicted_s)
+    def _look_at(self, request_id: str, delivery: Delivery, silent_s: float) -> None:
+        decision = delivery.exchange.decision
+        if decision is None:
+            return
+        now = self._clock()
+        silence = self._silence(delivery, decision, silent_s, now)
+        if not is_overdue(silence, self._settings):
+            return
+        if not self._scheduler.silent(request_id, now - silent_s, now) or silence.begun:
+            return
+        action = self._scheduler.move(request_id, now)
+        if action is not None:
+            fields = {"request_id": request_id, "endpoint": decision.endpoint, "silent_s": silent_s}
+            logger.warning("request_moved", extra=fields)
+            delivery.deliver(action)
+
+    def _silence(
+        self, delivery: Delivery, decision: Decision, silent_s: float, now: float
+    ) -> Silence:
+        said = decision.predictions
+        return Silence(
+            seconds=silent_s,
+            streamed=delivery.exchange.incoming.features.streamed,
+            begun=delivery.exchange.shown,
+            ttft_s=None if said is None else float(said.ttft_s[decision.chosen]),
+            tpot_s=None if said is None else float(said.tpot_s[decision.chosen]),
+            stands_still=self._scheduler.suspicion(decision.endpoint, now) == "stalled",
+        )

@@ -26,6 +26,7 @@ class _EndpointPool:
     """Connections to one endpoint, those in use and those idle."""
 
     __slots__ = (
+        "_host_line",
         "_idle",
         "_max_idle",
         "connections",
@@ -43,11 +44,16 @@ class _EndpointPool:
         self.tls = parts.scheme == "https"
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if self.tls else 80)
-        self.host_line = b"host: " + parts.netloc.encode() + b"\r\n"
+        self.host_line = self._host_line = b"host: %b\r\n" % parts.netloc.encode()
         self.connections: set[Connection] = set()
         self.dials: set[_Dial] = set()
         self._idle: list[Connection] = []
         self._max_idle = max_idle
+
+    def authorize(self, key: str | None) -> None:
+        """Send a key of the endpoint's own with every request, ``None`` for none."""
+        given = b"" if key is None else b"authorization: Bearer %b\r\n" % key.encode("latin-1")
+        self.host_line = self._host_line + given
 
     def take(self) -> Connection | None:
         """Take the idle connection used last, if there is one."""
@@ -194,6 +200,11 @@ class Upstream:
         for connection in list(() if pool is None else pool.connections):
             if connection.unanswered:
                 connection.abort(UpstreamDown(url, "the endpoint is down"))
+
+    def authorize(self, url: str, key: str | None) -> None:
+        """Send a key of an endpoint's own with every request to it, ``None`` for none."""
+        pool = self._pools.get(url) or self._pool(url)
+        pool.authorize(key)
 
     def connections(self, url: str) -> int:
         """Count open connections to an endpoint."""

@@ -81,8 +81,8 @@ class Eligibility:
         suspect = np.array([suspects.is_suspect(name, now) for name in members.names])
         return _best(members, stale + 2 * suspect)
 
-    def is_better_off(self, live: LiveRequest, endpoint: str, now: float) -> bool:
-        """Say whether the request may go to an endpoint that is not doubted, but for this one."""
+    def has_other(self, live: LiveRequest, endpoint: str, now: float) -> bool:
+        """Say whether the request may go to another endpoint, and one that is not suspect."""
         allowed, suspects = live.request.allowed_endpoints, self._suspects
         return any(
             name != endpoint

@@ -226,24 +226,32 @@ class Scheduler:
             self._suspects.erred(live.endpoint, now)
         return self._again(live, now)
 
-    def silent(self, request_id: str, since_s: float, now: float) -> Action | None:
+    def silent(self, request_id: str, since_s: float, now: float) -> bool:
         """Take in that a request's endpoint has said nothing of it since ``since_s``.
 
         Returns:
-            Where it goes instead, ``None`` to wait on: its answer has begun, the endpoint
-            gets on with others before it, or there is none better.
+            Whether the endpoint is doubted for that: it does not get on with others either.
+        """
+        live = self._live.get(request_id)
+        state = None if live is None or live.endpoint is None else self._states.get(live.endpoint)
+        if state is None or gets_on(state, since_s, now):
+            return False
+        self._suspects.stalled(state.endpoint, now)
+        return True
+
+    def move(self, request_id: str, now: float) -> Action | None:
+        """Place a request elsewhere that its endpoint says nothing about.
+
+        Returns:
+            Where it goes, ``None`` to wait on there: nobody is better.
 
         Raises:
             UnknownRequest: No such request is in flight.
         """
         live = self._get(request_id)
-        state = None if live.endpoint is None else self._states.get(live.endpoint)
-        if state is None or gets_on(state, since_s, now):
+        if live.endpoint is None or not self._eligibility.has_other(live, live.endpoint, now):
             return None
-        self._suspects.stalled(state.endpoint, now)
-        begun = live.first_token_s is not None
-        stays = begun or not self._eligibility.is_better_off(live, state.endpoint, now)
-        return None if stays else self._again(live, now)
+        return self._again(live, now)
 
     def first_token(self, request_id: str, now: float) -> float | None:
         """Note that a streamed request's first output token has arrived.

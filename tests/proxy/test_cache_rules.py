@@ -42,21 +42,21 @@ def test_it_is_asked_for_by_configuration_or_header(
 ) -> None:
     headers = {} if asked is None else {b"x-foretoken-cache": asked}
 
-    assert wants_cache(settings, "POST", CHAT, payload, headers) is wanted
+    assert wants_cache(settings, b"POST", CHAT, payload, headers) is wanted
 
 
 @pytest.mark.parametrize(
     ("method", "path", "wanted"),
     [
-        ("POST", "/v1/embeddings", True),
-        ("POST", "/rerank", True),
-        ("POST", "/v1/messages", True),
-        ("POST", "/v1/responses", False),
-        ("POST", "/v1/audio/transcriptions", False),
-        ("GET", CHAT, False),
+        (b"POST", "/v1/embeddings", True),
+        (b"POST", "/rerank", True),
+        (b"POST", "/v1/messages", True),
+        (b"POST", "/v1/responses", False),
+        (b"POST", "/v1/audio/transcriptions", False),
+        (b"GET", CHAT, False),
     ],
 )
-def test_only_what_keeps_no_state_is_answered_so(method: str, path: str, wanted: bool) -> None:
+def test_only_what_keeps_no_state_is_answered_so(method: bytes, path: str, wanted: bool) -> None:
     assert wants_cache(ALWAYS, method, path, ZERO, {}) is wanted
 
 
@@ -65,28 +65,33 @@ def test_another_word_in_the_header_is_refused_where_it_is_read(mode: str) -> No
     settings = ResponseCacheSettings.model_validate({"mode": mode})
 
     with pytest.raises(BadHeader, match="on or off"):
-        wants_cache(settings, "POST", CHAT, ZERO, {b"x-foretoken-cache": b"yes"})
+        wants_cache(settings, b"POST", CHAT, ZERO, {b"x-foretoken-cache": b"yes"})
 
 
 def key(
     *,
-    path: str = CHAT,
-    query: bytes = b"",
+    target: bytes = CHAT.encode(),
     payload: bytes = ZERO,
+    shown: bool = True,
     tenant: str | None = None,
     version: str | None = "1",
 ) -> bytes:
     state = EndpointState(endpoint="a:1", url="", model="m", up=True, root="/m", version=version)
     request = RequestFeatures(request_id="r", arrived_s=0.0, model="m", tenant=tenant)
     return cache_key(
-        path=path, query=query, payload=payload, request=request, serving=serving("m", [state])
+        target=target,
+        payload=payload,
+        shown=shown,
+        request=request,
+        serving=serving("m", [state]),
     )
 
 
 def test_equal_requests_have_one_key_and_others_have_another() -> None:
     others = [
-        key(path="/v1/completions"),
-        key(query=b"a=1"),
+        key(target=b"/v1/completions"),
+        key(target=CHAT.encode() + b"?a=1"),
+        key(shown=False),
         key(payload=ZERO + b" "),
         key(tenant="a"),
         key(tenant="b"),
@@ -100,7 +105,7 @@ def test_equal_requests_have_one_key_and_others_have_another() -> None:
 
 def test_parts_of_a_key_do_not_run_into_each_other() -> None:
     assert key(tenant='a","m') != key(tenant="a")
-    assert key(path=CHAT + '"', query=b"") != key(path=CHAT, query=b'"')
+    assert key(payload=b"") != key(target=CHAT.encode() + b"\0", payload=b"")
 
 
 def test_a_rolling_model_is_several_until_it_is_one() -> None:

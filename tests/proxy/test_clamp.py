@@ -6,21 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.clamp import Room, clamped, with_bound
+from proxy.clamp import Room, fitting, with_bound
 from proxy.errors import ContextExceeded, to_response
 from proxy.settings import ContextSettings
 
 ROOM = Room(least_tokens=1000, most_tokens=2000)
-BODY = b'{"model":"m","max_tokens":900}'
 
 
-def ask(excess: str, *, asked: int = 900, prompt: int = 200, exact: bool = True) -> bytes | None:
+def ask(excess: str, *, asked: int = 900, prompt: int = 200, exact: bool = True) -> int | None:
     settings = ContextSettings.model_validate(
         {"excess": excess, "margin_ratio": 0.1, "margin_tokens": 20}
     )
-    return clamped(
-        BODY, asked=asked, prompt_tokens=prompt, exact=exact, room=ROOM, settings=settings
-    )
+    return fitting(asked=asked, prompt_tokens=prompt, exact=exact, room=ROOM, settings=settings)
 
 
 def test_by_default_the_endpoint_decides() -> None:
@@ -29,12 +26,12 @@ def test_by_default_the_endpoint_decides() -> None:
 
 
 def test_a_counted_prompt_leaves_exactly_the_rest() -> None:
-    assert ask("clamp") == b'{"model":"m","max_tokens":800}'
+    assert ask("clamp") == 800
     assert ask("clamp", prompt=100) is None
 
 
 def test_an_estimated_prompt_leaves_less() -> None:
-    assert ask("clamp", exact=False) == b'{"model":"m","max_tokens":760}'
+    assert ask("clamp", exact=False) == 760
 
 
 def test_a_prompt_that_leaves_nothing_is_the_endpoints_to_refuse() -> None:

@@ -2,7 +2,7 @@
 
 from proxy.flight import Flight, Follower, Head
 
-HEAD = Head(headers=[(b"content-type", b"text/event-stream")], streamed=True)
+HEAD = Head(lines=b"content-type: text/event-stream\r\n", length=None)
 
 
 class Client:

@@ -12,8 +12,8 @@ from proxy.flight import Flight, Follower, Head
 from proxy.response_cache import ENTRY_BYTES, ResponseCache
 from proxy.settings import ResponseCacheSettings
 
-HEAD = Head(headers=[(b"content-type", b"application/json")], streamed=False)
-HEAD_BYTES = len(b"content-type" + b"application/json")
+HEAD = Head(lines=b"content-type: application/json\r\n", length=None)
+HEAD_BYTES = len(HEAD.lines)
 SMALL = {"max_bytes": 2**16, "max_entry_bytes": 20_000, "max_age_s": 10.0}
 
 

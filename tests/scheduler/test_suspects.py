@@ -152,38 +152,34 @@ def test_a_silent_request_goes_elsewhere_once() -> None:
     bench = Bench()
     request_id, _ = bench.ask(now=0.0)
 
-    action = bench.scheduler.silent(request_id, since_s=0.0, now=5.0)
+    doubted = bench.scheduler.silent(request_id, since_s=0.0, now=5.0)
+    action = bench.scheduler.move(request_id, now=5.0)
 
+    assert doubted
     assert isinstance(action, Dispatch)
     assert (action.endpoint, action.attempt) == (SLOW, 2)
     assert bench.scheduler.suspicion(FAST, 5.0) == "stalled"
     assert bench.scheduler.load(FAST, 5.0).inflight_requests == 0
 
 
-def test_a_silent_request_waits_where_the_engine_gets_on_with_others() -> None:
+def test_an_endpoint_that_gets_on_with_others_is_not_doubted() -> None:
     bench = Bench()
     request_id, _ = bench.ask(now=0.0)
     bench.scrape(4.9, moved_s=4.9)
 
-    action = bench.scheduler.silent(request_id, since_s=0.0, now=5.0)
-
-    assert action is None
+    assert not bench.scheduler.silent(request_id, since_s=0.0, now=5.0)
     assert bench.scheduler.suspicion(FAST, 5.0) is None
 
 
-def test_a_silent_request_waits_where_nobody_is_better_or_its_answer_has_begun() -> None:
-    begun, alone = Bench(), Bench()
-    streaming, _ = begun.ask(now=0.0)
-    begun.scheduler.first_token(streaming, now=0.1)
-    alone.scheduler.update([endpoint(FAST)])
-    only, _ = alone.ask(now=0.0)
+def test_where_nobody_is_better_a_silent_request_waits_on() -> None:
+    bench = Bench()
+    bench.scheduler.update([endpoint(FAST)])
+    request_id, _ = bench.ask(now=0.0)
 
-    stays = begun.scheduler.silent(streaming, since_s=0.1, now=5.0)
-    waits = alone.scheduler.silent(only, since_s=0.0, now=5.0)
+    bench.scheduler.silent(request_id, since_s=0.0, now=5.0)
 
-    assert (stays, waits) == (None, None)
-    assert begun.scheduler.suspicion(FAST, 5.0) == "stalled"
-    assert alone.scheduler.load(FAST, 5.0).inflight_requests == 1
+    assert bench.scheduler.move(request_id, now=5.0) is None
+    assert bench.scheduler.load(FAST, 5.0).inflight_requests == 1
 
 
 def test_many_silent_requests_are_one_failure() -> None:
@@ -196,3 +192,9 @@ def test_many_silent_requests_are_one_failure() -> None:
 
     assert bench.scheduler.suspicion(FAST, 5.4) == "stalled"
     assert bench.scheduler.suspicion(FAST, 5.6) is None
+
+
+def test_a_request_that_is_nowhere_doubts_nobody() -> None:
+    bench = Bench()
+
+    assert not bench.scheduler.silent("unknown", since_s=0.0, now=5.0)
