@@ -44,9 +44,11 @@ class EndpointView:
 
     Attributes:
         state: The latest snapshot.
+        api_key: What it is asked with, ``None`` for nothing.
     """
 
     def __init__(self, settings: EndpointSettings, *, fail_after: int) -> None:
+        self.api_key = settings.api_key
         self._settings = settings
         self._fail_after = fail_after
         self._failures = 0  # in a row, of everything

@@ -54,10 +54,7 @@ class _Version(msgspec.Struct):
 
 
 def open_scrape_client(settings: ScrapeSettings) -> httpx.AsyncClient:
-    """Open a client for :class:`Scraper`: connections kept, nothing compressed.
-
-    Endpoints that want a key for ``/v1/models`` get it by the client's headers.
-    """
+    """Open a client for :class:`Scraper`: connections kept, nothing compressed."""
     return httpx.AsyncClient(
         timeout=settings.timeout_s,
         limits=httpx.Limits(max_connections=None, keepalive_expiry=60.0),
@@ -201,7 +198,7 @@ class Scraper:
     async def _read_page(self, view: EndpointView) -> None:
         name, started = view.state.endpoint, self._clock()
         try:
-            body = await self._get(f"{view.state.url}/metrics")
+            body = await self._get(view, "/metrics")
         except ScrapeFailed as error:
             self._counts.failed(name, error.reason)
             if error.reason in {"status", "too_large"} and await self._is_healthy(view):
@@ -215,14 +212,14 @@ class Scraper:
 
     async def _is_healthy(self, view: EndpointView) -> bool:
         try:
-            await self._get(f"{view.state.url}/health")
+            await self._get(view, "/health")
         except ScrapeFailed:
             return False
         return True
 
     async def _read_models(self, view: EndpointView) -> None:
         try:
-            body = await self._get(f"{view.state.url}/v1/models")
+            body = await self._get(view, "/v1/models")
             cards = msgspec.json.decode(body, type=_Cards).data
         except (ScrapeFailed, msgspec.MsgspecError, UnicodeDecodeError):
             view.kept_models(again_s=self._clock() + self._settings.down_interval_s)
@@ -239,16 +236,19 @@ class Scraper:
 
     async def _read_version(self, view: EndpointView) -> str | None:
         try:
-            body = await self._get(f"{view.state.url}/version")
+            body = await self._get(view, "/version")
             return msgspec.json.decode(body, type=_Version).version
         except (ScrapeFailed, msgspec.MsgspecError, UnicodeDecodeError):
             return None
 
-    async def _get(self, url: str) -> bytes:
+    async def _get(self, view: EndpointView, path: str) -> bytes:
+        url = view.state.url + path
+        key = view.api_key
+        headers = None if key is None else {"authorization": f"Bearer {key}"}
         try:
             async with (
                 asyncio.timeout(self._settings.timeout_s),
-                self._client.stream("GET", url) as response,
+                self._client.stream("GET", url, headers=headers) as response,
             ):
                 if response.status_code != httpx.codes.OK:
                     raise ScrapeFailed(url, "status")

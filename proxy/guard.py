@@ -30,6 +30,7 @@ from scheduler import Scheduler
 CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
 """Headers that hold a client's key: ours to check, and never an endpoint's to see."""
 
+_ANONYMOUS: Final = Admission(dropped=CREDENTIALS)
 _BYTES_PER_TOKEN: Final = 4  # of a prompt for a fleet that nobody has heard of
 
 Sink = Callable[[RequestRecord], None]
@@ -45,11 +46,11 @@ class Guard:
         clock: The data path's.
         sinks: Called with the record of every request that is answered here.
         host: Gives the data path, once it is there.
-        hide_credentials: Whether clients' keys stay here although none is asked for:
-            endpoints have keys of their own.
 
     Attributes:
         cache: Answers kept.
+        hide_credentials: Whether clients' keys stay here although none is asked for:
+            endpoints have keys of their own.
     """
 
     def __init__(
@@ -61,7 +62,6 @@ class Guard:
         clock: Callable[[], float],
         sinks: Sequence[Sink] = (),
         host: Callable[[], Host],
-        hide_credentials: bool = False,
     ) -> None:
         self._settings = settings
         self._access = access
@@ -69,7 +69,8 @@ class Guard:
         self._clock = clock
         self._sinks = tuple(sinks)
         self._host = host
-        self._open = Admission(dropped=CREDENTIALS) if hide_credentials else ADMITTED
+        self.hide_credentials = False
+        self._last: tuple[RequestHead | None, Caller | None] = (None, None)
         self._limits = RateLimits(settings.access, clock)
         self._taps: dict[str, GuardTap] = {}
         self._rooms: tuple[object, dict[str, Room | None]] = (None, {})
@@ -79,11 +80,12 @@ class Guard:
         """Let a request in by its key."""
         access = self._access
         if access.open:
-            return self._open
+            return _ANONYMOUS if self.hide_credentials else ADMITTED
         try:
             caller = access.caller_of(head.named)
         except ProxyError as error:
             return to_response(error)
+        self._last = head, caller
         return Admission(tenant=None if caller is None else caller.name, dropped=CREDENTIALS)
 
     def consider(
@@ -123,8 +125,10 @@ class Guard:
 
     def _charge(self, head: RequestHead, features: RequestFeatures) -> "_Charge | None":
         """Count a request against its key's limits."""
-        caller = self._access.caller_of(head.named)
-        if caller is None:
+        last, caller = self._last
+        if last is not head:  # another request came while this one's body did
+            caller = self._access.caller_of(head.named)
+        if caller is None or not self._limits.bound(caller):
             return None
         counted = self._limits.admit(caller, self._prompt_tokens(features))
         return _Charge(caller, counted, self._limits) if counted else None

@@ -130,6 +130,10 @@ class RateLimits:
         self._limiter = SlidingWindowCounterRateLimiter(self._counts)
         self._items: dict[tuple[str, int], RateLimitItemPerMinute] = {}
 
+    def bound(self, caller: Caller) -> bool:
+        """Tell whether a caller has any limit."""
+        return any(limit is not None for limit in self._limits_of(caller))
+
     def admit(self, caller: Caller, tokens: int) -> int:
         """Count a request of a caller and the tokens of its prompt.
 

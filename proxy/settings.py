@@ -1,5 +1,6 @@
 """The proxy's section of the configuration."""
 
+import os
 from pathlib import Path
 from typing import Literal, Self
 
@@ -47,6 +48,11 @@ class AccessSettings(_Section):
     # Of each key that has no limit of its own; None for no limit. Each worker counts alone.
     requests_per_minute: int | None = Field(default=None, ge=1, le=10**9)
     tokens_per_minute: int | None = Field(default=None, ge=1, le=10**12)
+
+    @property
+    def environment(self) -> str | None:
+        """Read the keys that the environment holds, ``None`` for none."""
+        return os.environ.get(self.keys_env)
 
 
 class ResponseCacheSettings(_Section):

@@ -115,6 +115,7 @@ async def running_proxy(
             scheduler=scheduler,
             registry=registry,
             lifespan=nullcontext,
+            access=access,
             control=control,
         )
         acceptor = Acceptor(relay, settings)

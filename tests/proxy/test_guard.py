@@ -49,6 +49,17 @@ async def test_without_a_key_nothing_reaches_an_endpoint_and_the_body_is_not_rea
         )
 
 
+async def test_the_models_are_for_callers_and_the_health_is_for_all() -> None:
+    async with FakeEndpoint() as endpoint, running_proxy(endpoint, access=keys()) as proxy:
+        answers = [
+            (await proxy.client.get(path, headers=headers)).status_code
+            for path in ("/v1/models", "/health", "/ready")
+            for headers in ({}, BEARER)
+        ]
+
+        assert answers == [401, 200, 200, 200, 200, 200]
+
+
 async def test_a_keys_name_is_the_tenant_and_the_key_goes_no_further() -> None:
     async with FakeEndpoint() as endpoint, running_proxy(endpoint, access=keys()) as proxy:
         by_bearer = await ask(proxy, authorization=f"Bearer {KEY}")
