@@ -153,7 +153,7 @@ class Delivery:
         """Tell the exchange of an event, and carry out what it returns."""
         try:
             step = event(*told)
-            if type(step) is not bytes:
+            if not isinstance(step, bytes):
                 self._carry_out(step)
             elif step:  # a piece of a response that goes on
                 self._reply.write(step)
@@ -163,12 +163,12 @@ class Delivery:
             logger.exception("exchange_failed")
             self._give_up()
 
-    def _carry_out(self, step: Step) -> None:
+    def _carry_out(self, step: Output | Dispatch | Wait | None) -> None:
         if self._exchange.failure is not None:
             self._log_failure(self._exchange.failure)
         if isinstance(step, Output):
             self._show(step)
-        elif isinstance(step, Dispatch | Wait):
+        elif step is not None:
             self._leave_endpoint()
             if isinstance(step, Dispatch):
                 self._host.dispatch(step.url, self._exchange.incoming.outgoing, self)

@@ -22,6 +22,7 @@ from proxy.headers import HeaderMap, request_id_of
 from proxy.http_request import Request, RequestHead
 from proxy.incoming import read_request
 from proxy.metrics import ProxyMetrics
+from proxy.outbox import Outbox
 from proxy.reply import Reply
 from proxy.settings import ProxySettings
 from proxy.upstream import Upstream
@@ -127,6 +128,11 @@ class Relay:
         task = asyncio.get_running_loop().create_task(look_up(self._tokens))
         preparation.start(task)
         return preparation
+
+    @property
+    def outbox(self) -> Outbox:
+        """Give what takes all writes of the data path."""
+        return self._upstream.outbox
 
     def now(self) -> float:
         """Read the clock that deliveries are ticked by."""

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from proxy.connection import Connection, OutgoingRequest, Receiver
 from proxy.errors import UpstreamBroken, UpstreamDown, UpstreamSilent, UpstreamUnreachable
+from proxy.outbox import Outbox
 from proxy.settings import UpstreamSettings
 from proxy.upstream_response import UpstreamResponse
 
@@ -124,10 +125,14 @@ class Upstream:
 
     Args:
         settings: Bounds; the defaults where ``None``.
+
+    Attributes:
+        outbox: Takes what is written, here and to clients.
     """
 
     def __init__(self, settings: UpstreamSettings | None = None) -> None:
         self._settings = settings or UpstreamSettings()
+        self.outbox = Outbox()
         self._pools: dict[str, _EndpointPool] = {}
         self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -230,6 +235,7 @@ class Upstream:
             return Connection(
                 pool.url,
                 self._settings,
+                self.outbox,
                 on_free=pool.put,
                 on_closed=pool.forget,
                 on_stale=lambda request, receiver: self._dial(pool, request, receiver),
