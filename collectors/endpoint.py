@@ -8,12 +8,31 @@ No I/O and no clock; the scraper is its one writer.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from collectors.metrics_page import MetricsPage
 from collectors.settings import EndpointSettings
 from predictor.counters import CounterRates
 from predictor.types import EndpointState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Hold what an endpoint says it serves.
+
+    Attributes:
+        bases: Names of its base model, its own first.
+        others: Names of adapters.
+        max_model_len: Tokens that prompt and output may have together.
+        root: What the base model was loaded from.
+        version: Of the server software.
+    """
+
+    bases: Sequence[str] = ()
+    others: Sequence[str] = ()
+    max_model_len: int | None = None
+    root: str | None = None
+    version: str | None = None
 
 
 class EndpointView:
@@ -25,15 +44,18 @@ class EndpointView:
 
     Attributes:
         state: The latest snapshot.
+        api_key: What it is asked with, ``None`` for nothing.
     """
 
     def __init__(self, settings: EndpointSettings, *, fail_after: int) -> None:
+        self.api_key = settings.api_key
         self._settings = settings
         self._fail_after = fail_after
         self._failures = 0  # in a row, of everything
         self._page_failures = 0  # in a row, of the numbers alone
         self._models_due_s = -math.inf
         self._rates = CounterRates()
+        self._counters: tuple[float | None, ...] = ()
         self.state = self._configured(EndpointState(endpoint=settings.name, url=settings.url))
 
     def take_over(self, state: EndpointState) -> None:
@@ -59,13 +81,21 @@ class EndpointView:
         if self._failures >= self._fail_after and self.state.up:
             self.state = replace(self.state, up=False)
 
-    def told_models(self, bases: Sequence[str], others: Sequence[str], *, again_s: float) -> None:
-        """Take in the names it answers to, the base model's own first; ask again at ``again_s``."""
+    def told_models(self, served: Served, *, again_s: float) -> None:
+        """Take in what it serves; ask again at ``again_s``."""
         self._models_due_s = again_s
-        model = self._settings.model or next(iter(bases), None)
-        aliases = tuple(name for name in bases if name != model)
-        adapters = (*aliases, *(name for name in others if name != model))
-        self.state = replace(self.state, model=model, adapters=adapters, aliases=aliases)
+        model = self._settings.model or next(iter(served.bases), None)
+        aliases = tuple(name for name in served.bases if name != model)
+        adapters = (*aliases, *(name for name in served.others if name != model))
+        self.state = replace(
+            self.state,
+            model=model,
+            adapters=adapters,
+            aliases=aliases,
+            max_model_len=served.max_model_len,
+            root=served.root,
+            version=served.version,
+        )
 
     def kept_models(self, *, again_s: float) -> None:
         """Take in that it did not tell its names; ask again at ``again_s``."""
@@ -117,4 +147,25 @@ class EndpointView:
             max_adapters=page.max_adapters,
             scraped_s=scraped_s,
         )
-        self.state = self._rates.apply(seen)
+        self.state = self._rates.apply(self._watched(seen, page))
+
+    def _watched(self, seen: EndpointState, page: MetricsPage) -> EndpointState:
+        """Note whether the engine gets on: a hung one answers with the same page for ever."""
+        before, self._counters = self._counters, _counters(page)
+        now, busy = seen.scraped_s, (page.running_requests or 0.0) > 0.0
+        if now is None or not before or page.generated_tokens_total is None:
+            return replace(seen, still_since_s=None)
+        if before != self._counters:
+            return replace(seen, moved_s=now, still_since_s=None)
+        since_s = (now if seen.still_since_s is None else seen.still_since_s) if busy else None
+        return replace(seen, still_since_s=since_s)
+
+
+def _counters(page: MetricsPage) -> tuple[float | None, ...]:
+    """Give what changes with every step of an engine that decodes or prefills."""
+    return (
+        page.generated_tokens_total,
+        page.prefix_queries_total,
+        page.preemptions_total,
+        page.kv_cache_usage,
+    )

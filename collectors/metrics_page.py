@@ -30,6 +30,7 @@ class MetricsPage:
     preemptions_total: float | None = None
     prefix_hits_total: float | None = None
     prefix_queries_total: float | None = None
+    generated_tokens_total: float | None = None
     kv_capacity_tokens: int | None = None
     block_size: int | None = None
     active_adapters: tuple[str, ...] = ()
@@ -64,6 +65,7 @@ SIGNALS: Final = {
     "prefix_queries_total": Signal(
         names=(b"vllm:prefix_cache_queries_total", b"vllm:gpu_prefix_cache_queries_total")
     ),
+    "generated_tokens_total": Signal(names=(b"vllm:generation_tokens_total",)),
 }
 """Field of :class:`MetricsPage` -> where it stands on a page."""
 

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import httpx
 import msgspec
 
-from collectors.endpoint import EndpointView
+from collectors.endpoint import EndpointView, Served
 from collectors.errors import ScrapeFailed, ScrapeFailure, UnknownEndpoint
 from collectors.metrics_page import parse_metrics
 from collectors.settings import EndpointSettings, ScrapeSettings
@@ -61,17 +61,20 @@ class Pages(Protocol):
 class _Card(msgspec.Struct):
     id: str
     parent: str | None = None
+    root: str | None = None
+    max_model_len: int | None = None
 
 
 class _Cards(msgspec.Struct):
     data: list[_Card]
 
 
-def open_scrape_client(settings: ScrapeSettings) -> httpx.AsyncClient:
-    """Open a client for what :class:`Scraper` asks now and then: names and health.
+class _Version(msgspec.Struct):
+    version: str
 
-    Endpoints that want a key for ``/v1/models`` get it by the client's headers.
-    """
+
+def open_scrape_client(settings: ScrapeSettings) -> httpx.AsyncClient:
+    """Open a client for what :class:`Scraper` asks now and then: names, version and health."""
     return httpx.AsyncClient(
         timeout=settings.timeout_s,
         limits=httpx.Limits(max_connections=None, keepalive_expiry=60.0),
@@ -235,28 +238,43 @@ class Scraper:
 
     async def _is_healthy(self, view: EndpointView) -> bool:
         try:
-            await self._get(f"{view.state.url}/health")
+            await self._get(view, "/health")
         except ScrapeFailed:
             return False
         return True
 
     async def _read_models(self, view: EndpointView) -> None:
         try:
-            body = await self._get(f"{view.state.url}/v1/models")
+            body = await self._get(view, "/v1/models")
             cards = msgspec.json.decode(body, type=_Cards).data
         except (ScrapeFailed, msgspec.MsgspecError, UnicodeDecodeError):
             view.kept_models(again_s=self._clock() + self._settings.down_interval_s)
             return
-        bases = [card.id for card in cards if card.parent is None]
-        others = [card.id for card in cards if card.parent is not None]
-        again_s = self._clock() + self._settings.models_interval_s
-        view.told_models(bases, others, again_s=again_s)
+        bases = [card for card in cards if card.parent is None]
+        served = Served(
+            bases=[card.id for card in bases],
+            others=[card.id for card in cards if card.parent is not None],
+            max_model_len=next((card.max_model_len for card in bases), None),
+            root=next((card.root for card in bases), None),
+            version=await self._read_version(view),
+        )
+        view.told_models(served, again_s=self._clock() + self._settings.models_interval_s)
 
-    async def _get(self, url: str) -> bytes:
+    async def _read_version(self, view: EndpointView) -> str | None:
+        try:
+            body = await self._get(view, "/version")
+            return msgspec.json.decode(body, type=_Version).version
+        except (ScrapeFailed, msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+
+    async def _get(self, view: EndpointView, path: str) -> bytes:
+        url = view.state.url + path
+        key = view.api_key
+        headers = None if key is None else {"authorization": f"Bearer {key}"}
         try:
             async with (
                 asyncio.timeout(self._settings.timeout_s),
-                self._client.stream("GET", url) as response,
+                self._client.stream("GET", url, headers=headers) as response,
             ):
                 if response.status_code != httpx.codes.OK:
                     raise ScrapeFailed(url, "status")

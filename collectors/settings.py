@@ -1,10 +1,11 @@
 """Which endpoints there are, how often they are read, and what is recorded."""
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 _PORTS = {"http": 80, "https": 443}
 _TRANSPORTS = ("tcp://", "ipc://")
@@ -91,6 +92,22 @@ class EndpointSettings(BaseModel):
 
     kv_events: KvEventSource | None = None
     """Where it publishes what its KV cache holds; not set: its cache is estimated."""
+
+    api_key_env: str | None = Field(default=None, min_length=1, max_length=200)
+    """Environment variable that holds its ``--api-key``; not set: it wants none, or the
+    clients' own."""
+
+    @model_validator(mode="after")
+    def _key_is_there(self) -> Self:
+        if self.api_key_env is not None and not self.api_key:
+            msg = f"the environment variable {self.api_key_env} is not set"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def api_key(self) -> str | None:
+        """Read its key, ``None`` where it wants none."""
+        return None if self.api_key_env is None else os.environ.get(self.api_key_env)
 
     @property
     def name(self) -> str:

@@ -6,7 +6,6 @@ stream observer for the last events of a stream and by the proxy for whole bodie
 Source: vLLM 0.32 ``--enable-per-request-metrics``, ``--enable-prompt-tokens-details``.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 import msgspec
@@ -15,8 +14,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 _Millis = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Hold what one response said about itself; ``None`` is unknown.
 
     Attributes:
@@ -74,6 +72,8 @@ class _Body(_Inner):
     response: _Inner | None = None  # where response.completed keeps the whole response
 
 
+_NO_COUNTS: Final = _Counts()
+_NO_TIMES: Final = _Times()
 _decode: Final = msgspec.json.Decoder(_Body).decode
 
 
@@ -90,7 +90,7 @@ def read_usage(body: bytes) -> Usage:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return UNKNOWN_USAGE
     inner = outer if outer.response is None else outer.response
-    counts, times = inner.usage or _Counts(), inner.metrics or _Times()
+    counts, times = inner.usage or _NO_COUNTS, inner.metrics or _NO_TIMES
     details = counts.prompt_tokens_details or counts.input_tokens_details
     return Usage(
         prompt_tokens=_first(counts.prompt_tokens, counts.input_tokens),

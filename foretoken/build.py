@@ -33,20 +33,27 @@ from foretoken.trainer import Trainer
 from models_store import ModelsStore
 from predictor import LatencyPredictor, OutputLengths
 from proxy import (
+    Access,
     CacheCollector,
     CacheMetrics,
     FleetCollector,
+    Guard,
     History,
+    KeyRing,
+    KeysUnusable,
     LogCollector,
     ProxyApp,
     ProxyMetrics,
     Relay,
     RequestLog,
+    ResponseCacheCollector,
     Sink,
+    StallWatch,
     Upstream,
     log_request,
+    read_keys,
 )
-from proxy.control import build_control, build_predictor_app
+from proxy.control import build_control, build_predictor_app, is_loopback
 from scheduler import Fleet, Scheduler, policies_of
 
 
@@ -121,19 +128,31 @@ def build(
     )
     upstream = Upstream(settings.proxy.upstream)
     client = open_scrape_client(settings.scrape)
+    sinks: tuple[Sink, ...] = (
+        metrics.observe,
+        cache_metrics.observe,
+        _request_log(log_lines, registry),
+        history.add,
+        lambda record: service.on_record(record),  # noqa: PLW0108  # bound below
+    )
+    access = Access(_keys(settings))
+    guard = Guard(
+        settings.proxy,
+        access=access,
+        scheduler=scheduler,
+        clock=clock,
+        sinks=sinks,
+        host=lambda: relay,
+    )
+    registry.register(ResponseCacheCollector(guard.cache))
     relay = Relay(
         scheduler=scheduler,
         upstream=upstream,
         settings=settings.proxy,
         metrics=metrics,
-        sinks=(
-            metrics.observe,
-            cache_metrics.observe,
-            _request_log(log_lines, registry),
-            history.add,
-            lambda record: service.on_record(record),  # noqa: PLW0108  # bound below
-        ),
+        sinks=(guard.observe, *sinks),
         clock=clock,
+        gate=guard,
         tokens=_tokens(settings, client, scheduler, cache_metrics),
     )
     trainer = _trainer(
@@ -150,6 +169,9 @@ def build(
         scheduler=scheduler,
         relay=relay,
         upstream=upstream,
+        access=access,
+        guard=guard,
+        stalls=StallWatch(relay, scheduler, settings.proxy.stalls, clock),
         scraper=Scraper(
             settings.endpoints,
             settings.scrape,
@@ -181,8 +203,14 @@ def build(
         scheduler=scheduler,
         registry=registry,
         lifespan=service.running,
+        access=access,
         control=build_control(
-            ServicePlane(service), closing=closing, settings=settings.control, predictors=host
+            ServicePlane(service),
+            closing=closing,
+            settings=settings.control,
+            predictors=host,
+            access=access,
+            listens_beyond=not is_loopback(settings.proxy.host),
         ),
     )
     return Built(app=app, service=service, closing=closing)
@@ -213,6 +241,14 @@ def build_predictor(settings: Settings) -> BuiltPredictor:
     )
     app = build_predictor_app(host, settings.control, lifespan=service.running)
     return BuiltPredictor(app=app, service=service, closing=asyncio.Event())
+
+
+def _keys(settings: Settings) -> KeyRing:
+    access = settings.proxy.access
+    try:
+        return read_keys(access.keys_file, access.environment)
+    except KeysUnusable as error:
+        raise ConfigurationInvalid("proxy.access", (str(error),)) from error
 
 
 def _host(

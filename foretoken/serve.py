@@ -14,6 +14,7 @@ from foretoken.log_lines import LogLines
 from foretoken.logs import configure
 from foretoken.settings import ConfigFile, Settings
 from proxy import build_server
+from proxy.control import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,14 @@ def run_server(settings: Settings, config: ConfigFile | None) -> int:
     log_lines = prepare(settings, settings.trace_dir, settings.store_dir)
     with listen(settings) as listener:
         built = build(settings, config, log_lines)
+        if built.service.access.open and not is_loopback(settings.proxy.host):
+            log.warning(
+                "open_to_the_network",
+                extra={
+                    "host": settings.proxy.host,
+                    "advice": "set proxy.access.keys_file, or listen on 127.0.0.1",
+                },
+            )
         endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
         server = build_server(
             built.app, settings.proxy, closing=built.closing, relay=built.service.relay

@@ -31,7 +31,18 @@ from foretoken.settings import ConfigFile, Settings, changed_paths
 from foretoken.trainer import Trainer
 from foretoken.trainer_protocol import Report
 from predictor.types import EndpointState, RequestRecord
-from proxy import CacheMetrics, History, ProxyMetrics, Relay, Upstream
+from proxy import (
+    Access,
+    CacheMetrics,
+    Guard,
+    History,
+    KeysUnusable,
+    ProxyMetrics,
+    Relay,
+    StallWatch,
+    Upstream,
+    read_keys,
+)
 from proxy.control import ReloadRefused
 from scheduler import Scheduler
 
@@ -60,6 +71,9 @@ class Service:
         scheduler: Scheduler,
         relay: Relay,
         upstream: Upstream,
+        access: Access,
+        guard: Guard,
+        stalls: StallWatch,
         scraper: Scraper,
         scrape_client: httpx.AsyncClient,
         feeds: KvEventFeeds,
@@ -74,6 +88,7 @@ class Service:
         scratch: AbstractContextManager[str],
     ) -> None:
         self.settings = settings
+        self.access = access
         self.clock = clock
         self.scheduler = scheduler
         self.relay = relay
@@ -86,6 +101,8 @@ class Service:
         self._learner = learner
         self._config = config
         self._upstream = upstream
+        self._guard = guard
+        self._stalls = stalls
         self._scrape_client = scrape_client
         self._feeds = feeds
         self._metrics = metrics
@@ -98,6 +115,7 @@ class Service:
         async with AsyncExitStack() as stack:
             stack.enter_context(self._scratch)
             await stack.enter_async_context(self._upstream)
+            self._authorize(self.settings)
             await stack.enter_async_context(self._scrape_client)
             if self.recorder is not None:
                 stack.push_async_callback(self.recorder.close)
@@ -186,7 +204,14 @@ class Service:
                     fields["problem"] = str(fleet.trust.problem)
                 log.info("level_changed", extra={**fields, "before": change.before})
 
+    def _authorize(self, settings: Settings) -> None:
+        """Let requests to endpoints that want a key carry theirs, and no client's."""
+        for endpoint in settings.endpoints:
+            self._upstream.authorize(endpoint.url, endpoint.api_key)
+        self._guard.hide_credentials = any(one.api_key for one in settings.endpoints)
+
     def _change_endpoints(self, wanted: Settings) -> None:
+        self._authorize(wanted)
         before = {endpoint.name: endpoint for endpoint in self.settings.endpoints}
         after = {endpoint.name: endpoint for endpoint in wanted.endpoints}
         for name in before.keys() - after.keys():
@@ -202,6 +227,7 @@ class Service:
             ("models", partial(self.models.run, self._dropped)),
             ("learner", self._learner.run),
             ("kv_events", self._feeds.run),
+            ("stalls", self._stalls.run),
         ]
         if self.trainer is not None:
             jobs.append(("trainer", self.trainer.run))
@@ -210,7 +236,11 @@ class Service:
         if self._log_lines is not None:
             jobs.append(("log", self._log_lines.run))
         if self._config is not None:
-            jobs.append(("configuration", partial(self._watch_configuration, self._config.path)))
+            watch = partial(_watch, self._config.path, self._reload_and_log)
+            jobs.append(("configuration", watch))
+        keys_file = self.settings.proxy.access.keys_file
+        if keys_file is not None:
+            jobs.append(("keys", partial(_watch, keys_file, self._reread_keys)))
         return jobs
 
     def _dropped(self) -> tuple[int, int]:
@@ -219,14 +249,14 @@ class Service:
             0 if self.trainer is None else self.trainer.dropped,
         )
 
-    async def _watch_configuration(self, path: Path) -> None:
-        seen = await asyncio.to_thread(_changed_at, path)
-        while True:
-            await asyncio.sleep(CONFIGURATION_S)
-            changed = await asyncio.to_thread(_changed_at, path)
-            if changed is not None and changed != seen:
-                seen = changed
-                self._reload_and_log()
+    def _reread_keys(self) -> None:
+        access = self.settings.proxy.access
+        try:
+            self.access.ring = read_keys(access.keys_file, access.environment)
+        except KeysUnusable as error:
+            log.error("keys_not_reloaded", extra={"problem": str(error)})
+        else:
+            log.info("keys_reloaded", extra={"keys": len(self.access.ring)})
 
     def _reload_and_log(self) -> None:
         try:
@@ -246,6 +276,17 @@ def _on_hangup(callback: Callable[[], None]) -> Iterator[None]:
     finally:
         with suppress(NotImplementedError, RuntimeError, ValueError):
             loop.remove_signal_handler(signal.SIGHUP)
+
+
+async def _watch(path: Path, changed: Callable[[], None]) -> None:
+    """Call back whenever a file has changed."""
+    seen = await asyncio.to_thread(_changed_at, path)
+    while True:
+        await asyncio.sleep(CONFIGURATION_S)
+        at = await asyncio.to_thread(_changed_at, path)
+        if at is not None and at != seen:
+            seen = at
+            changed()
 
 
 def _changed_at(path: Path) -> float | None:

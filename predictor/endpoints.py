@@ -37,6 +37,12 @@ class EndpointState:
         active_adapters: LoRA adapters of its running and waiting requests.
         max_adapters: LoRA adapters its memory holds at once; ``None`` where it tells of none.
         scraped_s: When the numbers were read, ``None`` before the first scrape.
+        moved_s: When its counters were last seen to move: the engine got on.
+        still_since_s: Since when they stand still though it has requests in its batch,
+            ``None`` where they move or it has none.
+        max_model_len: Tokens that prompt and output may have together.
+        root: What it loaded the base model from; other weights have another.
+        version: Of the server software.
     """
 
     endpoint: str
@@ -64,6 +70,11 @@ class EndpointState:
     active_adapters: tuple[str, ...] = ()
     max_adapters: int | None = None
     scraped_s: float | None = None
+    moved_s: float | None = None
+    still_since_s: float | None = None
+    max_model_len: int | None = None
+    root: str | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -316,6 +316,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
         tpot_s: Mean gap between output tokens.
         e2e_s: Receipt to the end.
         observation: What the models learn from it, ``None`` when nothing can be learned.
+        answered: How the router answered it by itself, from a small closed set.
     """
 
     request: RequestFeatures
@@ -334,3 +335,4 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     tpot_s: float | None = None
     e2e_s: float | None = None
     observation: Observation | None = None
+    answered: str | None = None

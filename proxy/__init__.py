@@ -1,6 +1,7 @@
 """The OpenAI-compatible edge: data path, connections to endpoints, metrics."""
 
 from proxy.acceptor import Acceptor
+from proxy.access import Access, KeyRing, read_keys
 from proxy.app import Lifespan, ProxyApp
 from proxy.cache_metrics import CacheCollector, CacheMetrics
 from proxy.connection import OutgoingRequest
@@ -8,6 +9,7 @@ from proxy.errors import (
     BadHeader,
     BadRequest,
     BodyTooLarge,
+    KeysUnusable,
     ProxyError,
     UnknownPath,
     UpstreamBroken,
@@ -17,6 +19,8 @@ from proxy.errors import (
 )
 from proxy.fleet_metrics import FleetCollector, LogCollector, ModelMetrics
 from proxy.gate import ADMITTED, Admission, Gate, Passed, Serving, Tap
+from proxy.guard import Guard
+from proxy.guard_metrics import ResponseCacheCollector
 from proxy.history import History
 from proxy.http_request import RequestHead
 from proxy.metrics import ProxyMetrics
@@ -25,12 +29,14 @@ from proxy.reply import Reply, ReplyHead
 from proxy.request_log import RequestLog, log_request
 from proxy.server import build_server
 from proxy.settings import ProxySettings, UpstreamSettings
+from proxy.stalls import StallWatch
 from proxy.upstream import Upstream
 from proxy.upstream_response import UpstreamResponse
 
 __all__ = [
     "ADMITTED",
     "Acceptor",
+    "Access",
     "Admission",
     "BadHeader",
     "BadRequest",
@@ -39,7 +45,10 @@ __all__ = [
     "CacheMetrics",
     "FleetCollector",
     "Gate",
+    "Guard",
     "History",
+    "KeyRing",
+    "KeysUnusable",
     "Lifespan",
     "LogCollector",
     "ModelMetrics",
@@ -54,8 +63,10 @@ __all__ = [
     "ReplyHead",
     "RequestHead",
     "RequestLog",
+    "ResponseCacheCollector",
     "Serving",
     "Sink",
+    "StallWatch",
     "Tap",
     "UnknownPath",
     "Upstream",
@@ -67,4 +78,5 @@ __all__ = [
     "UpstreamUnreachable",
     "build_server",
     "log_request",
+    "read_keys",
 ]

@@ -12,8 +12,9 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from proxy.access import Access
 from proxy.answers import send_answer, send_error
-from proxy.errors import UnknownPath, to_response
+from proxy.errors import NotAuthenticated, UnknownPath, to_response
 from scheduler import Scheduler
 
 Lifespan = Callable[[], AbstractAsyncContextManager[None]]
@@ -27,6 +28,7 @@ class ProxyApp:
         registry: What ``/metrics`` shows.
         lifespan: Entered before the first request, left after the last.
         control: Serves ``/foretoken/``, ``None`` for nobody.
+        access: Knows who may ask for the models, ``None`` for everyone.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class ProxyApp:
         registry: CollectorRegistry,
         lifespan: Lifespan,
         control: ASGIApp | None = None,
+        access: Access | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._registry = registry
         self._lifespan = lifespan
         self._control = control
+        self._access = access or Access()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -58,6 +62,12 @@ class ProxyApp:
             "/ready",
             "/metrics",
         }:
+            try:
+                if path == "/v1/models":
+                    self._access.caller_of(dict(scope["headers"]))
+            except NotAuthenticated as error:
+                await send_error(send, to_response(error))
+                return
             await self._answer(path, send)
         else:
             await send_error(send, to_response(UnknownPath(scope["method"], path)))

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 import msgspec
-from xxhash import xxh3_64_intdigest
 
 from proxy.prompt import Prompt, read_prompt
 
@@ -63,6 +62,17 @@ class Body(msgspec.Struct, frozen=True):
             if bound is not None:
                 return bound if 0 <= bound <= _MOST_TOKENS else None
         return None
+
+    @property
+    def names_anyone(self) -> bool:
+        """Tell whether it may name a conversation or a person at all."""
+        return bool(
+            self.session_id
+            or self.session_params
+            or self.prompt_cache_key
+            or self.user
+            or self.user_id
+        )
 
     @property
     def conversation(self) -> Iterator[str | None]:
@@ -146,20 +156,20 @@ def _model_alone(payload: bytes) -> str | None:
 
 def prompt_of(body: Body, payload: bytes) -> Prompt:
     """Read the prompt; one that is nowhere known counts by the body's size alone."""
-    instructions = body.system or body.instructions
     text = body.prompt or body.input
-    if not (body.messages or text):
-        return Prompt(size_bytes=len(payload), tokens=None, block_hashes=())
-    try:
-        return read_prompt(
-            seed=xxh3_64_intdigest(f"{body.model}\0{body.cache_salt or ''}".encode()),
-            tools=body.tools,
-            instructions=instructions,
-            messages=body.messages,
-            text=text,
-        )
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return Prompt(size_bytes=len(payload), tokens=None, block_hashes=())
+    if body.messages or text:
+        try:
+            return read_prompt(
+                model=body.model,
+                salt=body.cache_salt,
+                tools=body.tools,
+                instructions=body.system or body.instructions,
+                messages=body.messages,
+                text=text,
+            )
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            pass  # the endpoint judges it
+    return Prompt(size_bytes=len(payload), tokens=None, block_hashes=())
 
 
 def with_usage(payload: bytes, body: Body) -> bytes | None:

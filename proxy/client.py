@@ -46,6 +46,7 @@ class ClientConnection(asyncio.Protocol):
         "_heard_s",
         "_lingering",
         "_loop",
+        "_outbox",
         "_parser",
         "_paused",
         "_queue",
@@ -61,6 +62,7 @@ class ClientConnection(asyncio.Protocol):
         settings = acceptor.settings
         self._acceptor = acceptor
         self._loop = acceptor.loop
+        self._outbox = acceptor.relay.outbox
         self._parser = RequestParser(
             max_head_bytes=settings.max_head_bytes,
             max_headers=settings.max_headers,
@@ -145,6 +147,7 @@ class ClientConnection(asyncio.Protocol):
         elif self._reply is None and self._parser.head is not None and not self._lingering:
             self._refuse(ShuttingDown())
         elif self._transport is not None:
+            self._outbox.flush()
             self._transport.close()
 
     def check(self, now: float) -> None:
@@ -217,8 +220,8 @@ class ClientConnection(asyncio.Protocol):
             if self._admission is None:
                 return
             self._reply = None
-        if head.expects_continue and self._transport is not None:
-            self._transport.write(_CONTINUE)
+        if head.expects_continue:
+            self._write(_CONTINUE)
 
     def _serve(self, request: Request) -> None:
         head = request.head
@@ -267,7 +270,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
-            self._transport.write(data)
+            self._outbox.write(self._transport, data)
 
     def _replied(self, keep: bool) -> None:  # noqa: FBT001  # called by position
         """Go on with the next request, or close."""
@@ -286,8 +289,10 @@ class ClientConnection(asyncio.Protocol):
         self._closing = True
         if reads_on and transport.can_write_eof():
             self._lingering, self._since_s = True, self._loop.time()
+            self._outbox.flush()
             transport.write_eof()
             if self._paused:
                 transport.resume_reading()
         else:
+            self._outbox.flush()
             transport.close()

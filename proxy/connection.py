@@ -14,6 +14,7 @@ import msgspec
 
 from proxy.errors import UpstreamBroken, UpstreamError
 from proxy.http_response import ResponseHead, ResponseParser
+from proxy.outbox import Outbox
 from proxy.settings import UpstreamSettings
 
 # A pooled connection that its endpoint has closed shows it within a round trip; one
@@ -85,6 +86,7 @@ class Connection(asyncio.Protocol):
     Args:
         url: Base URL of the endpoint.
         settings: Bounds.
+        outbox: Takes what is written.
         on_free: Takes the connection when its response is complete and it may be kept.
         on_closed: Told once or more when it is of no further use.
         on_stale: Takes a request back that the endpoint has not seen: it had closed this
@@ -101,6 +103,7 @@ class Connection(asyncio.Protocol):
         "_on_closed",
         "_on_free",
         "_on_stale",
+        "_outbox",
         "_parser",
         "_paused",
         "_receiver",
@@ -115,12 +118,14 @@ class Connection(asyncio.Protocol):
         self,
         url: str,
         settings: UpstreamSettings,
+        outbox: Outbox,
         *,
         on_free: Callable[["Connection"], None],
         on_closed: Callable[["Connection"], None],
         on_stale: Callable[[OutgoingRequest, Receiver], None],
     ) -> None:
         self.url = url
+        self._outbox = outbox
         self._on_free = on_free
         self._on_closed = on_closed
         self._on_stale = on_stale
@@ -145,7 +150,8 @@ class Connection(asyncio.Protocol):
             return
         body = request.body
         if body is None:
-            transport.write(b"%b%b%b\r\n" % (request.start, host_line, request.header_lines))
+            head = b"%b%b%b\r\n" % (request.start, host_line, request.header_lines)
+            self._outbox.write(transport, head)
             return
         head = b"%b%b%bcontent-length: %d\r\n\r\n" % (
             request.start,
@@ -154,10 +160,10 @@ class Connection(asyncio.Protocol):
             len(body),
         )
         if len(body) <= JOIN_BYTES:
-            transport.write(head + body)
+            self._outbox.write(transport, head + body)
         else:
-            transport.write(head)
-            transport.write(body)
+            self._outbox.write(transport, head)
+            self._outbox.write(transport, body)
 
     def abort(self, error: UpstreamError) -> None:
         """Close at once; a response under way fails with the error."""
@@ -188,6 +194,11 @@ class Connection(asyncio.Protocol):
     def unanswered(self) -> bool:
         """Tell whether a request is under way of whose response body nothing has come."""
         return self._request is not None and not self._parser.body_begun
+
+    @property
+    def paused(self) -> bool:
+        """Tell whether it is not read because the client is slow: its silence is ours."""
+        return self._paused
 
     @property
     def closing(self) -> bool:

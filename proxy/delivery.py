@@ -17,7 +17,7 @@ from proxy.errors import ErrorResponse, ShuttingDown, UpstreamError, to_response
 from proxy.exchange import Exchange, Failure, Output, Step
 from proxy.gate import Serving, Tap
 from proxy.http_response import ResponseHead
-from proxy.reply import Reply
+from proxy.reply import Reply, ReplyHead
 from scheduler import Action, Dispatch, ShedReason, Wait
 
 logger = logging.getLogger(__name__)
@@ -90,6 +90,11 @@ class Delivery:
         self._keepalive_s = keepalive_s
         self._spoke_s = now
 
+    @property
+    def exchange(self) -> Exchange:
+        """Give what says what to do."""
+        return self._exchange
+
     def deliver(self, action: Action) -> None:
         """Take what is to become of the request: at first, and after it waited."""
         self._do(self._exchange.take, action)
@@ -115,6 +120,11 @@ class Delivery:
             return
         self._exchange.client_gone()
         self._end(whole=False)
+
+    def deserted(self) -> None:
+        """End where the client has gone as well: nobody else wants the response any more."""
+        if self._reply.ended:
+            self.client_gone()
 
     def hold_back(self) -> None:
         """Take nothing more from the endpoint: the client reads slowly."""
@@ -143,7 +153,7 @@ class Delivery:
         """Tell the exchange of an event, and carry out what it returns."""
         try:
             step = event(*told)
-            if type(step) is not bytes:
+            if not isinstance(step, bytes):
                 self._carry_out(step)
             elif step:  # a piece of a response that goes on
                 self._reply.write(step)
@@ -153,12 +163,12 @@ class Delivery:
             logger.exception("exchange_failed")
             self._give_up()
 
-    def _carry_out(self, step: Step) -> None:
+    def _carry_out(self, step: Output | Dispatch | Wait | None) -> None:
         if self._exchange.failure is not None:
             self._log_failure(self._exchange.failure)
         if isinstance(step, Output):
             self._show(step)
-        elif isinstance(step, Dispatch | Wait):
+        elif step is not None:
             self._leave_endpoint()
             if isinstance(step, Dispatch):
                 self._host.dispatch(step.url, self._exchange.incoming.outgoing, self)
@@ -168,9 +178,10 @@ class Delivery:
     def _show(self, output: Output) -> None:
         reply, tap, head = self._reply, self._tap, output.head
         if head is not None:
-            reply.start(head)
             if tap is not None:
                 tap.started(head)
+                head = ReplyHead(head.status, head.lines + tap.lines, head.length)
+            reply.start(head)
         if tap is not None and output.data:
             tap.passed(output.data)
         if output.end is None:

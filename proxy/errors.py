@@ -44,6 +44,29 @@ class BadHeader(BadRequest):
         super().__init__(f"header {header}: {value!r} is not {expected}", param=header)
 
 
+class ContextExceeded(BadRequest):
+    """More output is asked for than the model's context has room for beside the prompt.
+
+    Attributes:
+        asked_tokens: The bound on output.
+        prompt_tokens: Of the prompt, counted, or the fewest it can have.
+        context_tokens: What there is for both.
+    """
+
+    def __init__(
+        self, asked_tokens: int, prompt_tokens: int, context_tokens: int, *, exact: bool
+    ) -> None:
+        self.asked_tokens = asked_tokens
+        self.prompt_tokens = prompt_tokens
+        self.context_tokens = context_tokens
+        about = "" if exact else "at least "
+        super().__init__(
+            f"the model's context has {context_tokens} tokens; the prompt takes {about}"
+            f"{prompt_tokens} and up to {asked_tokens} are asked for as output: ask for fewer",
+            param="max_tokens",
+        )
+
+
 class BodyTooLarge(ProxyError):
     """The request body is longer than allowed.
 
@@ -89,6 +112,38 @@ class UnknownPath(ProxyError):
         self.method = method
         self.path = path
         super().__init__(f"no route for {method} {path}")
+
+
+class KeysUnusable(ProxyError):
+    """The configured API keys cannot be used; says where and why, never a key.
+
+    Attributes:
+        source: File or environment.
+    """
+
+    def __init__(self, source: str, problem: str) -> None:
+        self.source = source
+        super().__init__(f"API keys of {source}: {problem}")
+
+
+class NotAuthenticated(ProxyError):
+    """A request comes without a key, or with one that is not known."""
+
+
+class RateLimited(ProxyError):
+    """The holder of a key has asked for as much as it may.
+
+    Attributes:
+        what: ``requests`` or ``tokens``.
+        per_minute: The bound.
+        retry_after_s: When there is room again, ``None`` where nobody can tell.
+    """
+
+    def __init__(self, what: str, per_minute: int, retry_after_s: float | None) -> None:
+        self.what = what
+        self.per_minute = per_minute
+        self.retry_after_s = retry_after_s
+        super().__init__(f"this API key may use {per_minute} {what} per minute, and has")
 
 
 class ShuttingDown(ProxyError):
@@ -183,6 +238,12 @@ def to_response(error: Exception) -> ErrorResponse:
             return _invalid(400, error, param="x-slo-tier", code="unknown_tier")
         case ModelNotFound():
             return _invalid(404, error, param="model", code="model_not_found")
+        case NotAuthenticated():
+            return _invalid(
+                401, error, code="invalid_api_key", headers=((b"www-authenticate", b"Bearer"),)
+            )
+        case RateLimited():
+            return _rate_limited(error)
         case UnknownPath() | RequestTooSlow() | BodyTooLarge() | HeadTooLarge():
             status, code = _INVALID[type(error)]
             return _invalid(status, error, code=code)
@@ -207,10 +268,38 @@ _UNAVAILABLE: Final[dict[type[ProxyError], str]] = {
 
 
 def _invalid(
-    status: int, error: Exception, *, param: str | None = None, code: str | None = None
+    status: int,
+    error: Exception,
+    *,
+    param: str | None = None,
+    code: str | None = None,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> ErrorResponse:
     return ErrorResponse(
-        status=status, message=str(error), type="invalid_request_error", param=param, code=code
+        status=status,
+        message=str(error),
+        type="invalid_request_error",
+        param=param,
+        code=code,
+        headers=headers,
+    )
+
+
+def _rate_limited(error: RateLimited) -> ErrorResponse:
+    name = error.what.encode()
+    headers = [
+        (b"x-ratelimit-limit-" + name, b"%d" % error.per_minute),
+        (b"x-ratelimit-remaining-" + name, b"0"),
+    ]
+    if error.retry_after_s is not None:
+        wait = b"%d" % max(1, math.ceil(error.retry_after_s))
+        headers += [(b"retry-after", wait), (b"x-ratelimit-reset-" + name, wait + b"s")]
+    return ErrorResponse(
+        status=429,
+        message=str(error),
+        type=error.what,
+        code="rate_limit_exceeded",
+        headers=tuple(headers),
     )
 
 
@@ -251,6 +340,11 @@ _SHED: Final[dict[ShedReason, tuple[int, bytes, str]]] = {
     "queue_timeout": (503, b"rejected-ttl-expired", "no endpoint became available in time"),
     "no_endpoint": (503, b"rejected-no-endpoints", "no endpoint is available"),
     "retries_exhausted": (503, b"rejected-no-endpoints", "every endpoint that was tried failed"),
+    "retry_budget_exhausted": (
+        503,
+        b"rejected-no-endpoints",
+        "the endpoint failed, and too many requests are being tried again already",
+    ),
 }
 
 

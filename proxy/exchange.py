@@ -122,6 +122,16 @@ class Exchange:
         self._watching = False  # whether the first token, or its progress, is still to be told
         self._progress_s: float | None = None
 
+    @property
+    def decision(self) -> Decision | None:
+        """Give the decision in force, ``None`` while it is nowhere."""
+        return self._action.decision if isinstance(self._action, Dispatch) else None
+
+    @property
+    def shown(self) -> bool:
+        """Tell whether bytes of an endpoint have gone to the client."""
+        return self._shown
+
     def take(self, action: Action) -> Step:
         """Take what the scheduler said: at first, after a wait, after a failure."""
         self._action = action

@@ -59,11 +59,15 @@ class Tap(Protocol):
     """See a response as it goes to the client, content only.
 
     Attributes:
-        wanted: Whether somebody else waits for the response, so that it goes on to its
-            end when its client has gone.
+        lines: Header lines that the response gets besides its own.
     """
 
-    wanted: bool
+    lines: bytes
+
+    @property
+    def wanted(self) -> bool:
+        """Tell whether somebody else waits for the response: it goes on without its client."""
+        ...
 
     def started(self, head: ReplyHead) -> None:
         """Take status, headers and, where known, length."""

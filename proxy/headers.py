@@ -42,11 +42,30 @@ _RESPONSE_DROPPED: Final = HOP_BY_HOP | {
 _TTFT_HEADERS: Final = ("x-slo-ttft-ms", "x-llm-d-slo-ttft-ms")
 _TPOT_HEADERS: Final = ("x-slo-tpot-ms", "x-llm-d-slo-tpot-ms")
 _MAX_ID_LENGTH: Final = 128
+_WISHES: Final = frozenset(
+    {
+        *(name.encode() for name in (*_TTFT_HEADERS, *_TPOT_HEADERS)),
+        b"te",
+        b"x-gateway-destination-endpoint-subset",
+        b"x-llm-d-inference-fairness-id",
+        b"x-llm-d-inference-objective",
+        b"x-slo-tier",
+        b"x-vllm-priority",
+    }
+)
+
+
+def has_wishes(headers: HeaderMap) -> bool:
+    """Tell whether any header says how to serve the request; most requests have none."""
+    return not _WISHES.isdisjoint(headers)
 
 
 def request_id_of(headers: HeaderMap) -> str | None:
     """Give the client's request id if it is one line of sane length, else ``None``."""
-    value = headers.get(b"x-request-id", b"").decode("latin-1")
+    raw = headers.get(b"x-request-id")
+    if raw is None:
+        return None
+    value = raw.decode("latin-1")
     usable = 0 < len(value) <= _MAX_ID_LENGTH and value.isascii() and value.isprintable()
     return value if usable else None
 

@@ -7,11 +7,12 @@ import msgspec
 
 from collectors.stream import StreamKind
 from predictor.kv_cache import TOKEN_BYTES, TokenBlocks
-from predictor.types import RequestFeatures
+from predictor.types import NO_OBJECTIVE, Objective, RequestFeatures
 from proxy.body import Body, Kind, decode_body, kind_of, prompt_of, with_usage
 from proxy.connection import OutgoingRequest
 from proxy.headers import (
     HeaderMap,
+    has_wishes,
     objective_of,
     request_lines,
     subset_of,
@@ -30,6 +31,20 @@ _MOST_PRIORITY: Final = 2**31 - 1
 
 NameBlocks = Callable[[str, bytes, str | None], TokenBlocks]
 """Name the blocks of a prompt by model, tokens and cache salt."""
+
+
+class _Wishes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Hold what headers say of how to serve a request."""
+
+    tenant: str | None = None
+    tier: str | None = None
+    priority: int | None = None
+    objective: Objective = NO_OBJECTIVE
+    allowed_endpoints: frozenset[str] | None = None
+    trailers: bool = False
+
+
+_NO_WISHES: Final = _Wishes()
 
 
 class IncomingRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -81,6 +96,9 @@ def read_request(
     kind = kind_of(head.path)
     body = (decode_body(payload) if payload else None) or _EMPTY
     named = head.named
+    wishes = _NO_WISHES
+    if has_wishes(named):
+        wishes = _wishes(named)
     prompt = prompt_of(body, payload)
     blocks = _NO_BLOCKS
     if tokens is not None and token_blocks is not None:
@@ -96,11 +114,11 @@ def read_request(
         block_hashes=prompt.block_hashes,
         token_blocks=blocks,
         session_id=session_of(named, body),
-        tenant=text_of(named, b"x-llm-d-inference-fairness-id") or tenant,
-        tier=text_of(named, b"x-slo-tier") or text_of(named, b"x-llm-d-inference-objective"),
-        priority=_priority(body, named),
-        objective=objective_of(named),
-        allowed_endpoints=subset_of(named),
+        tenant=wishes.tenant or tenant,
+        tier=wishes.tier,
+        priority=_priority(wishes.priority or body.priority),
+        objective=wishes.objective,
+        allowed_endpoints=wishes.allowed_endpoints,
     )
     spliced = None
     if include_usage and body.stream and kind in _STREAM_KINDS:
@@ -110,14 +128,24 @@ def read_request(
         outgoing=_outgoing(head, spliced or payload, request_id, dropped),
         stream_kind=_STREAM_KINDS.get(kind, "named"),
         hide_usage=spliced is not None,
-        wants_trailers=b"te" in named and b"trailers" in named[b"te"].lower(),
+        wants_trailers=wishes.trailers,
     )
 
 
-def _priority(body: Body, headers: HeaderMap) -> int:
+def _wishes(named: HeaderMap) -> _Wishes:
+    return _Wishes(
+        tenant=text_of(named, b"x-llm-d-inference-fairness-id"),
+        tier=text_of(named, b"x-slo-tier") or text_of(named, b"x-llm-d-inference-objective"),
+        priority=vllm_priority_of(named),
+        objective=objective_of(named),
+        allowed_endpoints=subset_of(named),
+        trailers=b"trailers" in named.get(b"te", b"").lower(),
+    )
+
+
+def _priority(wanted: int | None) -> int:
     """Give the request's priority: vLLM serves the lower number first, we the higher one."""
-    priority = vllm_priority_of(headers) or body.priority or 0
-    return -min(max(priority, -_MOST_PRIORITY), _MOST_PRIORITY)
+    return -min(max(wanted, -_MOST_PRIORITY), _MOST_PRIORITY) if wanted else 0
 
 
 def _outgoing(

@@ -124,7 +124,9 @@ class ProxyMetrics:
     def observe(self, record: RequestRecord) -> None:
         """Take in a finished request."""
         model, decision = record.fleet or _NONE, record.decision
-        policy, reason = (decision.policy, decision.reason) if decision else (_NONE, _NONE)
+        policy, reason = _NONE, record.answered or _NONE
+        if decision is not None:
+            policy, reason = decision.policy, decision.reason
         outcome = record.measurement.outcome
         self._count_ended(model, outcome, reason)
         key = (model, policy)

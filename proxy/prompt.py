@@ -6,7 +6,6 @@ before. What is not text counts by its bytes (tool calls) or by a hash of them (
 audio). No text leaves this module but as hashes.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 import msgspec
@@ -31,14 +30,14 @@ class _Part(msgspec.Struct):
 
 
 _decode_message: Final = msgspec.json.Decoder(_Message).decode
+_decode_messages: Final = msgspec.json.Decoder(list[_Message]).decode
 _decode_part: Final = msgspec.json.Decoder(_Part).decode
 _decode_text: Final = msgspec.json.Decoder(str).decode
 _decode_items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_tokens: Final = msgspec.json.Decoder(list[_Token]).decode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Describe a prompt without its text.
 
     Attributes:
@@ -54,7 +53,8 @@ class Prompt:
 
 def read_prompt(
     *,
-    seed: int,
+    model: str,
+    salt: str | None,
     tools: msgspec.Raw,
     instructions: msgspec.Raw,
     messages: msgspec.Raw,
@@ -63,7 +63,8 @@ def read_prompt(
     """Read the parts of a prompt, each raw JSON or empty.
 
     Args:
-        seed: What the first block's hash starts from: the model and its cache salt.
+        model: The hash of the first block starts from it and from the salt.
+        salt: Cache salt, ``None`` without one.
         tools: Tool definitions, as they are.
         instructions: Text, or a list of parts, that precedes the messages.
         messages: List of chat messages.
@@ -74,16 +75,22 @@ def read_prompt(
     """
     pieces = [bytes(tools)] if tools else []
     tokens = None
-    for raw in (instructions, messages, text):
-        if raw:
-            ids = _token_ids(raw)
-            if ids is None:
-                _add_texts(pieces, raw)
-            else:
-                tokens = len(ids) // TOKEN_BYTES
-                pieces.append(ids)
+    if instructions:
+        _add_texts(pieces, instructions)
+    if messages:
+        _add_messages(pieces, messages)
+    if text:
+        ids = _token_ids(text)
+        if ids is None:
+            _add_texts(pieces, text)
+        else:
+            tokens = len(ids) // TOKEN_BYTES
+            pieces.append(ids)
     whole = b"".join(pieces)
-    return Prompt(size_bytes=len(whole), tokens=tokens, block_hashes=chain_hashes(whole, seed))
+    hashes: tuple[int, ...] = ()
+    if len(whole) >= BLOCK_BYTES:
+        hashes = chain_hashes(whole, xxh3_64_intdigest(f"{model}\0{salt or ''}".encode()))
+    return Prompt(size_bytes=len(whole), tokens=tokens, block_hashes=hashes)
 
 
 def chain_hashes(text: bytes, seed: int) -> tuple[int, ...]:
@@ -125,16 +132,33 @@ def _add_texts(pieces: list[bytes], raw: msgspec.Raw) -> None:
                 _add_message(pieces, item)
 
 
+def _add_messages(pieces: list[bytes], raw: msgspec.Raw) -> None:
+    """Add a chat's messages: at once where they are plain, else each as it is."""
+    try:
+        messages = _decode_messages(raw)
+    except msgspec.ValidationError:
+        messages = []
+    if not messages or any(message.content is None for message in messages):
+        _add_texts(pieces, raw)
+        return
+    for message in messages:
+        _add_decoded(pieces, message)
+
+
 def _add_message(pieces: list[bytes], raw: msgspec.Raw) -> None:
     message = _decode_message(raw)
-    content = message.content
-    if content is None:  # tool calls and their like: all of it is prompt
+    if message.content is None:  # tool calls and their like: all of it is prompt
         pieces.append(bytes(raw))
-        return
+    else:
+        _add_decoded(pieces, message)
+
+
+def _add_decoded(pieces: list[bytes], message: _Message) -> None:
+    content = message.content
     pieces.append(message.role.encode())
     if isinstance(content, str):
         pieces.append(content.encode())
-    else:
+    elif content is not None:
         pieces.extend(map(_part, content))
     if message.tool_calls:
         pieces.append(bytes(message.tool_calls))

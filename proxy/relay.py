@@ -22,6 +22,7 @@ from proxy.headers import HeaderMap, request_id_of
 from proxy.http_request import Request, RequestHead
 from proxy.incoming import read_request
 from proxy.metrics import ProxyMetrics
+from proxy.outbox import Outbox
 from proxy.reply import Reply
 from proxy.settings import ProxySettings
 from proxy.upstream import Upstream
@@ -99,6 +100,7 @@ class Relay:
         self._clock = clock
         self._gate = gate or OpenGate()
         self._live: dict[str, Delivery] = {}
+        self._reserved: set[str] = set()
         self._ids = map(f"{secrets.token_hex(6)}-{{:x}}".format, itertools.count())
         self._timer: asyncio.TimerHandle | None = None
 
@@ -127,6 +129,11 @@ class Relay:
         preparation.start(task)
         return preparation
 
+    @property
+    def outbox(self) -> Outbox:
+        """Give what takes all writes of the data path."""
+        return self._upstream.outbox
+
     def now(self) -> float:
         """Read the clock that deliveries are ticked by."""
         return self._clock()
@@ -146,6 +153,30 @@ class Relay:
     def live_requests(self) -> int:
         """Count them."""
         return len(self._live)
+
+    # What the gate asks
+
+    def place(self, passed: Passed, reply: Reply, headers: HeaderMap) -> Serving | None:
+        """Let a request go to the scheduler that was held back; ``None`` where it is answered."""
+        try:
+            return self._start(passed, reply)
+        except (ProxyError, SchedulerError) as error:
+            self._refuse(reply, to_response(error), headers)
+        return None
+
+    def reserve(self, request_id: str) -> None:
+        """Keep a request's id from being given to another one."""
+        self._reserved.add(request_id)
+
+    def release(self, request_id: str) -> None:
+        """Let go of a reserved id."""
+        self._reserved.discard(request_id)
+
+    def deserted(self, request_id: str) -> None:
+        """Take that nobody but its own client wants a request's answer any more."""
+        delivery = self._live.get(request_id)
+        if delivery is not None:
+            delivery.deserted()
 
     # What the scheduler's drivers ask
 
@@ -244,7 +275,8 @@ class Relay:
         wanted = request_id_of(headers)
         if wanted is None:
             return next(self._ids)
-        return f"{wanted}-{next(self._ids)}" if wanted in self._live else wanted
+        taken = wanted in self._live or wanted in self._reserved
+        return f"{wanted}-{next(self._ids)}" if taken else wanted
 
     def _on_timer(self) -> None:
         self._timer = None

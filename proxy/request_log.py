@@ -106,6 +106,7 @@ def line_of(record: RequestRecord, now_s: float) -> RequestLine:
         upstream_ttft_s=record.upstream_ttft_s,
         tpot_s=record.tpot_s,
         e2e_s=record.e2e_s,
+        reason=record.answered,
     )
     if decision is not None:
         line.policy, line.reason = decision.policy, decision.reason

@@ -29,6 +29,7 @@ CONVERSATION_HEADERS: Final = (
 )
 PERSON_HEADERS: Final = (b"x-user-id",)
 TENANT_HEADERS: Final = (b"x-tenant-id",)
+_HEADERS: Final = frozenset((*CONVERSATION_HEADERS, *PERSON_HEADERS, *TENANT_HEADERS))
 _LONGEST: Final = 256
 """Characters; a longer name is kept as its hash, so that clients do not fill memory."""
 
@@ -41,6 +42,8 @@ def session_of(headers: HeaderMap, body: Body) -> str | None:
     >>> session_of({}, Body()) is None
     True
     """
+    if _HEADERS.isdisjoint(headers) and not body.names_anyone:
+        return None
     name = next((name for name in _names(headers, body) if name), None)
     if name is None or len(name) <= _LONGEST:
         return name

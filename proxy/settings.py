@@ -1,7 +1,8 @@
 """The proxy's section of the configuration."""
 
+import os
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -37,10 +38,77 @@ class UpstreamSettings(_Section):
     verify: bool = True
 
 
+class AccessSettings(_Section):
+    """Say who may use the router, and how much."""
+
+    # TOML, one table a key; read again when it changes (docs/access.md).
+    keys_file: Path | None = None
+    # Environment variable with further keys, NAME=KEY separated by commas.
+    keys_env: str = Field(default="FORETOKEN_API_KEYS", min_length=1, max_length=200)
+    # Of each key that has no limit of its own; None for no limit. Each worker counts alone.
+    requests_per_minute: int | None = Field(default=None, ge=1, le=10**9)
+    tokens_per_minute: int | None = Field(default=None, ge=1, le=10**12)
+
+    @property
+    def environment(self) -> str | None:
+        """Read the keys that the environment holds, ``None`` for none."""
+        return os.environ.get(self.keys_env)
+
+
+class ResponseCacheSettings(_Section):
+    """Say which requests may be answered by what an equal one got."""
+
+    # "header": those that ask for it by x-foretoken-cache: on. "deterministic": also those
+    # whose answer does not change, temperature 0 and embeddings, unless they say off.
+    mode: Literal["off", "header", "deterministic"] = "header"
+    # All answers together. A chat's answer of a thousand tokens has 5 KB, streamed 250 KB.
+    max_bytes: int = Field(default=64 * 2**20, ge=2**16, le=1 << 40)
+    # One answer; larger ones pass and are not kept.
+    max_entry_bytes: int = Field(default=2**20, ge=1024, le=1 << 32)
+    # What a server restarted with other weights under the same name and version may cost.
+    max_age_s: float = Field(default=600.0, gt=0, le=30 * 86_400)
+
+    @model_validator(mode="after")
+    def _one_fits(self) -> "ResponseCacheSettings":
+        if self.max_entry_bytes > self.max_bytes:
+            msg = (
+                f"max_entry_bytes = {self.max_entry_bytes} must not be more than "
+                f"max_bytes = {self.max_bytes}"
+            )
+            raise ValueError(msg)
+        return self
+
+
+class ContextSettings(_Section):
+    """Say what becomes of bounds on output that the model's context has no room for."""
+
+    # "pass": the endpoint decides; vLLM refuses. "clamp": what there is room for is asked
+    # for instead. "refuse": here, before the request takes a place anywhere.
+    excess: Literal["pass", "clamp", "refuse"] = "pass"
+    # A prompt that nobody has tokenized may have so many more, or fewer, tokens: of the
+    # estimate, and besides, for what a chat template adds.
+    margin_ratio: float = Field(default=0.15, ge=0, le=1)
+    margin_tokens: int = Field(default=64, ge=0, le=100_000)
+
+
+class StallSettings(_Section):
+    """Say when an endpoint has been silent for too long, whatever its health check says."""
+
+    # So many times the predicted time to first token, or gap between tokens. A bad
+    # prediction is off threefold; queues are part of the prediction.
+    factor: float = Field(default=10.0, ge=1, le=10_000)
+    # Never sooner: pauses of a second or two are those of compilers, collectors and networks.
+    floor_s: float = Field(default=3.0, ge=0.05, le=3600)
+    # Where nothing is predicted: long for a prefill, short for a client.
+    unpredicted_s: float = Field(default=60.0, ge=0.05, le=86_400)
+    # How often silence is looked for.
+    interval_s: float = Field(default=0.5, ge=0.01, le=60)
+
+
 class ProxySettings(_Section):
     """Everything the data path lets people set."""
 
-    # Loopback by default: there is no authentication in front of the fleet.
+    # Loopback by default: without keys everyone who reaches the router may use the fleet.
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
     # PEM; with both, clients are served by TLS.
@@ -74,6 +142,10 @@ class ProxySettings(_Section):
     # How often waiting requests are looked at again.
     tick_s: float = Field(default=0.02, ge=0.001, le=1)
     upstream: UpstreamSettings = UpstreamSettings()
+    stalls: StallSettings = StallSettings()
+    context: ContextSettings = ContextSettings()
+    access: AccessSettings = AccessSettings()
+    response_cache: ResponseCacheSettings = ResponseCacheSettings()
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:

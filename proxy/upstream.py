@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from proxy.connection import Connection, OutgoingRequest, Receiver
 from proxy.errors import UpstreamBroken, UpstreamDown, UpstreamSilent, UpstreamUnreachable
+from proxy.outbox import Outbox
 from proxy.settings import UpstreamSettings
 from proxy.upstream_response import UpstreamResponse
 
@@ -26,6 +27,7 @@ class _EndpointPool:
     """Connections to one endpoint, those in use and those idle."""
 
     __slots__ = (
+        "_host_line",
         "_idle",
         "_max_idle",
         "connections",
@@ -43,11 +45,16 @@ class _EndpointPool:
         self.tls = parts.scheme == "https"
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if self.tls else 80)
-        self.host_line = b"host: " + parts.netloc.encode() + b"\r\n"
+        self.host_line = self._host_line = b"host: %b\r\n" % parts.netloc.encode()
         self.connections: set[Connection] = set()
         self.dials: set[_Dial] = set()
         self._idle: list[Connection] = []
         self._max_idle = max_idle
+
+    def authorize(self, key: str | None) -> None:
+        """Send a key of the endpoint's own with every request, ``None`` for none."""
+        given = b"" if key is None else b"authorization: Bearer %b\r\n" % key.encode("latin-1")
+        self.host_line = self._host_line + given
 
     def take(self) -> Connection | None:
         """Take the idle connection used last, if there is one."""
@@ -118,10 +125,14 @@ class Upstream:
 
     Args:
         settings: Bounds; the defaults where ``None``.
+
+    Attributes:
+        outbox: Takes what is written, here and to clients.
     """
 
     def __init__(self, settings: UpstreamSettings | None = None) -> None:
         self._settings = settings or UpstreamSettings()
+        self.outbox = Outbox()
         self._pools: dict[str, _EndpointPool] = {}
         self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -195,6 +206,11 @@ class Upstream:
             if connection.unanswered:
                 connection.abort(UpstreamDown(url, "the endpoint is down"))
 
+    def authorize(self, url: str, key: str | None) -> None:
+        """Send a key of an endpoint's own with every request to it, ``None`` for none."""
+        pool = self._pools.get(url) or self._pool(url)
+        pool.authorize(key)
+
     def connections(self, url: str) -> int:
         """Count open connections to an endpoint."""
         pool = self._pools.get(url)
@@ -219,6 +235,7 @@ class Upstream:
             return Connection(
                 pool.url,
                 self._settings,
+                self.outbox,
                 on_free=pool.put,
                 on_closed=pool.forget,
                 on_stale=lambda request, receiver: self._dial(pool, request, receiver),

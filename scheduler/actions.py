@@ -17,13 +17,15 @@ ShedReason = Literal[
     "queue_timeout",
     "no_endpoint",
     "retries_exhausted",
+    "retry_budget_exhausted",
 ]
 """Why a request is refused.
 
 ``objective_infeasible``: no endpoint meets its objective and its tier may be refused.
 ``queue_full``, ``tenant_queue_full``: it would have to wait, and too many do, in all or of
 its tenant. ``queue_timeout``: it waited as long as it may. ``no_endpoint``: none is there
-for it. ``retries_exhausted``: every dispatch failed.
+for it. ``retries_exhausted``: every dispatch failed. ``retry_budget_exhausted``: its
+dispatch failed while too many requests of its fleet were being dispatched again already.
 """
 
 WaitReason = Literal["no_endpoint", "endpoints_full", "objectives_at_risk", "behind_others"]

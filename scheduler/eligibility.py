@@ -98,6 +98,17 @@ class Eligibility:
         suspect = np.array([self._suspects.is_suspect(name, now) for name in members.names])
         return _best(members, stale + 2 * suspect)
 
+    def has_other(self, live: LiveRequest, endpoint: str, now: float) -> bool:
+        """Say whether the request may go to another endpoint, and one that is not suspect."""
+        allowed, suspects = live.request.allowed_endpoints, self._suspects
+        return any(
+            name != endpoint
+            and (allowed is None or name in allowed)
+            and name not in live.tried
+            and not suspects.is_suspect(name, now)
+            for name in self._members((live.fleet.model, live.request.model)).names
+        )
+
     def _members(self, names: tuple[str, str]) -> Members:
         known = self._open.get(names)
         if known is None:

@@ -16,6 +16,7 @@ from scheduler.pace import Pace
 from scheduler.policies import Policy, build_policy
 from scheduler.promises import Pressure, Promises
 from scheduler.reserve import Reserve
+from scheduler.retry_budget import RetryBudget
 from scheduler.settings import FleetSettings, SchedulerSettings, SessionMode
 from scheduler.trust import Trust
 
@@ -94,6 +95,7 @@ class Fleet:
         pressure: Which share of them is broken lately.
         reserve: Which endpoints are kept for the more urgent while many are.
         pace: Which requests teach, where there are many.
+        retries: How many of its requests may be dispatched again.
     """
 
     model: str
@@ -112,6 +114,7 @@ class Fleet:
     pressure: Pressure = field(default_factory=Pressure)
     reserve: Reserve = field(default_factory=Reserve)
     pace: Pace = field(default_factory=Pace)
+    retries: RetryBudget = field(default_factory=RetryBudget)
 
     def configure(self, settings: SchedulerSettings) -> None:
         """Take other settings into force, its policies among them."""
@@ -129,6 +132,7 @@ class Fleet:
         self.session = own.session or settings.session
         self.trust.configure(settings.ladder)
         self.pace.most_per_s = settings.learned_requests_per_s
+        self.retries.configure(settings.retries)
 
     def prompt_tokens(self, request: RequestFeatures) -> int:
         """Give the prompt's length, exact where known."""

@@ -36,7 +36,7 @@ from scheduler.prefix_caches import caches_of
 from scheduler.prefix_index import has_restarted
 from scheduler.saturation import Placing
 from scheduler.settings import SchedulerSettings
-from scheduler.suspects import Suspects, Suspicion
+from scheduler.suspects import Suspects, Suspicion, gets_on
 
 NO_ENDPOINT_RETRY_S = 1.0
 
@@ -182,6 +182,7 @@ class Scheduler:
                 reason="no_endpoint",
                 retry_after_s=NO_ENDPOINT_RETRY_S,
             )
+        fleet.retries.requested(now)
         live = LiveRequest(request=request, tier=tier, fleet=fleet, teaches=fleet.pace.chooses(now))
         self._live[request.request_id] = live
         try:
@@ -220,6 +221,33 @@ class Scheduler:
         live = self._get(request_id)
         if live.endpoint in self._states:
             self._suspects.erred(live.endpoint, now)
+        return self._again(live, now)
+
+    def silent(self, request_id: str, since_s: float, now: float) -> bool:
+        """Take in that a request's endpoint has said nothing of it since ``since_s``.
+
+        Returns:
+            Whether the endpoint is doubted for that: it does not get on with others either.
+        """
+        live = self._live.get(request_id)
+        state = None if live is None or live.endpoint is None else self._states.get(live.endpoint)
+        if state is None or gets_on(state, since_s, now):
+            return False
+        self._suspects.stalled(state.endpoint, now)
+        return True
+
+    def move(self, request_id: str, now: float) -> Action | None:
+        """Place a request elsewhere that its endpoint says nothing about.
+
+        Returns:
+            Where it goes, ``None`` to wait on there: nobody is better.
+
+        Raises:
+            UnknownRequest: No such request is in flight.
+        """
+        live = self._get(request_id)
+        if live.endpoint is None or not self._eligibility.has_other(live, live.endpoint, now):
+            return None
         return self._again(live, now)
 
     def first_token(self, request_id: str, now: float) -> float | None:
@@ -299,6 +327,7 @@ class Scheduler:
         self._affinity.see(state)
         if state.up and state.scraped_s is not None:
             self._suspects.seen_up(name, state.scraped_s)
+            self._suspects.seen(state, still_after_s=self._settings.still_after_s)
         if state.model is not None:
             ratio = self._fleets.of_model(state.model).token_ratio
             self.caches.resize(state, block_tokens=BLOCK_BYTES / ratio.bytes_per_token)
@@ -336,6 +365,8 @@ class Scheduler:
             self._release(live, tpot_s=None)
         if live.attempts >= self._settings.max_attempts:
             return self._shed(live, "retries_exhausted", now, NO_ENDPOINT_RETRY_S)
+        if not live.fleet.retries.take(now):
+            return self._shed(live, "retry_budget_exhausted", now, NO_ENDPOINT_RETRY_S)
         return self._place(live, now)
 
     def _choose(
@@ -349,6 +380,7 @@ class Scheduler:
         state = self._states[decision.endpoint]
         dispatch = live.sent(state, decision, now)
         self._accounting.book_decision(dispatch.request_id, decision, now)
+        self._suspects.sent(state.endpoint, now)
         promise(live, decision, self._table.row(state.endpoint))
         self.caches.sent(state.endpoint, live.request)
         self._affinity.sent(live, state.endpoint)

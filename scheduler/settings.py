@@ -208,6 +208,17 @@ class LadderSettings(_Section):
         return self
 
 
+class RetrySettings(_Section):
+    """Bound how many requests are dispatched again, so that no outage is multiplied."""
+
+    # Retries of a fleet over its requests, both within the window. Finagle's and Linkerd's.
+    max_ratio: float = Field(default=0.2, ge=0, le=10)
+    window_s: float = Field(default=10.0, ge=0.1, le=3600)
+    # Allowed whatever the share: a quiet service may retry, and what was in flight at one
+    # crashed endpoint goes to the others.
+    floor_per_s: float = Field(default=10.0, ge=0, le=10_000)
+
+
 SessionMode = Literal["prefer", "strict", "off"]
 """What a conversation's last endpoint is: the first among near-ties, the only one while it
 can take requests, nothing."""
@@ -248,6 +259,7 @@ class SchedulerSettings(_Section):
     default_tier: str = "standard"
     # Dispatches of one request before its first byte, the first included.
     max_attempts: int = Field(default=3, ge=1, le=10)
+    retries: RetrySettings = RetrySettings()
     # Requests that may wait for an endpoint at once; more are refused.
     max_waiting_requests: int = Field(default=1000, ge=0, le=1_000_000)
     # How long one waits at most; a rolling restart of vLLM outlasts it on purpose:
@@ -263,12 +275,16 @@ class SchedulerSettings(_Section):
     # Whoever is first in a priority band has a turn after so long, whatever is at risk:
     # a lower band trickles on under overload instead of starving.
     turn_after_s: float = Field(default=5.0, gt=0, le=3600)
-    # A failed endpoint is left alone this long, doubled per further failure up to 16x,
+    # A failed endpoint is left alone this long, doubled per further failure up to 4x,
     # unless a health check finds it up again.
     failure_backoff_s: float = Field(default=0.5, gt=0, le=60)
     # An endpoint whose last scrape is older than this may hang: it is left alone while
     # there is another. Ten scrapes at the default interval.
     stale_after_s: float = Field(default=2.0, gt=0, le=3600)
+    # An endpoint that has requests in its batch while its counters stand still for so long
+    # hangs, whatever its health check says. No step of an accelerator takes seconds; an
+    # endpoint wrongly blamed, on a processor say, is only taken last until it moves.
+    still_after_s: float = Field(default=5.0, gt=0, le=3600)
     # Prefix blocks remembered per endpoint where it does not tell its KV capacity
     # (llm-d's default: 31,250).
     prefix_blocks: int = Field(default=31_250, ge=16, le=10_000_000)

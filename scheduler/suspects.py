@@ -1,23 +1,40 @@
-"""Leave endpoints alone that failed just now, until they are seen up or time is up.
+"""Leave endpoints alone that failed just now: a circuit breaker for each.
 
-Fed by failed dispatches and error answers (passive) and scrapes (active). An endpoint
-that answers requests with errors looks idle and healthy, and would draw all traffic:
-its scrapes prove nothing, only time or a served request does. Client errors never
-count, but for 429: there the endpoint refuses; and for what :mod:`scheduler.refusals`
-finds that one endpoint alone refuses. Called by the scheduler only.
+Fed by failed dispatches, error answers and silence (passive) and by scrapes (active).
+When the time is up, one request at a time tries the endpoint; one that is served ends the
+suspicion, one that fails begins another wait. A scrape proves that an endpoint can be
+reached, and that its engine moves. It proves nothing of one that answers requests with
+errors: that looks idle and healthy, and would draw all traffic. Client errors never count,
+but for 429: there the endpoint refuses; and for what :mod:`scheduler.refusals` finds that
+one endpoint alone refuses. Called by the scheduler only.
 """
 
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from predictor.types import Measurement
+from predictor.types import EndpointState, Measurement
 from scheduler.refusals import REFUSALS, Refusals
 
-Suspicion = Literal["unreachable", "failing", "refusing"]
-"""Dispatches to it failed; it answered with errors of its own; it refuses what others serve."""
+Suspicion = Literal["unreachable", "failing", "refusing", "stalled"]
+"""Dispatches to it failed; it answered with errors of its own; it refuses what others serve;
+it has requests and says nothing."""
 
-# A failing endpoint is tried again after backoff x 2^(failures - 1), at most x 16.
-MOST_DOUBLINGS: Final = 4
+# A failing endpoint is tried again after backoff x 2^(failures - 1), at most x 4: it is one
+# request that is tried, and whoever has recovered serves again within seconds.
+MOST_DOUBLINGS: Final = 2
+# A trial that has said nothing for so long lets another one go: it may be a long answer
+# that is not streamed.
+TRIAL_S: Final = 3.0
+
+
+def gets_on(state: EndpointState, since_s: float, now: float) -> bool:
+    """Say whether an endpoint's counters moved in the later half of the time since ``since_s``.
+
+    >>> at = EndpointState(endpoint="a:1", url="http://a:1", moved_s=9.0)
+    >>> gets_on(at, since_s=5.0, now=10.0), gets_on(at, since_s=8.9, now=20.0)
+    (True, False)
+    """
+    return state.moved_s is not None and now - state.moved_s < (now - since_s) / 2
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,6 +43,8 @@ class _Suspicion:
     reason: Suspicion = "unreachable"
     failed_s: float = 0.0
     until_s: float = 0.0
+    tried_s: float | None = None  # since when a request is there to try it
+    reached: bool = False  # by a scrape, after the failure
 
 
 class Suspects:
@@ -66,6 +85,8 @@ class Suspects:
         elif measurement.outcome in {"completed", "client_error"}:
             self._refusals.served(fleet, endpoint)
             self.succeeded(endpoint)
+        else:  # it says nothing about the endpoint, and tries it no longer
+            self._end_trial(endpoint)
 
     def _refused(self, endpoint: str, fleet: str, now: float) -> None:
         if self._refusals.refused(fleet, endpoint):
@@ -80,8 +101,29 @@ class Suspects:
         suspicion.failures += 1
         suspicion.reason = reason
         suspicion.failed_s = now
+        suspicion.tried_s, suspicion.reached = None, False
         doublings = min(suspicion.failures - 1, MOST_DOUBLINGS)
         suspicion.until_s = now + self.backoff_s * 2**doublings
+
+    def stalled(self, endpoint: str, now: float) -> None:
+        """Note that it has requests and has said nothing about them for too long."""
+        suspicion = self._suspicions.get(endpoint)
+        if suspicion is None or suspicion.reason != "stalled":
+            self._suspect(endpoint, "stalled", now)
+        elif suspicion.tried_s is None:  # the same silence goes on
+            suspicion.until_s = max(suspicion.until_s, now + self.backoff_s)
+
+    def seen(self, state: EndpointState, *, still_after_s: float) -> None:
+        """Note whether a scrape shows that the endpoint's engine gets on."""
+        now, still_s, moved_s = state.scraped_s, state.still_since_s, state.moved_s
+        if now is not None and still_s is not None and now - still_s >= still_after_s:
+            self.stalled(state.endpoint, now)
+            return
+        suspicion = self._suspicions.get(state.endpoint)
+        if suspicion is None or suspicion.reason != "stalled" or moved_s is None:
+            return
+        if moved_s > suspicion.failed_s:
+            self.succeeded(state.endpoint)
 
     def seen_up(self, endpoint: str, seen_s: float) -> None:
         """Note a successful scrape; one from after the failure ends the wait."""
@@ -90,6 +132,13 @@ class Suspects:
             return
         if seen_s > suspicion.failed_s:
             suspicion.until_s = min(suspicion.until_s, seen_s)
+            suspicion.reached = True
+
+    def sent(self, endpoint: str, now: float) -> None:
+        """Note a dispatch to it; where the wait is over, the others wait for how it goes."""
+        suspicion = self._suspicions.get(endpoint)
+        if suspicion is not None and now >= suspicion.until_s and not suspicion.reached:
+            suspicion.tried_s = now
 
     def succeeded(self, endpoint: str) -> None:
         """Note a request that was served: all is forgiven."""
@@ -103,7 +152,11 @@ class Suspects:
     def reason(self, endpoint: str, now: float) -> Suspicion | None:
         """Say why the endpoint is to be left alone, ``None`` where it is not."""
         suspicion = self._suspicions.get(endpoint)
-        return None if suspicion is None or now >= suspicion.until_s else suspicion.reason
+        if suspicion is None:
+            return None
+        tried_s = suspicion.tried_s
+        on_trial = tried_s is not None and now < tried_s + TRIAL_S
+        return suspicion.reason if on_trial or now < suspicion.until_s else None
 
     def is_suspect(self, endpoint: str, now: float) -> bool:
         """Tell whether the endpoint is to be left alone."""
@@ -112,3 +165,8 @@ class Suspects:
     def is_unreachable(self, endpoint: str, now: float) -> bool:
         """Tell whether it is suspect because dispatches to it failed: not even a last resort."""
         return self.reason(endpoint, now) == "unreachable"
+
+    def _end_trial(self, endpoint: str) -> None:
+        suspicion = self._suspicions.get(endpoint)
+        if suspicion is not None:
+            suspicion.tried_s = None

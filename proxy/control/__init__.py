@@ -1,5 +1,6 @@
 """The control plane: admin routes, the predictor's API and the live page."""
 
+from proxy.control.access import is_loopback
 from proxy.control.app import build_control, build_predictor_app
 from proxy.control.errors import (
     ControlError,
@@ -41,4 +42,5 @@ __all__ = [
     "UnknownEndpoint",
     "build_control",
     "build_predictor_app",
+    "is_loopback",
 ]

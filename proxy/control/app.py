@@ -12,6 +12,8 @@ from fastapi import FastAPI
 from starlette.types import Lifespan
 
 from dashboards import live_page
+from proxy.access import Access
+from proxy.control.access import AdminGate
 from proxy.control.errors import add_error_handlers
 from proxy.control.live import live_routes
 from proxy.control.llmd_routes import llmd_change_routes, llmd_predict_routes
@@ -31,6 +33,8 @@ def build_control(
     closing: asyncio.Event,
     settings: ControlSettings | None = None,
     predictors: PredictorPlane | None = None,
+    access: Access | None = None,
+    listens_beyond: bool = False,
 ) -> FastAPI:
     """Build the control plane's application.
 
@@ -40,6 +44,8 @@ def build_control(
             otherwise hold it up for as long as a page is open.
         settings: Its section of the configuration.
         predictors: The models behind ``/foretoken/predictor``, ``None`` without that API.
+        access: Knows the admins, ``None`` for none.
+        listens_beyond: Whether other machines can reach it.
     """
     settings = settings or ControlSettings()
     app = _empty("Foretoken control plane", PREFIX, settings)
@@ -51,6 +57,10 @@ def build_control(
         app.include_router(router, prefix=PREFIX)
     if predictors is not None:
         _include_predictor(app, predictors, settings, f"{PREFIX}/predictor")
+    open_to_all = settings.allow_remote_reads or settings.allow_remote_changes
+    app.add_middleware(
+        AdminGate, access=access or Access(), guarded=listens_beyond and not open_to_all
+    )
     return app
 
 

@@ -22,12 +22,14 @@ from pydantic import (
 from predictor.features import NAMES
 from predictor.types import EndpointLoad, EndpointState, Use
 
-_NOT_NUMBERS: Final = {
+# What no feature is made from.
+_NOT_TOLD: Final = {
     *("endpoint", "url", "model", "adapters", "hardware", "up", "draining"),
-    *("aliases", "active_adapters", "max_adapters"),
+    *("aliases", "active_adapters", "max_adapters", "max_model_len", "root", "version"),
+    *("moved_s", "still_since_s", "scraped_s"),
 }
 STATE_NAMES: Final = (
-    *(f.name for f in fields(EndpointState) if f.name not in {*_NOT_NUMBERS, "scraped_s"}),
+    *(f.name for f in fields(EndpointState) if f.name not in _NOT_TOLD),
     "scrape_age_s",
 )
 LOAD_NAMES: Final = tuple(f.name for f in fields(EndpointLoad))

@@ -38,8 +38,11 @@ class ControlSettings(_Section):
     """Everything the control plane lets people set."""
 
     # Whoever may change the fleet or the mode can take the service down, so changes come
-    # from this machine only, until someone decides otherwise. Reading is open to all.
+    # from this machine only, or with an admin's key, until someone decides otherwise.
     allow_remote_changes: bool = False
+    # Whoever reaches a router that listens beyond loopback could read what it serves to
+    # whom: without an admin's key the control plane is then for this machine only.
+    allow_remote_reads: bool = False
     # Time between two snapshots of the live page's event stream.
     snapshot_interval_s: float = Field(default=1.0, ge=0.1, le=60)
     # Finished requests kept for the decision routes and the per-endpoint errors: about

@@ -1,6 +1,6 @@
 import pytest
 
-from collectors.endpoint import EndpointView
+from collectors.endpoint import EndpointView, Served
 from collectors.metrics_page import MetricsPage
 from collectors.settings import EndpointSettings
 
@@ -78,7 +78,7 @@ def test_models_are_asked_when_up_unknown_or_old(view: EndpointView) -> None:
     before = view.models_due(0.0)
     view.scraped(PAGE, now=1.0)
     unknown = view.models_due(1.0)
-    view.told_models(["base"], ["lora"], again_s=31.0)
+    view.told_models(Served(bases=["base"], others=["lora"]), again_s=31.0)
 
     assert not before
     assert unknown
@@ -89,7 +89,7 @@ def test_models_are_asked_when_up_unknown_or_old(view: EndpointView) -> None:
 
 def test_models_that_were_not_told_stay_and_are_asked_again_later(view: EndpointView) -> None:
     view.scraped(PAGE, now=1.0)
-    view.told_models(["base"], [], again_s=2.0)
+    view.told_models(Served(bases=["base"]), again_s=2.0)
 
     view.kept_models(again_s=3.0)
 
@@ -100,7 +100,7 @@ def test_models_that_were_not_told_stay_and_are_asked_again_later(view: Endpoint
 
 def test_models_are_asked_again_after_it_was_down(view: EndpointView) -> None:
     view.scraped(PAGE, now=1.0)
-    view.told_models(["base"], [], again_s=100.0)
+    view.told_models(Served(bases=["base"]), again_s=100.0)
     for _ in range(3):
         view.failed()
 
@@ -113,7 +113,7 @@ def test_configured_model_is_the_base_and_what_it_tells_are_further_names() -> N
     settings = EndpointSettings(url="http://a:1", model="mine")
     view = EndpointView(settings, fail_after=3)
 
-    view.told_models(["theirs"], ["lora"], again_s=0.0)
+    view.told_models(Served(bases=["theirs"], others=["lora"]), again_s=0.0)
 
     assert (view.state.model, view.state.adapters) == ("mine", ("theirs", "lora"))
 
@@ -181,3 +181,46 @@ def test_rates_are_unknown_where_the_numbers_are(view: EndpointView) -> None:
         view.healthy()
 
     assert view.state.preemptions_per_s is None
+
+
+def stepping(tokens: float, *, running: float = 1.0) -> MetricsPage:
+    return MetricsPage(running_requests=running, generated_tokens_total=tokens)
+
+
+def test_an_engine_that_has_requests_and_does_not_get_on_stands_still(view: EndpointView) -> None:
+    for now, tokens in enumerate((10.0, 12.0, 12.0, 12.0)):
+        view.scraped(stepping(tokens), now=float(now))
+
+    assert (view.state.moved_s, view.state.still_since_s) == (1.0, 2.0)
+
+
+def test_an_engine_that_gets_on_again_or_has_nothing_to_do_does_not_stand_still(
+    view: EndpointView,
+) -> None:
+    for now, tokens in enumerate((10.0, 10.0, 11.0)):
+        view.scraped(stepping(tokens), now=float(now))
+    moved = view.state
+    for now in (3.0, 4.0):
+        view.scraped(stepping(11.0, running=0.0), now=now)
+
+    assert (moved.moved_s, moved.still_since_s) == (2.0, None)
+    assert (view.state.moved_s, view.state.still_since_s) == (2.0, None)
+
+
+def test_a_page_without_the_counter_says_nothing_of_the_engine(view: EndpointView) -> None:
+    for now in range(4):
+        view.scraped(PAGE, now=float(now))
+
+    assert (view.state.moved_s, view.state.still_since_s) == (None, None)
+
+
+def test_what_it_serves_is_kept(view: EndpointView) -> None:
+    view.scraped(PAGE, now=0.0)
+
+    view.told_models(
+        Served(bases=["base"], max_model_len=4096, root="/models/base", version="0.32.0"),
+        again_s=30.0,
+    )
+
+    state = view.state
+    assert (state.max_model_len, state.root, state.version) == (4096, "/models/base", "0.32.0")

@@ -15,7 +15,13 @@ PAGE = b'vllm:num_requests_running{engine="0"} 3.0\nvllm:num_requests_waiting{en
 CARDS = {
     "object": "list",
     "data": [
-        {"id": "base", "object": "model", "root": "/models/base", "parent": None},
+        {
+            "id": "base",
+            "object": "model",
+            "root": "/models/base",
+            "parent": None,
+            "max_model_len": 4096,
+        },
         {"id": "alias", "object": "model", "root": "/models/base", "parent": None},
         {"id": "lora", "object": "model", "root": "/loras/x", "parent": "base"},
     ],
@@ -31,6 +37,7 @@ class FakeEndpoint:
             "/metrics": (200, PAGE),
             "/v1/models": (200, json.dumps(CARDS).encode()),
             "/health": (200, b""),
+            "/version": (200, b'{"version": "0.32.0"}'),
         }
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -147,6 +154,7 @@ def test_one_round_reads_numbers_and_names() -> None:
     assert (state.running_requests, state.waiting_requests) == (3.0, 0.0)
     assert (state.kv_cache_usage, state.scraped_s) == (None, 100.0)
     assert (state.model, state.adapters) == ("base", ("alias", "lora"))
+    assert (state.root, state.max_model_len, state.version) == ("/models/base", 4096, "0.32.0")
     assert bench.told[-1] == (state,)
     assert bench.counts.pages == ["a:1"]
 
@@ -358,3 +366,15 @@ def test_client_reads_a_real_socket() -> None:
     state = asyncio.run(main())
 
     assert (state.up, state.running_requests, state.model) == (True, 3.0, "base")
+
+
+@pytest.mark.parametrize("answer", [(404, b""), (200, b"0.32"), httpx.ReadTimeout("slow")])
+def test_a_server_that_does_not_tell_its_version_is_up_all_the_same(
+    answer: tuple[int, bytes] | Exception,
+) -> None:
+    bench = Bench()
+    bench.fake.answers["/version"] = answer
+
+    state = bench.poll()
+
+    assert (state.up, state.model, state.version) == (True, "base", None)

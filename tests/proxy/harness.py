@@ -21,9 +21,12 @@ from proxy import (
     ProxyMetrics,
     ProxySettings,
     Relay,
+    Sink,
     Upstream,
     log_request,
 )
+from proxy.access import Access
+from proxy.guard import Guard
 from scheduler import Scheduler, SchedulerSettings
 from tests.fakes import FakeEndpoint
 from tests.scheduler.known_physics import MODEL, KnownPhysics, make_scheduler
@@ -39,6 +42,7 @@ class RunningProxy:
     port: int
     scheduler: Scheduler
     relay: Relay
+    guard: Guard
     acceptor: Acceptor
     upstream: Upstream
     registry: CollectorRegistry
@@ -68,6 +72,7 @@ async def running_proxy(
     settings: ProxySettings | None = None,
     scheduling: SchedulerSettings | None = None,
     control: ASGIApp | None = None,
+    access: Access | None = None,
 ) -> AsyncIterator[RunningProxy]:
     """Run a proxy in front of endpoints; the first one is predicted to be the fastest."""
     settings = settings or ProxySettings()
@@ -87,19 +92,30 @@ async def running_proxy(
         records.append(record)
         ended.set()
 
+    sinks: list[Sink] = [metrics.observe, log_request, keep]
+    guard = Guard(
+        settings,
+        access=access or Access(),
+        scheduler=scheduler,
+        clock=time.monotonic,
+        sinks=sinks,
+        host=lambda: relay,
+    )
     async with Upstream(settings.upstream) as upstream:
         relay = Relay(
             scheduler=scheduler,
             upstream=upstream,
             settings=settings,
             metrics=metrics,
-            sinks=[metrics.observe, log_request, keep],
+            sinks=[guard.observe, *sinks],
             clock=time.monotonic,
+            gate=guard,
         )
         app = ProxyApp(
             scheduler=scheduler,
             registry=registry,
             lifespan=nullcontext,
+            access=access,
             control=control,
         )
         acceptor = Acceptor(relay, settings)
@@ -111,6 +127,7 @@ async def running_proxy(
                     port=port,
                     scheduler=scheduler,
                     relay=relay,
+                    guard=guard,
                     acceptor=acceptor,
                     upstream=upstream,
                     registry=registry,
