@@ -8,6 +8,7 @@ booked on the chosen endpoint before ``route`` returns.
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from predictor.types import (
     BLOCK_BYTES,
@@ -225,6 +226,39 @@ class Scheduler:
             self._suspects.erred(live.endpoint, now)
         return self._again(live, now)
 
+    def moved(
+        self, request_id: str, endpoint: str | None, now: float, *, failed: bool
+    ) -> Decision | None:
+        """Note that a request runs elsewhere than decided: a data plane sent it on.
+
+        Its times count from the dispatch all the same.
+
+        Args:
+            request_id: Which request.
+            endpoint: Where it is, ``None`` where nobody can tell.
+            now: When that showed.
+            failed: Whether it is because the endpoint decided on could not be reached.
+
+        Returns:
+            The decision as if for that endpoint, ``None`` where that was no candidate: the
+            request is booked nowhere then and teaches nothing.
+
+        Raises:
+            UnknownRequest: No such request is in flight.
+        """
+        live = self._get(request_id)
+        if failed and live.endpoint in self._states:
+            self._suspects.failed(live.endpoint, now)
+        self.caches.left(request_id, computed=False, now=now)
+        self._release(live, tpot_s=None)
+        decision = live.decision
+        if decision is None or endpoint not in decision.endpoints or endpoint not in self._states:
+            return None
+        chosen = decision.endpoints.index(endpoint)
+        decision = replace(decision, chosen=chosen, predicted_s=None, likely=None, announced=False)
+        self._book(live, decision, now)
+        return decision
+
     def first_token(self, request_id: str, now: float) -> float | None:
         """Note that a streamed request's first output token has arrived.
 
@@ -352,15 +386,8 @@ class Scheduler:
             return decision
         if isinstance(decision, Infeasible):
             return self._shed(live, "objective_infeasible", now, decision.retry_after_s)
-        state = self._states[decision.endpoint]
-        live.decision, live.endpoint, live.dispatched_s = decision, state.endpoint, now
-        live.hardware = state.hardware
-        live.attempts += 1
-        self._accounting.book_decision(request.request_id, decision, now)
-        promise(live.fleet, request, live.tier, decision, self._table.row(state.endpoint))
-        self.caches.sent(state.endpoint, request)
-        self._affinity.sent(live.fleet.model, request, state.endpoint)
-        self._lessons.dispatched(live)
+        live.dispatched_s = now
+        state = self._book(live, decision, now)
         return Dispatch(
             request_id=request.request_id,
             endpoint=state.endpoint,
@@ -368,6 +395,18 @@ class Scheduler:
             decision=decision,
             attempt=live.attempts,
         )
+
+    def _book(self, live: LiveRequest, decision: Decision, now: float) -> EndpointState:
+        """Have the request be where a decision says."""
+        request, state = live.request, self._states[decision.endpoint]
+        live.decision, live.endpoint, live.hardware = decision, state.endpoint, state.hardware
+        live.attempts += 1
+        self._accounting.book_decision(request.request_id, decision, now)
+        promise(live.fleet, request, live.tier, decision, self._table.row(state.endpoint))
+        self.caches.sent(state.endpoint, request)
+        self._affinity.sent(live.fleet.model, request, state.endpoint)
+        self._lessons.dispatched(live)
+        return state
 
     def _release(self, live: LiveRequest, *, tpot_s: float | None) -> None:
         if live.endpoint is not None:
