@@ -3,7 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,7 @@ from foretoken.errors import ConfigurationInvalid
 from foretoken.model_updates import ModelUpdates
 from foretoken.predictor_host import PredictorHost
 from foretoken.predictor_service import PredictorService
-from foretoken.service import Service
+from foretoken.service import DataPath, Service
 from foretoken.settings import ConfigFile, Settings
 from foretoken.trainer import Trainer
 from models_store import ModelsStore
@@ -38,6 +39,7 @@ from proxy import (
     ProxyApp,
     ProxyMetrics,
     Relay,
+    Sink,
     Upstream,
     log_request,
 )
@@ -69,12 +71,68 @@ class BuiltPredictor:
     closing: asyncio.Event
 
 
-def build(settings: Settings, config: ConfigFile | None = None) -> Built:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inside:
+    """Hold what a data path stands on.
+
+    Attributes:
+        scheduler: Places requests.
+        upstream: Reaches endpoints.
+        settings: Everything that is set.
+        metrics: Told of what no record tells.
+        sinks: Take every finished request's record.
+        clock: The scheduler's.
+        tokens: Asked for the tokens of prompts.
+    """
+
+    scheduler: Scheduler
+    upstream: Upstream
+    settings: Settings
+    metrics: ProxyMetrics
+    sinks: Sequence[Sink]
+    clock: Callable[[], float]
+    tokens: Tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """Hold what requests come by.
+
+    Attributes:
+        path: Serves them.
+        serving: Entered when all else runs, left before the rest ends.
+    """
+
+    path: DataPath
+    serving: AbstractAsyncContextManager[object]
+
+
+def build_relay(inside: Inside) -> Entrance:
+    """Make the entrance of the proxy: requests come by the application itself."""
+    relay = Relay(
+        scheduler=inside.scheduler,
+        upstream=inside.upstream,
+        settings=inside.settings.proxy,
+        metrics=inside.metrics,
+        sinks=inside.sinks,
+        clock=inside.clock,
+        tokens=inside.tokens,
+    )
+    return Entrance(path=relay, serving=nullcontext())
+
+
+def build(
+    settings: Settings,
+    config: ConfigFile | None = None,
+    *,
+    make_entrance: Callable[[Inside], Entrance] = build_relay,
+) -> Built:
     """Construct the whole service; nothing runs until the app's lifespan starts.
 
     Args:
         settings: What to build.
         config: Where they were read from, ``None`` when there is nothing to reload.
+        make_entrance: Makes what requests come by.
 
     Raises:
         ConfigurationInvalid: No endpoint is configured.
@@ -113,20 +171,22 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
     )
     upstream = Upstream(settings.proxy.upstream)
     client = open_scrape_client(settings.scrape)
-    relay = Relay(
-        scheduler=scheduler,
-        upstream=upstream,
-        settings=settings.proxy,
-        metrics=metrics,
-        sinks=(
-            metrics.observe,
-            cache_metrics.observe,
-            log_request,
-            history.add,
-            lambda record: service.on_record(record),  # noqa: PLW0108  # bound below
-        ),
-        clock=clock,
-        tokens=_tokens(settings, client, scheduler, cache_metrics),
+    entrance = make_entrance(
+        Inside(
+            scheduler=scheduler,
+            upstream=upstream,
+            settings=settings,
+            metrics=metrics,
+            sinks=(
+                metrics.observe,
+                cache_metrics.observe,
+                log_request,
+                history.add,
+                lambda record: service.on_record(record),  # noqa: PLW0108  # bound below
+            ),
+            clock=clock,
+            tokens=_tokens(settings, client, scheduler, cache_metrics),
+        )
     )
     trainer = _trainer(
         settings,
@@ -140,7 +200,8 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
         config=config,
         clock=clock,
         scheduler=scheduler,
-        relay=relay,
+        relay=entrance.path,
+        entrance=entrance.serving,
         upstream=upstream,
         scraper=Scraper(
             settings.endpoints,
@@ -168,7 +229,7 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
     )
     closing = asyncio.Event()
     app = ProxyApp(
-        relay=relay,
+        relay=entrance.path,
         scheduler=scheduler,
         registry=registry,
         lifespan=service.running,

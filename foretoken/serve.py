@@ -77,14 +77,22 @@ def listen(settings: Settings) -> socket.socket:
     Raises:
         CannotListen: The address is taken or not ours.
     """
-    host, port = settings.proxy.host, settings.proxy.port
+    return listen_at(settings.proxy.host, settings.proxy.port, "--port or --host")
+
+
+def listen_at(host: str, port: int, flags: str) -> socket.socket:
+    """Open a listening socket; ``flags`` are those that choose another address.
+
+    Raises:
+        CannotListen: The address is taken or not ours.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise CannotListen(
             f"cannot listen on {_bracketed(host)}:{port}: {error.strerror}; "
-            "choose another with --port or --host"
+            f"choose another with {flags}"
         ) from error
 
 

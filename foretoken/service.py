@@ -10,6 +10,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import (
+    AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
@@ -18,8 +19,10 @@ from contextlib import (
 )
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import httpx
+from starlette.types import Receive, Scope, Send
 
 from collectors import KvEventFeeds, Scraper, TraceRecorder
 from foretoken.background import Job, supervised
@@ -30,7 +33,7 @@ from foretoken.settings import ConfigFile, Settings, changed_paths
 from foretoken.trainer import Trainer
 from foretoken.trainer_protocol import Report
 from predictor.types import EndpointState, RequestRecord
-from proxy import CacheMetrics, History, ProxyMetrics, Relay, Upstream
+from proxy import CacheMetrics, History, ProxyMetrics, Upstream
 from proxy.control import ReloadRefused
 from scheduler import Scheduler
 
@@ -39,6 +42,23 @@ log = logging.getLogger(__name__)
 CONFIGURATION_S = 1.0
 # Settings that can change without a restart; everything else is refused on reload.
 RELOADABLE = ("endpoints", "scheduler.")
+
+
+class DataPath(Protocol):
+    """Serve inference requests: the proxy's relay, or Envoy's picker."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one that came over HTTP."""
+        ...
+
+    def tick(self) -> None:
+        """Let waiting requests go that can."""
+        ...
+
+    @property
+    def live_requests(self) -> int:
+        """Count requests that have not ended."""
+        ...
 
 
 class Service:
@@ -57,7 +77,8 @@ class Service:
         config: ConfigFile | None,
         clock: Callable[[], float],
         scheduler: Scheduler,
-        relay: Relay,
+        relay: DataPath,
+        entrance: AbstractAsyncContextManager[object],
         upstream: Upstream,
         scraper: Scraper,
         scrape_client: httpx.AsyncClient,
@@ -75,6 +96,7 @@ class Service:
         self.clock = clock
         self.scheduler = scheduler
         self.relay = relay
+        self._entrance = entrance
         self.scraper = scraper
         self.models = models
         self.history = history
@@ -100,6 +122,7 @@ class Service:
                 stack.push_async_callback(self.recorder.close)
             jobs = supervised(self._jobs(), self._metrics.background_failed)
             await stack.enter_async_context(jobs)
+            await stack.enter_async_context(self._entrance)  # left first: requests still run
             with _on_hangup(self._reload_and_log):
                 yield
 

@@ -31,6 +31,18 @@ _INFERENCE_PATHS: Final = frozenset(
 )
 _INFERENCE_PREFIXES: Final = ("/v1/", "/inference/")
 
+
+def is_inference(path: str) -> bool:
+    """Tell whether a path is one that endpoints serve and requests are placed for.
+
+    >>> is_inference("/v1/chat/completions"), is_inference("/v1/models")
+    (True, False)
+    """
+    if path.startswith(_INFERENCE_PREFIXES):
+        return path != "/v1/models"
+    return path in _INFERENCE_PATHS
+
+
 Lifespan = Callable[[], AbstractAsyncContextManager[None]]
 
 
