@@ -3,6 +3,8 @@
 Pure; reads no clock. One per request, used by :mod:`proxy.picker.processing` only.
 """
 
+from typing import Final
+
 from collectors.stream import StreamObserver
 from predictor.types import Measurement, Outcome
 from proxy.headers import RawHeaders
@@ -10,6 +12,8 @@ from proxy.incoming import IncomingRequest
 from proxy.picker import answers
 from proxy.picker.questions import BodyMode, Question
 from proxy.response_observer import BodyObserver, ResponseObserver, is_event_stream
+
+_BUFFERED: Final = frozenset({BodyMode.BUFFERED, BodyMode.BUFFERED_PARTIAL})
 
 
 class Download:
@@ -49,11 +53,15 @@ class Download:
                 changed += answers.remove_header(b"content-length")
         return changed
 
+    def is_last(self, body: Question) -> bool:
+        """Tell whether a piece of the body is the last: there is but one where it is buffered."""
+        return bool(body.end_of_stream) or self.mode in _BUFFERED
+
     def take_body(self, body: Question) -> list[bytes]:
         """Take in a piece of the body; answer it."""
         chunk: bytes = body.body
         shown = self.observer.feed(chunk) if chunk else chunk
-        if body.end_of_stream:
+        if self.is_last(body):
             shown += self.observer.flush()
         return self.pass_on(chunk, shown, last=body.end_of_stream)
 

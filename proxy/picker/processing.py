@@ -302,7 +302,7 @@ class Processing:
         found = self._download.take_body(body)
         if body.body:
             self._tell_tokens()
-        if body.end_of_stream:
+        if self._download.is_last(body):
             self._finish(self._download.outcome)
         return found
 

@@ -16,6 +16,8 @@ Answers = list[bytes]
 """What goes to Envoy, in order."""
 
 _LOCKSTEP: Final = frozenset({BodyMode.BUFFERED, BodyMode.BUFFERED_PARTIAL})
+_CHANGEABLE: Final = frozenset({BodyMode.BUFFERED, BodyMode.FULL_DUPLEX_STREAMED})
+_UNSEEN: Final = frozenset({BodyMode.NONE, BodyMode.BUFFERED_PARTIAL})  # at least in part
 
 
 class Upload:
@@ -89,7 +91,7 @@ class Upload:
         if not body.end_of_stream and not self.is_lockstep:
             return False
         self._answered_at = "body"
-        self.is_whole = body.end_of_stream or self.mode == BodyMode.BUFFERED
+        self.is_whole = body.end_of_stream or self.mode != BodyMode.BUFFERED_PARTIAL
         return True
 
     def take_trailers(self) -> None:
@@ -114,9 +116,9 @@ class Upload:
     @property
     def is_changeable(self) -> bool:
         """Tell whether token counts may be asked for: body and response are in our hands."""
-        if self.observing or not self.is_whole or self.response_mode == BodyMode.NONE:
+        if self.observing or not self.is_whole or self.response_mode in _UNSEEN:
             return False
-        return self.is_lockstep or self.mode == BodyMode.FULL_DUPLEX_STREAMED
+        return self.mode in _CHANGEABLE
 
     def acknowledge_headers(self) -> Answers:
         """Answer headers whose body is still to come."""

@@ -143,7 +143,8 @@ def test_token_counts_are_asked_for_and_kept_from_the_client(
         assert common(answers[-1]).body_mutation.body == SPLICED
     told.response_headers(stream=True)
     shown = b""
-    for piece in (EVENT, EVENT + USAGE + DONE):
+    pieces = [EVENT, EVENT + USAGE + DONE]
+    for piece in [b"".join(pieces)] if response_mode == BUFFERED else pieces:
         answers = told.response_body(piece, end=False)
         shown += _shown(answers, piece)
     told.response_body(b"")
@@ -154,7 +155,8 @@ def test_token_counts_are_asked_for_and_kept_from_the_client(
 
 
 @pytest.mark.parametrize(
-    ("mode", "response_mode"), [(BUFFERED, NONE), (STREAMED, STREAMED), (PARTIAL, NONE)]
+    ("mode", "response_mode"),
+    [(BUFFERED, NONE), (STREAMED, STREAMED), (PARTIAL, STREAMED), (DUPLEX, PARTIAL)],
 )
 def test_a_body_that_cannot_be_changed_both_ways_is_left_alone(
     mode: BodyMode, response_mode: BodyMode
@@ -164,7 +166,23 @@ def test_a_body_that_cannot_be_changed_both_ways_is_left_alone(
     answers = told.request_headers(length=10) + told.request_body(chat(stream=True))
 
     assert "content-length" not in headers_set(answers)
-    assert not any(common(answer).HasField("body_mutation") for answer in answers)
+    if mode == DUPLEX:
+        assert body_of(answers) == (chat(stream=True), True)
+    else:
+        assert not any(common(answer).HasField("body_mutation") for answer in answers)
+
+
+@pytest.mark.parametrize("mode", [BUFFERED, PARTIAL])
+def test_a_buffered_response_is_complete_with_its_one_message(mode: BodyMode) -> None:
+    table = Table()
+    told = Told(table.processing(), BUFFERED, mode)
+    told.request_headers()
+    told.request_body(chat())
+    told.response_headers()
+
+    told.response_body(WHOLE, end=False)  # trailers follow, or what did not fit
+
+    assert table.records[0].measurement.outcome == "completed"
 
 
 def test_half_a_body_is_placed_and_left_alone() -> None:

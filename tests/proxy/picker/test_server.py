@@ -237,7 +237,7 @@ async def test_health_is_told_by_service() -> None:
 async def test_who_watches_the_health_hears_of_the_drain_and_is_let_go() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = PickerServer(Table().picker, ProxySettings(shutdown_s=10), listener)
-        target = "127.0.0.1:%d" % listener.getsockname()[1]
+        target = f"127.0.0.1:{listener.getsockname()[1]}"
         async with grpc.aio.insecure_channel(target) as channel, server:
             stub = health_pb2_grpc.HealthStub(channel)
             stranger = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"))
