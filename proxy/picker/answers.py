@@ -7,6 +7,7 @@ definitions. Source: envoy/service/ext_proc/v3/external_processor.proto and what
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, Literal
 
 from proxy.errors import ErrorResponse
@@ -48,11 +49,19 @@ def varint(number: int) -> bytes:
 
 def field(number: int, content: bytes) -> bytes:
     """Encode a field of bytes, text or a message; ``number`` is at most 15."""
-    return b"%c%b%b" % (number << 3 | 2, varint(len(content)), content)
+    size = len(content)
+    if size < 0x80:
+        return b"%c%c%b" % (number << 3 | 2, size, content)
+    return b"%c%b%b" % (number << 3 | 2, varint(size), content)
 
 
 def set_header(name: bytes, value: bytes, *, replace: bool = True) -> bytes:
     """Encode that a header is set; one that is there stays unless it is to be replaced."""
+    size = len(name) + len(value) + 4
+    if size < 0x7C:  # every length is one byte: all at once
+        action = _OVERWRITE if replace else _IF_ABSENT
+        lengths = (size + 4, size, len(name), name, len(value), value)
+        return b"\x0a%c\x0a%c\x0a%c%b\x1a%c%b" % lengths + action
     header = field(1, field(1, name) + field(3, value))
     return field(1, header + (_OVERWRITE if replace else _IF_ABSENT))
 
@@ -118,10 +127,12 @@ def _streamed(number: int, body: bytes, *, last: bool) -> bytes:
     return field(number, field(1, field(3, field(3, piece))))
 
 
-def destination_metadata(endpoints: bytes) -> bytes:
-    """Encode the destination as dynamic metadata; to be joined to an answer."""
+@lru_cache(maxsize=1024)  # there are as many as endpoints, and orders of them
+def destination(endpoints: bytes) -> tuple[bytes, bytes]:
+    """Encode where a request goes: as a header, and as metadata to be joined to an answer."""
     inner = field(1, field(1, DESTINATION) + field(2, field(3, endpoints)))
-    return field(_METADATA, field(1, field(1, METADATA_NAMESPACE) + field(2, field(5, inner))))
+    space = field(1, field(1, METADATA_NAMESPACE) + field(2, field(5, inner)))
+    return set_header(DESTINATION, endpoints), field(_METADATA, space)
 
 
 def more_time(seconds: float) -> bytes:

@@ -30,8 +30,8 @@ class Handler(Protocol):
 class Line(Protocol):
     """Carry what a call answers."""
 
-    def send(self, call: "Call", payload: bytes) -> None:
-        """Send a piece of the answer."""
+    def send(self, call: "Call", message: bytes) -> None:
+        """Send a message of the answer."""
         ...
 
     def finish(self, call: "Call", block: bytes) -> None:
@@ -98,7 +98,7 @@ class Call:
 
     def send(self, message: bytes) -> None:
         """Send one message; nothing happens once the call is over."""
-        self._line.send(self, frames.with_prefix(message))
+        self._line.send(self, message)
 
     def finish(self, status: int = 0, text: str = "") -> None:
         """End the call with a gRPC status; nothing happens once it is over."""

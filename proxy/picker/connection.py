@@ -142,16 +142,16 @@ class Connection(asyncio.Protocol):
 
     # What calls ask
 
-    def send(self, call: Call, payload: bytes) -> None:
-        """Send a piece of a call's answer, at once where the windows allow it."""
+    def send(self, call: Call, message: bytes) -> None:
+        """Send a message of a call's answer, at once where the windows allow it."""
         if call.stream not in self._calls:
             return
         self._head(call)
-        size = len(payload)
+        size = len(message) + frames.PREFIX_BYTES
         if not call.pending and size <= frames.MAX_FRAME_BYTES and self._spend(call, size):
-            self._write(frame(frames.DATA, 0, call.stream, payload))
+            self._write(frames.message_frame(call.stream, message))
         else:
-            call.put_off(payload)
+            call.put_off(frames.with_prefix(message))
             self._push(call)
 
     def finish(self, call: Call, block: bytes) -> None:

@@ -40,6 +40,7 @@ Frame = tuple[int, int, int, bytes]
 """Type, flags, stream and payload."""
 
 _HEAD: Final = struct.Struct(">HBBBL")
+_MESSAGE: Final = struct.Struct(">HBBBLBL")  # both heads of a frame that is one message
 _PREFIX: Final = struct.Struct(">BL")
 _SETTING: Final = struct.Struct(">HL")
 _LONGEST_ID: Final = 0x7FFF_FFFF
@@ -73,6 +74,16 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     """Build one frame."""
     length = len(payload)
     return _HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream) + payload
+
+
+def message_frame(stream: int, message: bytes) -> bytes:
+    """Build the frame of one whole message.
+
+    >>> message_frame(1, b"m") == frame(DATA, 0, 1, with_prefix(b"m"))
+    True
+    """
+    length = len(message) + PREFIX_BYTES
+    return _MESSAGE.pack(length >> 8, length & 0xFF, DATA, 0, stream, 0, len(message)) + message
 
 
 def unpadded(flags: int, payload: bytes) -> bytes:

@@ -234,21 +234,18 @@ class Processing:
             decision = None  # it is for nobody we know: where it goes is Envoy's to say
         if decision is None:  # but not the client's
             return self.upload.forward(answers.remove_header(answers.DESTINATION), b"", None)
-        destination = self._destination(decision)
-        headers = answers.set_header(answers.DESTINATION, destination)
-        return self.upload.forward(headers, answers.destination_metadata(destination), None)
+        return self.upload.forward(*answers.destination(self._destination(decision)), None)
 
     def _dispatch(self, decision: Decision) -> Answers:
         incoming, upload = self._incoming, self.upload
         if incoming is None or upload.observing:
             return []
-        destination = self._destination(decision)
-        headers = answers.set_header(answers.DESTINATION, destination)
+        headers, metadata = answers.destination(self._destination(decision))
         headers += answers.set_header(b"x-request-id", self.request_id.encode("latin-1"))
         payload = incoming.outgoing.body if incoming.hide_usage else None
         if payload is not None:
             headers += answers.set_header(b"content-length", b"%d" % len(payload))
-        return upload.forward(headers, answers.destination_metadata(destination), payload)
+        return upload.forward(headers, metadata, payload)
 
     def _destination(self, decision: Decision) -> bytes:
         """Name the chosen endpoint, and those to fall back to after it."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.picker.envoy_config import envoy_config
 from foretoken.processes import free_ports
 from proxy import ProxySettings
 from proxy.picker.server import PickerServer
@@ -19,7 +20,6 @@ from tests.proxy.harness import state_of
 from tests.proxy.picker.told import Table
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "deploy" / "envoy" / "envoy.yaml"
 BINARY = ROOT / ".venv-envoy" / "bin" / "envoy"
 PATIENCE_S = 30.0
 
@@ -80,7 +80,13 @@ async def behind_envoy(
     loop = asyncio.get_running_loop()
     table.picker.clock = loop.time
     port, picker_port, admin = free_ports(3)
-    config = _config(port, picker_port, admin, endpoints, modes)
+    config = envoy_config(
+        port=port,
+        picker_port=picker_port,
+        admin_port=admin,
+        endpoint_ports=[each.port for each in endpoints],
+        modes=modes,
+    )
     config = config.replace("message_timeout: 5s", f"message_timeout: {message_timeout_s}s", 1)
     if observing:
         config = config.replace("failure_mode_allow: false", "observability_mode: true")
@@ -112,30 +118,6 @@ async def behind_envoy(
         stack.push_async_callback(_kill, setup.envoy)
         await _until_ready(f"http://127.0.0.1:{admin}/ready", client)
         yield setup
-
-
-def _config(
-    port: int,
-    picker_port: int,
-    admin: int,
-    endpoints: Sequence[FakeEndpoint],
-    modes: tuple[str, str],
-) -> str:
-    text = EXAMPLE.read_text()
-    ports = {8080: port, 9002: picker_port, 9901: admin}
-    listed = [8001, 8002]
-    line = next(line for line in text.splitlines() if "port_value: 8002" in line)
-    for each in endpoints[len(listed) :]:
-        text = text.replace(line, line + "\n" + line.replace("8002", str(each.port)))
-    ports |= {example: each.port for example, each in zip(listed, endpoints, strict=False)}
-    for example, real in ports.items():
-        text = text.replace(f"port_value: {example}}}", f"port_value: {real}}}")
-    duplex = "FULL_DUPLEX_STREAMED"
-    for part, mode in zip(("request", "response"), modes, strict=True):
-        text = text.replace(f"{part}_body_mode: {duplex}", f"{part}_body_mode: {mode}")
-        if mode != duplex:
-            text = text.replace(f"{part}_trailer_mode: SEND", f"{part}_trailer_mode: SKIP")
-    return text
 
 
 async def _until_ready(url: str, client: httpx.AsyncClient) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.picker.envoy_config import EXAMPLE
 from scheduler import SchedulerSettings, TierSettings
 from tests.fakes import (
     DONE,
@@ -22,7 +23,7 @@ from tests.fakes import (
     json_response,
     usage_event,
 )
-from tests.real.envoy import EXAMPLE, Setup, behind_envoy, binary
+from tests.real.envoy import Setup, behind_envoy, binary
 from tests.scheduler.known_physics import MODEL
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]

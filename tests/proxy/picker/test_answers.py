@@ -79,11 +79,27 @@ def test_a_streamed_body_comes_in_pieces_below_64_kib_and_ends_once(
 
 
 def test_the_destination_is_in_the_metadata_of_the_load_balancer() -> None:
-    answer = _read(answers.GO_ON["request_headers"] + answers.destination_metadata(b"a:1,b:2"))
+    header, metadata = answers.destination(b"a:1,b:2")
+    answer = _read(answers.go_on("request_headers", headers=header) + metadata)
 
     assert answer.WhichOneof("response") == "request_headers"
     inner = answer.dynamic_metadata.fields["envoy.lb"].struct_value.fields
     assert inner["x-gateway-destination-endpoint"].string_value == "a:1,b:2"
+    (option,) = answer.request_headers.response.header_mutation.set_headers
+    assert option.header.key == "x-gateway-destination-endpoint"
+    assert option.header.raw_value == b"a:1,b:2"
+
+
+@given(name=st.binary(min_size=1, max_size=200), value=st.binary(max_size=400), keep=st.booleans())
+def test_a_header_of_any_length_is_set(name: bytes, value: bytes, *, keep: bool) -> None:
+    name = name.hex().encode()
+
+    mutation = answers.set_header(name, value, replace=not keep)
+
+    answer = _read(answers.go_on("response_headers", headers=mutation))
+    (option,) = answer.response_headers.response.header_mutation.set_headers
+    assert (option.header.key.encode(), option.header.raw_value) == (name, value)
+    assert option.append_action == (1 if keep else 2)
 
 
 @given(seconds=st.floats(0.001, 10_000))
