@@ -12,7 +12,7 @@ help:
 	@echo "make demo        run Foretoken against a simulated fleet (about three minutes; DEMO_ARGS='--duration 20')"
 	@echo "make demo-vllm   run it in front of two real vLLM servers on CPU (about three minutes, install included)"
 	@echo "make test        unit, property, in-process and loopback tests (about two minutes)"
-	@echo "make test-all    the tests against real parts too: vLLM on CPU, Chromium, Prometheus"
+	@echo "make test-all    the tests against real parts too: vLLM on CPU, Chromium, Prometheus, Envoy"
 	@echo "make lint        format, lint, types, import layers"
 	@echo "make dashboards  regenerate the Grafana dashboard"
 
@@ -47,4 +47,4 @@ dashboards: venv
 	$(BIN)/python -m dashboards.build
 
 clean:
-	rm -rf $(VENV) .venv-vllm .work
+	rm -rf $(VENV) .venv-vllm .venv-envoy .work

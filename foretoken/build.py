@@ -3,7 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +28,7 @@ from foretoken.log_lines import LogLines
 from foretoken.model_updates import ModelUpdates
 from foretoken.predictor_host import PredictorHost
 from foretoken.predictor_service import PredictorService
-from foretoken.service import Service
+from foretoken.service import DataPath, Service
 from foretoken.settings import ConfigFile, Settings
 from foretoken.trainer import Trainer
 from models_store import ModelsStore
@@ -64,11 +65,13 @@ class Built:
     Attributes:
         app: The ASGI application; its lifespan runs the service.
         service: What runs behind it.
+        relay: Serves what comes over HTTP, ``None`` where requests come by Envoy.
         closing: Set it when shutdown begins; ends the live page's streams.
     """
 
     app: ProxyApp
     service: Service
+    relay: Relay | None
     closing: asyncio.Event
 
 
@@ -81,8 +84,84 @@ class BuiltPredictor:
     closing: asyncio.Event
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inside:
+    """Hold what a data path stands on.
+
+    Attributes:
+        scheduler: Places requests.
+        upstream: Reaches endpoints.
+        settings: Everything that is set.
+        access: Knows callers by their keys.
+        metrics: Told of what no record tells.
+        registry: What ``/metrics`` shows.
+        sinks: Take every finished request's record.
+        clock: The scheduler's.
+        tokens: Asked for the tokens of prompts.
+    """
+
+    scheduler: Scheduler
+    upstream: Upstream
+    settings: Settings
+    access: Access
+    metrics: ProxyMetrics
+    registry: CollectorRegistry
+    sinks: Sequence[Sink]
+    clock: Callable[[], float]
+    tokens: Tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """Hold what requests come by.
+
+    Attributes:
+        path: Serves them.
+        serving: Entered when all else runs, left before the rest ends.
+        relay: The same as ``path`` where requests come over HTTP.
+        guard: Stands before the relay, ``None`` where Envoy is the data path.
+        stalls: Looks for endpoints that fall silent, likewise.
+    """
+
+    path: DataPath
+    serving: AbstractAsyncContextManager[object]
+    relay: Relay | None = None
+    guard: Guard | None = None
+    stalls: StallWatch | None = None
+
+
+def build_relay(inside: Inside) -> Entrance:
+    """Make the entrance of the proxy: requests come by the application itself."""
+    settings = inside.settings.proxy
+    guard = Guard(
+        settings,
+        access=inside.access,
+        scheduler=inside.scheduler,
+        clock=inside.clock,
+        sinks=inside.sinks,
+        host=lambda: relay,
+    )
+    inside.registry.register(ResponseCacheCollector(guard.cache))
+    relay = Relay(
+        scheduler=inside.scheduler,
+        upstream=inside.upstream,
+        settings=settings,
+        metrics=inside.metrics,
+        sinks=(guard.observe, *inside.sinks),
+        clock=inside.clock,
+        gate=guard,
+        tokens=inside.tokens,
+    )
+    stalls = StallWatch(relay, inside.scheduler, settings.stalls, inside.clock)
+    return Entrance(path=relay, serving=nullcontext(), relay=relay, guard=guard, stalls=stalls)
+
+
 def build(
-    settings: Settings, config: ConfigFile | None = None, log_lines: LogLines | None = None
+    settings: Settings,
+    config: ConfigFile | None = None,
+    log_lines: LogLines | None = None,
+    *,
+    make_entrance: Callable[[Inside], Entrance] = build_relay,
 ) -> Built:
     """Construct the whole service; nothing runs until the app's lifespan starts.
 
@@ -90,6 +169,7 @@ def build(
         settings: What to build.
         config: Where they were read from, ``None`` when there is nothing to reload.
         log_lines: Where requests are logged as JSON; ``None``: as records, like all else.
+        make_entrance: Makes what requests come by.
 
     Raises:
         ConfigurationInvalid: No endpoint is configured.
@@ -128,32 +208,25 @@ def build(
     )
     upstream = Upstream(settings.proxy.upstream)
     client = open_scrape_client(settings.scrape)
-    sinks: tuple[Sink, ...] = (
-        metrics.observe,
-        cache_metrics.observe,
-        _request_log(log_lines, registry),
-        history.add,
-        lambda record: service.on_record(record),  # noqa: PLW0108  # bound below
-    )
     access = Access(_keys(settings))
-    guard = Guard(
-        settings.proxy,
-        access=access,
-        scheduler=scheduler,
-        clock=clock,
-        sinks=sinks,
-        host=lambda: relay,
-    )
-    registry.register(ResponseCacheCollector(guard.cache))
-    relay = Relay(
-        scheduler=scheduler,
-        upstream=upstream,
-        settings=settings.proxy,
-        metrics=metrics,
-        sinks=(guard.observe, *sinks),
-        clock=clock,
-        gate=guard,
-        tokens=_tokens(settings, client, scheduler, cache_metrics),
+    entrance = make_entrance(
+        Inside(
+            scheduler=scheduler,
+            upstream=upstream,
+            settings=settings,
+            access=access,
+            metrics=metrics,
+            registry=registry,
+            sinks=(
+                metrics.observe,
+                cache_metrics.observe,
+                _request_log(log_lines, registry),
+                history.add,
+                lambda record: service.on_record(record),  # noqa: PLW0108  # bound below
+            ),
+            clock=clock,
+            tokens=_tokens(settings, client, scheduler, cache_metrics),
+        )
     )
     trainer = _trainer(
         settings,
@@ -167,11 +240,12 @@ def build(
         config=config,
         clock=clock,
         scheduler=scheduler,
-        relay=relay,
+        relay=entrance.path,
+        entrance=entrance.serving,
         upstream=upstream,
         access=access,
-        guard=guard,
-        stalls=StallWatch(relay, scheduler, settings.proxy.stalls, clock),
+        guard=entrance.guard,
+        stalls=entrance.stalls,
         scraper=Scraper(
             settings.endpoints,
             settings.scrape,
@@ -213,7 +287,7 @@ def build(
             listens_beyond=not is_loopback(settings.proxy.host),
         ),
     )
-    return Built(app=app, service=service, closing=closing)
+    return Built(app=app, service=service, relay=entrance.relay, closing=closing)
 
 
 def build_predictor(settings: Settings) -> BuiltPredictor:

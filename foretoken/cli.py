@@ -15,6 +15,7 @@ from rich.console import Console
 
 from foretoken.cli_models import models_app
 from foretoken.cli_options import JsonPath
+from foretoken.cli_picker import picker
 from foretoken.cli_simulate import simulate
 from foretoken.cli_traces import traces_app
 from foretoken.errors import ForetokenError
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(traces_app, name="traces")
+app.command()(picker)
 app.command()(simulate)
 
 # Spelled out, because the policies themselves need the predictor; a test compares.

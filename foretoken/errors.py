@@ -45,6 +45,10 @@ class PlotsMissing(ForetokenError):
     """A picture was asked for and the extra that draws is not installed."""
 
 
+class ExtraMissing(ForetokenError):
+    """A command was asked for whose optional packages are not installed."""
+
+
 class RunLost(ForetokenError):
     """A process that played a simulated run died before it had a result.
 

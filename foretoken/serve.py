@@ -33,9 +33,7 @@ def run_server(settings: Settings, config: ConfigFile | None) -> int:
                 },
             )
         endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
-        server = build_server(
-            built.app, settings.proxy, closing=built.closing, relay=built.service.relay
-        )
+        server = build_server(built.app, settings.proxy, closing=built.closing, relay=built.relay)
         return serve_app(server, listener, live_page="/foretoken/", endpoints=endpoints)
 
 
@@ -93,14 +91,22 @@ def listen(settings: Settings) -> socket.socket:
     Raises:
         CannotListen: The address is taken or not ours.
     """
-    host, port = settings.proxy.host, settings.proxy.port
+    return listen_at(settings.proxy.host, settings.proxy.port, "--port or --host")
+
+
+def listen_at(host: str, port: int, flags: str) -> socket.socket:
+    """Open a listening socket; ``flags`` are those that choose another address.
+
+    Raises:
+        CannotListen: The address is taken or not ours.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise CannotListen(
             f"cannot listen on {_bracketed(host)}:{port}: {error.strerror}; "
-            "choose another with --port or --host"
+            f"choose another with {flags}"
         ) from error
 
 

@@ -10,6 +10,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import (
+    AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
@@ -18,6 +19,7 @@ from contextlib import (
 )
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 
@@ -38,7 +40,6 @@ from proxy import (
     History,
     KeysUnusable,
     ProxyMetrics,
-    Relay,
     StallWatch,
     Upstream,
     read_keys,
@@ -51,6 +52,19 @@ log = logging.getLogger(__name__)
 CONFIGURATION_S = 1.0
 # Settings that can change without a restart; everything else is refused on reload.
 RELOADABLE = ("endpoints", "scheduler.")
+
+
+class DataPath(Protocol):
+    """Serve inference requests: the proxy's relay, or Envoy's picker."""
+
+    def tick(self) -> None:
+        """Let waiting requests go that can."""
+        ...
+
+    @property
+    def live_requests(self) -> int:
+        """Count requests that have not ended."""
+        ...
 
 
 class Service:
@@ -69,11 +83,12 @@ class Service:
         config: ConfigFile | None,
         clock: Callable[[], float],
         scheduler: Scheduler,
-        relay: Relay,
+        relay: DataPath,
+        entrance: AbstractAsyncContextManager[object],
         upstream: Upstream,
         access: Access,
-        guard: Guard,
-        stalls: StallWatch,
+        guard: Guard | None,
+        stalls: StallWatch | None,
         scraper: Scraper,
         scrape_client: httpx.AsyncClient,
         feeds: KvEventFeeds,
@@ -92,6 +107,7 @@ class Service:
         self.clock = clock
         self.scheduler = scheduler
         self.relay = relay
+        self._entrance = entrance
         self.scraper = scraper
         self.models = models
         self.history = history
@@ -121,6 +137,7 @@ class Service:
                 stack.push_async_callback(self.recorder.close)
             jobs = supervised(self._jobs(), self._metrics.background_failed)
             await stack.enter_async_context(jobs)
+            await stack.enter_async_context(self._entrance)  # left first: requests still run
             with _on_hangup(self._reload_and_log):
                 yield
 
@@ -208,7 +225,8 @@ class Service:
         """Let requests to endpoints that want a key carry theirs, and no client's."""
         for endpoint in settings.endpoints:
             self._upstream.authorize(endpoint.url, endpoint.api_key)
-        self._guard.hide_credentials = any(one.api_key for one in settings.endpoints)
+        if self._guard is not None:
+            self._guard.hide_credentials = any(one.api_key for one in settings.endpoints)
 
     def _change_endpoints(self, wanted: Settings) -> None:
         self._authorize(wanted)
@@ -227,8 +245,9 @@ class Service:
             ("models", partial(self.models.run, self._dropped)),
             ("learner", self._learner.run),
             ("kv_events", self._feeds.run),
-            ("stalls", self._stalls.run),
         ]
+        if self._stalls is not None:
+            jobs.append(("stalls", self._stalls.run))
         if self.trainer is not None:
             jobs.append(("trainer", self.trainer.run))
         if self.recorder is not None:

@@ -105,6 +105,20 @@ class StallSettings(_Section):
     interval_s: float = Field(default=0.5, ge=0.01, le=60)
 
 
+class PickerSettings(_Section):
+    """Say where Envoy reaches the endpoint picker, and what it names."""
+
+    # Loopback by default: Envoy beside us; whoever reaches it sees every prompt.
+    host: str = "127.0.0.1"
+    # The port of the Gateway API Inference Extension's pickers.
+    port: int = Field(default=9002, ge=0, le=65_535)
+    # Endpoints named after the chosen one, for Envoy to fall back to. None by default: only
+    # the override_host policy reads a list; a cluster of type ORIGINAL_DST answers 503 to it.
+    fallbacks: int = Field(default=0, ge=0, le=16)
+    # Requests of one connection at a time; Envoy keeps about one connection per worker thread.
+    max_streams: int = Field(default=10_000, ge=1, le=1_000_000)
+
+
 class ProxySettings(_Section):
     """Everything the data path lets people set."""
 
@@ -146,6 +160,7 @@ class ProxySettings(_Section):
     context: ContextSettings = ContextSettings()
     access: AccessSettings = AccessSettings()
     response_cache: ResponseCacheSettings = ResponseCacheSettings()
+    picker: PickerSettings = PickerSettings()
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:

@@ -80,9 +80,9 @@ class LiveRequest(msgspec.Struct, kw_only=True):
         self.wants = bool(self.objective)
         self.priority = priority_of(self.request, self.tier)
 
-    def sent(self, state: EndpointState, decision: Decision, now: float) -> Dispatch:
+    def sent(self, state: EndpointState, decision: Decision) -> Dispatch:
         """Note that it goes where it was decided to go, and say so."""
-        self.decision, self.endpoint, self.dispatched_s = decision, state.endpoint, now
+        self.decision, self.endpoint = decision, state.endpoint
         self.hardware = state.hardware
         self.attempts += 1
         return Dispatch(

@@ -8,6 +8,7 @@ booked on the chosen endpoint before ``route`` returns.
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from predictor.types import (
     BLOCK_BYTES,
@@ -250,6 +251,39 @@ class Scheduler:
             return None
         return self._again(live, now)
 
+    def moved(
+        self, request_id: str, endpoint: str | None, now: float, *, failed: bool
+    ) -> Decision | None:
+        """Note that a request runs elsewhere than decided: a data plane sent it on.
+
+        Its times count from the dispatch all the same.
+
+        Args:
+            request_id: Which request.
+            endpoint: Where it is, ``None`` where nobody can tell.
+            now: When that showed.
+            failed: Whether it is because the endpoint decided on could not be reached.
+
+        Returns:
+            The decision as if for that endpoint, ``None`` where that was no candidate: the
+            request is booked nowhere then and teaches nothing.
+
+        Raises:
+            UnknownRequest: No such request is in flight.
+        """
+        live = self._get(request_id)
+        if failed and live.endpoint in self._states:
+            self._suspects.failed(live.endpoint, now)
+        self.caches.left(request_id, computed=False, now=now)
+        self._release(live, tpot_s=None)
+        decision = live.decision
+        if decision is None or endpoint not in decision.endpoints or endpoint not in self._states:
+            return None
+        chosen = decision.endpoints.index(endpoint)
+        decision = replace(decision, chosen=chosen, predicted_s=None, likely=None, announced=False)
+        self._book(live, decision, now)
+        return decision
+
     def first_token(self, request_id: str, now: float) -> float | None:
         """Note that a streamed request's first output token has arrived.
 
@@ -377,8 +411,13 @@ class Scheduler:
             return decision
         if isinstance(decision, Infeasible):
             return self._shed(live, "objective_infeasible", now, decision.retry_after_s)
+        live.dispatched_s = now
+        return self._book(live, decision, now)
+
+    def _book(self, live: LiveRequest, decision: Decision, now: float) -> Dispatch:
+        """Have the request be where a decision says."""
         state = self._states[decision.endpoint]
-        dispatch = live.sent(state, decision, now)
+        dispatch = live.sent(state, decision)
         self._accounting.book_decision(dispatch.request_id, decision, now)
         self._suspects.sent(state.endpoint, now)
         promise(live, decision, self._table.row(state.endpoint))

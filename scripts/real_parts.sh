@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Install what the tests against real parts need from the system: Chromium and Prometheus.
+# Install what the tests against real parts need: Envoy, and from the system Chromium and
+# Prometheus.
 set -euo pipefail
+"$(dirname "${BASH_SOURCE[0]}")/envoy.sh" >/dev/null
 missing=()
 command -v chromium >/dev/null || missing+=(chromium)
 command -v promtool >/dev/null || missing+=(prometheus)

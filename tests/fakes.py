@@ -210,10 +210,20 @@ async def _read_request(reader: asyncio.StreamReader) -> Seen:
     first, *lines = head.rstrip("\r\n").split("\r\n")
     method, target, _ = first.split(" ")
     headers = [(name.lower(), value.strip()) for name, _, value in _pairs(lines)]
-    length = next((int(value) for name, value in headers if name == "content-length"), 0)
-    return Seen(
-        method=method, target=target, headers=headers, body=await reader.readexactly(length)
-    )
+    if ("transfer-encoding", "chunked") in headers:
+        body = await _read_chunks(reader)
+    else:
+        length = next((int(value) for name, value in headers if name == "content-length"), 0)
+        body = await reader.readexactly(length)
+    return Seen(method=method, target=target, headers=headers, body=body)
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += (await reader.readexactly(size + 2))[:size]
+    await reader.readuntil(b"\r\n")
+    return body
 
 
 def _pairs(lines: Iterable[str]) -> Iterable[tuple[str, str, str]]:

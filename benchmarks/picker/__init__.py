@@ -1,0 +1,1 @@
+"""What picking endpoints for Envoy costs."""

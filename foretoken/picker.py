@@ -1,0 +1,59 @@
+"""``foretoken picker``: the scheduler as Envoy's endpoint picker, until SIGTERM.
+
+The picker's own port speaks gRPC; metrics, health and the control plane are at the usual
+HTTP port beside it. Imported only where the extra ``picker`` is installed.
+"""
+
+import socket
+
+from foretoken.build import Built, Entrance, Inside, build
+from foretoken.log_lines import LogLines
+from foretoken.serve import listen, listen_at, prepare, serve_app
+from foretoken.settings import ConfigFile, Settings
+from proxy import build_server
+from proxy.picker.picker import Picker
+from proxy.picker.server import PickerServer
+
+
+def run_picker(settings: Settings, config: ConfigFile | None) -> int:
+    """Serve until told to stop; give the exit status."""
+    log_lines = prepare(settings, settings.trace_dir, settings.store_dir)
+    own = settings.proxy.picker
+    with (
+        listen(settings) as listener,
+        listen_at(own.host, own.port, "--grpc-port or --grpc-host") as grpc_listener,
+    ):
+        built = build_picker(settings, config, log_lines, grpc_listener)
+        server = build_server(built.app, settings.proxy, closing=built.closing)
+        host, port = grpc_listener.getsockname()[:2]
+        endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
+        return serve_app(
+            server,
+            listener,
+            live_page="/foretoken/",
+            endpoints=endpoints,
+            picker=f"{host}:{port}",
+        )
+
+
+def build_picker(
+    settings: Settings,
+    config: ConfigFile | None,
+    log_lines: LogLines | None,
+    listener: socket.socket,
+) -> Built:
+    """Construct the service with Envoy for its data path."""
+
+    def make_entrance(inside: Inside) -> Entrance:
+        picker = Picker(
+            scheduler=inside.scheduler,
+            settings=inside.settings.proxy,
+            metrics=inside.metrics,
+            sinks=inside.sinks,
+            clock=inside.clock,
+            tokens=inside.tokens,
+        )
+        serving = PickerServer(picker, settings.proxy, listener)
+        return Entrance(path=picker, serving=serving)
+
+    return build(settings, config, log_lines, make_entrance=make_entrance)
