@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -42,7 +43,11 @@ from proxy import (
     log_request,
 )
 from proxy.control import build_control, build_predictor_app
+from proxy.control.views import snapshot
 from scheduler import Fleet, Scheduler, policies_of
+
+if TYPE_CHECKING:  # one worker loads nothing of what several need
+    from foretoken.workers.member import Member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,28 +74,32 @@ class BuiltPredictor:
     closing: asyncio.Event
 
 
-def build(settings: Settings, config: ConfigFile | None = None) -> Built:
+def build(
+    settings: Settings, config: ConfigFile | None = None, member: "Member | None" = None
+) -> Built:
     """Construct the whole service; nothing runs until the app's lifespan starts.
 
     Args:
         settings: What to build.
         config: Where they were read from, ``None`` when there is nothing to reload.
+        member: Connects it with the other workers, ``None`` where it is the only one.
 
     Raises:
         ConfigurationInvalid: No endpoint is configured.
     """
     if not settings.endpoints:
         raise ConfigurationInvalid("endpoints", ("give --endpoint URL or [[endpoints]] url = ...",))
-    clock = unix_clock()
+    clock = unix_clock() if member is None else member.clock
     registry = CollectorRegistry()
     metrics = ProxyMetrics(registry, settings.scheduler)
     scratch = TemporaryDirectory(prefix="foretoken-")
     store_dir = settings.store_dir or Path(scratch.name)
     store = ModelsStore(store_dir)
     models = ModelUpdates(store, metrics.models)
+    make_predictor = LatencyPredictor if member is None else member.predictor
 
     def make_fleet(model: str) -> Fleet:
-        predictor = LatencyPredictor(settings.predictor)
+        predictor = make_predictor(settings.predictor)
         models.adopt(model, predictor)
         # A fleet may show up after a reload.
         policy, fallback = policies_of(service.settings.scheduler, model)
@@ -102,9 +111,11 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
             output_lengths=OutputLengths(settings.predictor.output_length),
         )
 
-    scheduler = Scheduler(
-        settings=settings.scheduler, make_fleet=make_fleet, rng=random.Random(settings.seed)
-    )
+    if member is None:
+        rng = random.Random(settings.seed)
+        scheduler = Scheduler(settings=settings.scheduler, make_fleet=make_fleet, rng=rng)
+    else:
+        scheduler = member.scheduler(settings, make_fleet)
     registry.register(FleetCollector(scheduler, clock))
     registry.register(CacheCollector(scheduler))
     cache_metrics = CacheMetrics(registry)
@@ -132,6 +143,7 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
         settings,
         store_dir,
         lambda report: service.on_report(report),  # noqa: PLW0108  # bound below
+        member,
     )
     host = _host(settings, clock, models, metrics, trainer)
     host.adopt_stored({settings.control.predictor.llmd_model}.intersection(store.fleets()))
@@ -147,7 +159,7 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
             settings.scrape,
             client=client,
             clock=clock,
-            on_states=lambda states: service.on_states(states),  # noqa: PLW0108  # bound below
+            on_states=lambda states: (member or service).on_states(states),  # noqa: PLW0108  # bound
             counts=metrics.scrapes,
         ),
         scrape_client=client,
@@ -163,18 +175,32 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
         history=history,
         learner=host.learner,
         trainer=trainer,
-        recorder=_recorder(settings),
+        recorder=_recorder(settings, member),
         scratch=scratch,
+        arrange=list if member is None else member.arrange,
     )
     closing = asyncio.Event()
+    plane = ServicePlane(service)
+    control: ASGIApp = build_control(
+        plane, closing=closing, settings=settings.control, predictors=host
+    )
+    page = None
+    if member is not None:
+        member.hold(
+            service,
+            control=control,
+            page=host.metrics,
+            snapshot=lambda since_s: snapshot(plane, since_s=since_s).model_dump_json().encode(),
+        )
+        whole = member.control(control, settings=settings, closing=closing)
+        control, page = whole, whole.metrics
     app = ProxyApp(
         relay=relay,
         scheduler=scheduler,
         registry=registry,
         lifespan=service.running,
-        control=build_control(
-            ServicePlane(service), closing=closing, settings=settings.control, predictors=host
-        ),
+        control=control,
+        page=page,
     )
     return Built(app=app, service=service, closing=closing)
 
@@ -255,9 +281,16 @@ def unix_clock() -> Callable[[], float]:
     return lambda: time.monotonic() + offset_s
 
 
-def _trainer(settings: Settings, store_dir: Path, on_report: Callable[..., None]) -> Trainer | None:
+def _trainer(
+    settings: Settings,
+    store_dir: Path,
+    on_report: Callable[..., None],
+    member: "Member | None" = None,
+) -> Trainer | None:
     if not settings.trainer.enabled:
         return None
+    if member is not None:
+        return member.trainer(settings, store_dir, on_report)
     return Trainer(
         settings=settings.trainer,
         predictor=settings.predictor,
@@ -267,9 +300,13 @@ def _trainer(settings: Settings, store_dir: Path, on_report: Callable[..., None]
     )
 
 
-def _recorder(settings: Settings) -> TraceRecorder | None:
+def _recorder(settings: Settings, member: "Member | None") -> TraceRecorder | None:
     if settings.trace_dir is None:
         return None
     return TraceRecorder(
-        settings.trace_dir, settings.traces, epoch_offset_s=0.0, wall_clock=time.time
+        settings.trace_dir,
+        settings.traces,
+        epoch_offset_s=0.0,
+        wall_clock=time.time,
+        writer=None if member is None else f"w{member.worker}",
     )

@@ -18,9 +18,16 @@ log = logging.getLogger(__name__)
 
 
 def run_server(settings: Settings, config: ConfigFile | None) -> int:
-    """Serve until told to stop; give the exit status."""
+    """Serve until told to stop; give the exit status.
+
+    Where one process serves, nothing is loaded of what several need.
+    """
     prepare(settings, settings.trace_dir, settings.store_dir)
     with listen(settings) as listener:
+        if settings.workers > 1:
+            from foretoken.workers.supervisor import supervise  # noqa: PLC0415  # as above
+
+            return supervise(settings, config, listener)
         built = build(settings, config)
         endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
         server = build_server(built.app, settings.proxy, closing=built.closing)

@@ -70,6 +70,7 @@ class Service:
         trainer: Trainer | None,
         recorder: TraceRecorder | None,
         scratch: AbstractContextManager[str],
+        arrange: Callable[[Sequence[Job]], list[Job]] = list,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -88,6 +89,7 @@ class Service:
         self._metrics = metrics
         self._cache_metrics = cache_metrics
         self._scratch = scratch
+        self._arrange = arrange
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -98,9 +100,9 @@ class Service:
             await stack.enter_async_context(self._scrape_client)
             if self.recorder is not None:
                 stack.push_async_callback(self.recorder.close)
-            jobs = supervised(self._jobs(), self._metrics.background_failed)
+            jobs = supervised(self._arrange(self._jobs()), self._metrics.background_failed)
             await stack.enter_async_context(jobs)
-            with _on_hangup(self._reload_and_log):
+            with _on_hangup(self.reload_and_log):
                 yield
 
     def on_states(self, states: tuple[EndpointState, ...]) -> None:
@@ -221,9 +223,10 @@ class Service:
             changed = await asyncio.to_thread(_changed_at, path)
             if changed is not None and changed != seen:
                 seen = changed
-                self._reload_and_log()
+                self.reload_and_log()
 
-    def _reload_and_log(self) -> None:
+    def reload_and_log(self) -> None:
+        """Read the configuration again; what is wrong with it is logged."""
         try:
             log.info("configuration_reloaded", extra={"changed": ", ".join(self.reload())})
         except (ReloadRefused, ForetokenError) as error:

@@ -5,7 +5,7 @@ a few answers of our own. Plain ASGI, because it is on every request's way. Run 
 uvicorn, see :mod:`proxy.server`.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -43,6 +43,7 @@ class ProxyApp:
         registry: What ``/metrics`` shows.
         lifespan: Entered before the first request, left after the last.
         control: Serves ``/foretoken/``, ``None`` for nobody.
+        page: Makes the page of ``/metrics``, ``None`` to make it of the registry.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class ProxyApp:
         registry: CollectorRegistry,
         lifespan: Lifespan,
         control: ASGIApp | None = None,
+        page: Callable[[], Awaitable[bytes]] | None = None,
     ) -> None:
         self._relay = relay
         self._scheduler = scheduler
         self._registry = registry
         self._lifespan = lifespan
         self._control = control
+        self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -96,7 +99,7 @@ class ProxyApp:
                 await self._answer_ready(send)
             case _:
                 content_type = CONTENT_TYPE_PLAIN_0_0_4.encode()
-                page = generate_latest(self._registry)
+                page = await self._page() if self._page else generate_latest(self._registry)
                 await send_answer(send, 200, page, content_type=content_type)
 
     async def _answer_ready(self, send: Send) -> None:

@@ -34,7 +34,12 @@ REFRESH_S: Final = 0.002
 """Others' bookings are looked at again after so long: a look costs a few microseconds per
 endpoint they changed, and 2 ms hold few decisions even of a busy worker."""
 
-_BEAT, _STARTED, _TOTAL, _CONNECTIONS, _READY = range(5)
+BEAT_S: Final = 0.25
+ABSENT_S: Final = 2.0
+"""Who has not been heard of for so long is not counted on; a busy event loop is late by
+tenths of a second."""
+
+_BEAT, _STARTED, _TOTAL, _CONNECTIONS, _READY, _RESTARTS = range(6)
 _HEADER: Final = 8
 _FIELDS: Final = len(Bookings._fields)
 _ROW: Final = struct.Struct(f"{_FIELDS}d")
@@ -158,12 +163,12 @@ class SharedTable:
         """Say that we still are."""
         self._header[self._worker, _BEAT] = now
 
-    def eldest(self, now: float, *, within_s: float) -> int | None:
+    def eldest(self, now: float) -> int | None:
         """Name the worker that has been there for longest, of those heard of lately."""
         there = [
             (started_s, worker)
             for worker, (beat_s, started_s) in enumerate(self._header[:, :2].tolist())
-            if beat_s and now - beat_s <= within_s
+            if beat_s and now - beat_s <= ABSENT_S
         ]
         return min(there)[1] if there else None
 
@@ -171,18 +176,34 @@ class SharedTable:
         """Say that we serve."""
         self._header[self._worker, _READY] = 1.0
 
-    def ready(self) -> int:
-        """Count the workers that serve."""
-        return int(self._header[:, _READY].sum())
+    def ready(self) -> list[bool]:
+        """Tell of every worker whether it serves."""
+        return [bool(flag) for flag in self._header[:, _READY].tolist()]
 
     def set_connections(self, count: int) -> None:
         """Say how many connections we have."""
         self._doubles[self._worker * _HEADER + _CONNECTIONS] = count
 
-    def fewest_connections(self) -> float:
+    def fewest_connections(self, now: float) -> float:
         """Give the least that any other worker that serves has; infinite without one."""
-        serving = [row for row in self._header[self._others].tolist() if row[_READY]]
+        serving = [
+            row
+            for row in self._header[self._others].tolist()
+            if row[_READY] and now - row[_BEAT] <= ABSENT_S
+        ]
         return min((row[_CONNECTIONS] for row in serving), default=float("inf"))
+
+    def connections(self) -> list[int]:
+        """Give every worker's connections."""
+        return [int(count) for count in self._header[:, _CONNECTIONS].tolist()]
+
+    def restarted(self, worker: int) -> None:
+        """Count that a worker was started again."""
+        self._header[worker, _RESTARTS] += 1.0
+
+    def restarts(self) -> list[int]:
+        """Give how often every worker was started again."""
+        return [int(count) for count in self._header[:, _RESTARTS].tolist()]
 
     def clear(self, worker: int) -> None:
         """Forget a worker that has died, and all that it had booked."""
