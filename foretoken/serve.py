@@ -8,7 +8,7 @@ from pathlib import Path
 
 import uvicorn
 
-from foretoken.build import build, build_predictor
+from foretoken.build import Built, build, build_predictor
 from foretoken.errors import CannotListen, FolderNotWritable
 from foretoken.logs import configure
 from foretoken.settings import ConfigFile, Settings
@@ -30,8 +30,13 @@ def run_server(settings: Settings, config: ConfigFile | None) -> int:
             return supervise(settings, config, listener)
         built = build(settings, config)
         endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
-        server = build_server(built.app, settings.proxy, closing=built.closing)
+        server = server_of(built, settings)
         return serve_app(server, listener, live_page="/foretoken/", endpoints=endpoints)
+
+
+def server_of(built: Built, settings: Settings) -> uvicorn.Server:
+    """Make the server of what was built, as every process that serves needs it."""
+    return build_server(built.app, settings.proxy, closing=built.closing)
 
 
 def prepare(settings: Settings, *folders: Path | None) -> None:

@@ -198,14 +198,7 @@ class PeerScheduler(Scheduler):
     def _heard_sent(self, writer: int, fleet: Fleet, word: Sent) -> None:
         if word.block_hashes:
             self.caches.sent_elsewhere(word.endpoint, word.block_hashes)
-        if word.session_id is not None or word.model != word.fleet:
-            request = RequestFeatures(
-                request_id=word.request_id,
-                arrived_s=0.0,  # affinity reads names alone
-                model=word.model,
-                session_id=word.session_id,
-            )
-            self._affinity.sent(word.fleet, request, word.endpoint)
+        self._affinity.sent_elsewhere(word.fleet, word.model, word.session_id, word.endpoint)
         objective = Objective(ttft_s=word.ttft_s, tpot_s=word.tpot_s)
         if objective:
             self._heard_left(writer, word.request_id)  # should its end have been missed
@@ -262,6 +255,8 @@ def _shown(record: RequestRecord) -> Shown | None:
     request, measured, decision = record.request, record.measurement, record.decision
     if record.fleet is None or decision is None:
         return None
+    if record.observation is None and request.session_id is None:
+        return None  # of many requests a share teaches, here as in what predictors learn
     counted = measured.prompt_tokens if request.prompt_tokens is None else None
     cached = None if decision.announced else measured.cached_tokens
     if counted is None and measured.output_tokens is None and cached is None:

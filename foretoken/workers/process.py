@@ -19,13 +19,13 @@ import uvicorn
 
 from foretoken.build import Built, build
 from foretoken.logs import configure
+from foretoken.serve import server_of
 from foretoken.settings import Settings
 from foretoken.workers.bus import Bus
 from foretoken.workers.door import Door
 from foretoken.workers.member import Member
 from foretoken.workers.spec import Spec, divided
 from foretoken.workers.table import SharedTable
-from proxy import build_server
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def main() -> int:
         clock=lambda: time.monotonic() + spec.epoch_offset_s,
     )
     built = build(settings, spec.config(), member)
-    server = build_server(built.app, settings.proxy, closing=built.closing)
+    server = server_of(built, settings)
     # What was built lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()

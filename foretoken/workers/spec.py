@@ -69,8 +69,11 @@ def divided(settings: Settings) -> Settings:
     250
     """
     scheduler, workers = settings.scheduler, settings.workers
-    shares = {
-        name: -(-getattr(scheduler, name) // workers)
-        for name in ("max_waiting_requests", "max_waiting_bytes")
+    shares: dict[str, float] = {
+        "max_waiting_requests": -(-scheduler.max_waiting_requests // workers),
+        "max_waiting_bytes": -(-scheduler.max_waiting_bytes // workers),
     }
+    pace = "learned_requests_per_s"
+    if pace in type(scheduler).model_fields:  # all workers learn from each of them
+        shares[pace] = getattr(scheduler, pace) / workers
     return settings.model_copy(update={"scheduler": scheduler.model_copy(update=shares)})

@@ -139,6 +139,7 @@ class Supervisor:
             start_new_session=True,  # Ctrl-C is for us
         )
         self._processes[worker] = process
+        log.info("worker_started", extra={"worker": worker, "pid": process.pid})
         if self._stopping.is_set():  # told meanwhile
             process.terminate()
         config = self._config

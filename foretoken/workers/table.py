@@ -91,6 +91,7 @@ class SharedTable:
         self._first_count = layout.counts + worker * SLOTS
         self._total = worker * _HEADER + _TOTAL
         self._others = [other for other in range(workers) if other != worker]
+        self._followed: set[str] = set()
         self._slot_of: dict[str, int] = {}
         self._endpoint_of: dict[int, str] = {}
         self._due_s = 0.0
@@ -116,8 +117,9 @@ class SharedTable:
     def follow(self, endpoints: Iterable[str]) -> None:
         """Take in the whole present set of endpoints."""
         wanted = set(endpoints)
-        if wanted == self._slot_of.keys():
+        if wanted == self._followed:
             return
+        self._followed = wanted
         with self._locked():
             for name in self._slot_of.keys() - wanted:
                 self._give_up(name)
