@@ -60,6 +60,7 @@ class Bus:
         self._others = [other for other in range(workers) if other != worker]
         self._listener: Listener | None = None
         self._out: dict[int, asyncio.WriteTransport] = {}
+        self._in: set[asyncio.BaseTransport] = set()
         self._fresh_peers: set[int] = set()
         self._told: list[Message] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -98,7 +99,7 @@ class Bus:
             server.close()
             if self._timer is not None:
                 self._flush()
-            for transport in self._out.values():
+            for transport in (*self._out.values(), *self._in):
                 transport.close()
             self._out.clear()
 
@@ -118,9 +119,14 @@ class Bus:
         except Exception:
             log.exception("message_failed", extra={"kind": type(message).__name__})
 
-    def parted(self, worker: int) -> None:
-        """Note that another worker speaks no longer."""
-        if self._listener is not None:
+    def came(self, transport: asyncio.BaseTransport) -> None:
+        """Note that another worker has connected."""
+        self._in.add(transport)
+
+    def parted(self, transport: asyncio.BaseTransport, worker: int | None) -> None:
+        """Note that another worker speaks no longer; ``None``: it never said who it was."""
+        self._in.discard(transport)
+        if self._listener is not None and worker is not None:
             self._listener.lost(worker)
 
     def _flush(self) -> None:
@@ -183,6 +189,7 @@ class _Incoming(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._bus.came(transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -196,8 +203,8 @@ class _Incoming(asyncio.Protocol):
                 self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's
-        if self._worker is not None:
-            self._bus.parted(self._worker)
+        if self._transport is not None:
+            self._bus.parted(self._transport, self._worker)
 
     def _take(self, message: Message) -> None:
         if isinstance(message, Hello):
