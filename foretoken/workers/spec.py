@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from foretoken.settings import ConfigFile, Settings
+from scheduler import SchedulerSettings
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +69,12 @@ def divided(settings: Settings) -> Settings:
     >>> divided(Settings(workers=4)).scheduler.max_waiting_requests
     250
     """
-    scheduler, workers = settings.scheduler, settings.workers
+    scheduler = divided_scheduler(settings.scheduler, settings.workers)
+    return settings.model_copy(update={"scheduler": scheduler})
+
+
+def divided_scheduler(scheduler: SchedulerSettings, workers: int) -> SchedulerSettings:
+    """Give one worker's share of the scheduler's bounds."""
     shares: dict[str, float] = {
         "max_waiting_requests": -(-scheduler.max_waiting_requests // workers),
         "max_waiting_bytes": -(-scheduler.max_waiting_bytes // workers),
@@ -76,4 +82,4 @@ def divided(settings: Settings) -> Settings:
     pace = "learned_requests_per_s"
     if pace in type(scheduler).model_fields:  # all workers learn from each of them
         shares[pace] = getattr(scheduler, pace) / workers
-    return settings.model_copy(update={"scheduler": scheduler.model_copy(update=shares)})
+    return scheduler.model_copy(update=shares)
