@@ -10,6 +10,7 @@ immutable snapshots of all endpoints whenever one of them changed. Called by
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Final, Protocol
 
 import httpx
@@ -178,6 +179,14 @@ class Scraper:
             UnknownEndpoint: There is none of that name.
         """
         self._view(name).resume()
+        self._on_states(self.states)
+
+    def adopt(self, states: Iterable[EndpointState]) -> None:
+        """Take over what another scraper of the same endpoints knows; drains are our own."""
+        for state in states:
+            view = self._views.get(state.endpoint)
+            if view is not None:
+                view.take_over(replace(state, draining=view.state.draining))
         self._on_states(self.states)
 
     async def poll(self, name: str) -> None:

@@ -68,6 +68,7 @@ class TraceRecorder:
         epoch_offset_s: Added to a record's times gives epoch seconds.
         wall_clock: Gives epoch seconds, for file names and ages.
         sleep: Waits; tests pass another.
+        writer: Tells this recorder's files from others' in the folder, ``None`` for one alone.
     """
 
     def __init__(
@@ -78,12 +79,13 @@ class TraceRecorder:
         epoch_offset_s: float,
         wall_clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        writer: str | None = None,
     ) -> None:
         self._settings = settings
         self._epoch_offset_s = epoch_offset_s
         self._wall_clock = wall_clock
         self._sleep = sleep
-        self._files = TraceFiles(directory, settings)
+        self._files = TraceFiles(directory, settings, writer)
         self._buffer: deque[RequestRecord] = deque()
         self._writing = threading.Lock()  # a cancelled run leaves its thread writing
         self._dropped_rows = 0  # by the event loop

@@ -77,16 +77,18 @@ class TraceFiles:
 
     Args:
         directory: Where; made when the first row comes.
-        settings: When to rotate, how much to keep.
+        settings: When to rotate, how much to keep of all writers' files together.
+        writer: Part of the names, where others write to the folder too.
 
     Attributes:
         finished_rows: Rows in finished files, whether or not these are still kept.
         unfinished_rows: Rows in the file being written: what a crash would lose.
     """
 
-    def __init__(self, directory: Path, settings: TraceSettings) -> None:
+    def __init__(self, directory: Path, settings: TraceSettings, writer: str | None = None) -> None:
         self._directory = directory
         self._settings = settings
+        self._mark = "" if writer is None else f"-{writer}"
         self._opened = 0
         self._opened_s = 0.0
         self._file: _OpenFile | None = None
@@ -131,14 +133,15 @@ class TraceFiles:
     def _next_name(self, now: float) -> str:
         stamp = datetime.fromtimestamp(now, tz=UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         self._opened += 1
-        return f"trace-{stamp}-{self._opened:06d}.parquet"
+        return f"trace-{stamp}-{self._opened:06d}{self._mark}.parquet"
 
     def _make_room(self, now: float) -> None:
         for leftover in self._directory.glob(".trace-*.parquet.tmp"):
-            if now - leftover.stat().st_mtime > _LEFTOVER_AFTER_S:
-                leftover.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another writer has just finished it
+                if now - leftover.stat().st_mtime > _LEFTOVER_AFTER_S:
+                    leftover.unlink(missing_ok=True)
         files = sorted(self._directory.glob("trace-*.parquet"))
-        sizes = [path.stat().st_size for path in files]
+        sizes = [_size_bytes(path) for path in files]
         excess = sum(sizes) - self._settings.max_bytes
         for path, size in zip(files[:-1], sizes[:-1], strict=True):
             if excess <= 0:
@@ -152,3 +155,11 @@ class TraceFiles:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _size_bytes(path: Path) -> int:
+    """Give a file's size, 0 where another writer has deleted it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -3,11 +3,12 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -55,7 +56,11 @@ from proxy import (
     read_keys,
 )
 from proxy.control import build_control, build_predictor_app, is_loopback
+from proxy.control.views import snapshot
 from scheduler import Fleet, Scheduler, policies_of
+
+if TYPE_CHECKING:  # one worker loads nothing of what several need
+    from foretoken.workers.member import Member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +166,7 @@ def build(
     config: ConfigFile | None = None,
     log_lines: LogLines | None = None,
     *,
+    member: "Member | None" = None,
     make_entrance: Callable[[Inside], Entrance] = build_relay,
 ) -> Built:
     """Construct the whole service; nothing runs until the app's lifespan starts.
@@ -169,6 +175,7 @@ def build(
         settings: What to build.
         config: Where they were read from, ``None`` when there is nothing to reload.
         log_lines: Where requests are logged as JSON; ``None``: as records, like all else.
+        member: Connects it with the other workers, ``None`` where it is the only one.
         make_entrance: Makes what requests come by.
 
     Raises:
@@ -176,16 +183,17 @@ def build(
     """
     if not settings.endpoints:
         raise ConfigurationInvalid("endpoints", ("give --endpoint URL or [[endpoints]] url = ...",))
-    clock = unix_clock()
+    clock = unix_clock() if member is None else member.clock
     registry = CollectorRegistry()
     metrics = ProxyMetrics(registry, settings.scheduler)
     scratch = TemporaryDirectory(prefix="foretoken-")
     store_dir = settings.store_dir or Path(scratch.name)
     store = ModelsStore(store_dir)
     models = ModelUpdates(store, metrics.models)
+    make_predictor = LatencyPredictor if member is None else member.predictor
 
     def make_fleet(model: str) -> Fleet:
-        predictor = LatencyPredictor(settings.predictor)
+        predictor = make_predictor(settings.predictor)
         models.adopt(model, predictor)
         # A fleet may show up after a reload.
         policy, fallback = policies_of(service.settings.scheduler, model)
@@ -197,9 +205,11 @@ def build(
             output_lengths=OutputLengths(settings.predictor.output_length),
         )
 
-    scheduler = Scheduler(
-        settings=settings.scheduler, make_fleet=make_fleet, rng=random.Random(settings.seed)
-    )
+    if member is None:
+        rng = random.Random(settings.seed)
+        scheduler = Scheduler(settings=settings.scheduler, make_fleet=make_fleet, rng=rng)
+    else:
+        scheduler = member.scheduler(settings, make_fleet)
     registry.register(FleetCollector(scheduler, clock))
     registry.register(CacheCollector(scheduler))
     cache_metrics = CacheMetrics(registry)
@@ -232,6 +242,7 @@ def build(
         settings,
         store_dir,
         lambda report: service.on_report(report),  # noqa: PLW0108  # bound below
+        member,
     )
     host = _host(settings, clock, models, metrics, trainer)
     host.adopt_stored({settings.control.predictor.llmd_model}.intersection(store.fleets()))
@@ -252,7 +263,7 @@ def build(
             client=client,
             pages=PageReader(settings.scrape),
             clock=clock,
-            on_states=lambda states: service.on_states(states),  # noqa: PLW0108  # bound below
+            on_states=lambda states: (member or service).on_states(states),  # noqa: PLW0108  # bound
             counts=metrics.scrapes,
         ),
         scrape_client=client,
@@ -268,26 +279,51 @@ def build(
         history=history,
         learner=host.learner,
         trainer=trainer,
-        recorder=_recorder(settings),
+        recorder=_recorder(settings, member),
         log_lines=log_lines,
         scratch=scratch,
+        arrange=list if member is None else member.arrange,
     )
     closing = asyncio.Event()
+    control, page = _control(service, host, settings, closing, member)
     app = ProxyApp(
         scheduler=scheduler,
         registry=registry,
         lifespan=service.running,
         access=access,
-        control=build_control(
-            ServicePlane(service),
-            closing=closing,
-            settings=settings.control,
-            predictors=host,
-            access=access,
-            listens_beyond=not is_loopback(settings.proxy.host),
-        ),
+        control=control,
+        page=page,
     )
     return Built(app=app, service=service, relay=entrance.relay, closing=closing)
+
+
+def _control(
+    service: Service,
+    host: PredictorHost,
+    settings: Settings,
+    closing: asyncio.Event,
+    member: "Member | None",
+) -> tuple[ASGIApp, Callable[[], Awaitable[bytes]] | None]:
+    """Make the control plane, and the page of ``/metrics`` where all workers make it."""
+    plane = ServicePlane(service)
+    control: ASGIApp = build_control(
+        plane,
+        closing=closing,
+        settings=settings.control,
+        predictors=host,
+        access=service.access,
+        listens_beyond=not is_loopback(settings.proxy.host),
+    )
+    if member is None:
+        return control, None
+    member.hold(
+        service,
+        control=control,
+        page=host.metrics,
+        snapshot=lambda since_s: snapshot(plane, since_s=since_s).model_dump_json().encode(),
+    )
+    whole = member.control(control, settings=settings, closing=closing)
+    return whole, whole.metrics
 
 
 def build_predictor(settings: Settings) -> BuiltPredictor:
@@ -381,9 +417,16 @@ def unix_clock() -> Callable[[], float]:
     return lambda: time.monotonic() + offset_s
 
 
-def _trainer(settings: Settings, store_dir: Path, on_report: Callable[..., None]) -> Trainer | None:
+def _trainer(
+    settings: Settings,
+    store_dir: Path,
+    on_report: Callable[..., None],
+    member: "Member | None" = None,
+) -> Trainer | None:
     if not settings.trainer.enabled:
         return None
+    if member is not None:
+        return member.trainer(settings, store_dir, on_report)
     return Trainer(
         settings=settings.trainer,
         predictor=settings.predictor,
@@ -393,9 +436,13 @@ def _trainer(settings: Settings, store_dir: Path, on_report: Callable[..., None]
     )
 
 
-def _recorder(settings: Settings) -> TraceRecorder | None:
+def _recorder(settings: Settings, member: "Member | None") -> TraceRecorder | None:
     if settings.trace_dir is None:
         return None
     return TraceRecorder(
-        settings.trace_dir, settings.traces, epoch_offset_s=0.0, wall_clock=time.time
+        settings.trace_dir,
+        settings.traces,
+        epoch_offset_s=0.0,
+        wall_clock=time.time,
+        writer=None if member is None else f"w{member.worker}",
     )

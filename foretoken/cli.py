@@ -82,6 +82,9 @@ def serve(
         Path | None, typer.Option(help="Folder for traces and models; none are kept without.")
     ] = None,
     policy: Annotated[str | None, typer.Option(help=f"Policy by name: {POLICY_NAMES}.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that serve, one core each.")
+    ] = None,
     log_format: Annotated[
         Literal["json", "console"] | None,
         typer.Option(help="By default plain lines on a terminal, JSON otherwise."),
@@ -101,6 +104,7 @@ def serve(
         "store__directory": store,
         "data_dir": data_dir,
         "scheduler__policy": policy,
+        "workers": workers,
         "log__format": log_format,
     }
     settings = load_settings(config, **flags)

@@ -70,9 +70,7 @@ class ModelUpdates:
 
     def trained(self, report: Report, now: float) -> None:
         """Take in what a training came to; :meth:`run` then looks for its version at once."""
-        self._training_ended.set()
-        self.reports[report.fleet] = report
-        self.reported_s[report.fleet] = now
+        self.heard(report, now)
         result = "accepted" if report.accepted else report.reason or "refused"
         self._metrics.training_runs.labels(result).inc()
         self._metrics.training_seconds.observe(report.seconds)
@@ -95,6 +93,12 @@ class ModelUpdates:
                 "detail": report.detail,
             },
         )
+
+    def heard(self, report: Report, now: float) -> None:
+        """Take in what a training came to that another worker counts and logs."""
+        self._training_ended.set()
+        self.reports[report.fleet] = report
+        self.reported_s[report.fleet] = now
 
     async def run(self, dropped: Callable[[], tuple[int, int]]) -> None:
         """Refresh every second, and at once after a training, until cancelled.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import uvicorn
 
-from foretoken.build import build, build_predictor
+from foretoken.build import Built, build, build_predictor
 from foretoken.errors import CannotListen, FolderNotWritable
 from foretoken.log_lines import LogLines
 from foretoken.logs import configure
@@ -20,21 +20,38 @@ log = logging.getLogger(__name__)
 
 
 def run_server(settings: Settings, config: ConfigFile | None) -> int:
-    """Serve until told to stop; give the exit status."""
+    """Serve until told to stop; give the exit status.
+
+    Where one process serves, nothing is loaded of what several need.
+    """
     log_lines = prepare(settings, settings.trace_dir, settings.store_dir)
     with listen(settings) as listener:
+        if settings.workers > 1:
+            from foretoken.workers.supervisor import supervise  # noqa: PLC0415  # as above
+
+            return supervise(settings, config, listener)
         built = build(settings, config, log_lines)
-        if built.service.access.open and not is_loopback(settings.proxy.host):
-            log.warning(
-                "open_to_the_network",
-                extra={
-                    "host": settings.proxy.host,
-                    "advice": "set proxy.access.keys_file, or listen on 127.0.0.1",
-                },
-            )
+        warn_if_open(built, settings)
         endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
-        server = build_server(built.app, settings.proxy, closing=built.closing, relay=built.relay)
+        server = server_of(built, settings)
         return serve_app(server, listener, live_page="/foretoken/", endpoints=endpoints)
+
+
+def warn_if_open(built: Built, settings: Settings) -> None:
+    """Say plainly when anyone on the network may use what was built."""
+    if built.service.access.open and not is_loopback(settings.proxy.host):
+        log.warning(
+            "open_to_the_network",
+            extra={
+                "host": settings.proxy.host,
+                "advice": "set proxy.access.keys_file, or listen on 127.0.0.1",
+            },
+        )
+
+
+def server_of(built: Built, settings: Settings) -> uvicorn.Server:
+    """Make the server of what was built, as every process that serves needs it."""
+    return build_server(built.app, settings.proxy, closing=built.closing, relay=built.relay)
 
 
 def prepare(settings: Settings, *folders: Path | None) -> LogLines | None:

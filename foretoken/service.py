@@ -101,6 +101,7 @@ class Service:
         recorder: TraceRecorder | None,
         log_lines: LogLines | None,
         scratch: AbstractContextManager[str],
+        arrange: Callable[[Sequence[Job]], list[Job]] = list,
     ) -> None:
         self.settings = settings
         self.access = access
@@ -124,6 +125,7 @@ class Service:
         self._metrics = metrics
         self._cache_metrics = cache_metrics
         self._scratch = scratch
+        self._arrange = arrange
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -135,10 +137,10 @@ class Service:
             await stack.enter_async_context(self._scrape_client)
             if self.recorder is not None:
                 stack.push_async_callback(self.recorder.close)
-            jobs = supervised(self._jobs(), self._metrics.background_failed)
+            jobs = supervised(self._arrange(self._jobs()), self._metrics.background_failed)
             await stack.enter_async_context(jobs)
             await stack.enter_async_context(self._entrance)  # left first: requests still run
-            with _on_hangup(self._reload_and_log):
+            with _on_hangup(self.reload_and_log):
                 yield
 
     def on_states(self, states: tuple[EndpointState, ...]) -> None:
@@ -255,7 +257,7 @@ class Service:
         if self._log_lines is not None:
             jobs.append(("log", self._log_lines.run))
         if self._config is not None:
-            watch = partial(_watch, self._config.path, self._reload_and_log)
+            watch = partial(_watch, self._config.path, self.reload_and_log)
             jobs.append(("configuration", watch))
         keys_file = self.settings.proxy.access.keys_file
         if keys_file is not None:
@@ -277,7 +279,8 @@ class Service:
         else:
             log.info("keys_reloaded", extra={"keys": len(self.access.ring)})
 
-    def _reload_and_log(self) -> None:
+    def reload_and_log(self) -> None:
+        """Read the configuration again; what is wrong with it is logged."""
         try:
             log.info("configuration_reloaded", extra={"changed": ", ".join(self.reload())})
         except (ReloadRefused, ForetokenError) as error:

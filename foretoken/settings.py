@@ -77,6 +77,8 @@ class Settings(_Section):
     trainer: TrainerSettings = TrainerSettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
+    # Processes that serve; each is one event loop on one core (docs/workers.md).
+    workers: int = Field(default=1, ge=1, le=64)
     # Seed of the generator that breaks ties; None takes one from the system.
     seed: int | None = None
 
@@ -96,6 +98,14 @@ class Settings(_Section):
         twice = sorted({address for address in bound if bound.count(address) > 1})
         if twice:
             msg = f"kv_events addresses bound twice: {', '.join(twice)}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _workers_can_all_follow_kv_events(self) -> Self:
+        bound = [one for one in self.endpoints if one.kv_events and one.kv_events.bind]
+        if self.workers > 1 and bound:
+            msg = f"endpoints.kv_events.bind of {bound[0].name}: only one worker can bind it"
             raise ValueError(msg)
         return self
 

@@ -5,7 +5,7 @@ by uvicorn, see :mod:`proxy.server`; which paths are an endpoint's says
 :func:`proxy.relay.serves`.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 import msgspec
@@ -29,6 +29,7 @@ class ProxyApp:
         lifespan: Entered before the first request, left after the last.
         control: Serves ``/foretoken/``, ``None`` for nobody.
         access: Knows who may ask for the models, ``None`` for everyone.
+        page: Makes the page of ``/metrics``, ``None`` to make it of the registry.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class ProxyApp:
         lifespan: Lifespan,
         control: ASGIApp | None = None,
         access: Access | None = None,
+        page: Callable[[], Awaitable[bytes]] | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._registry = registry
         self._lifespan = lifespan
         self._control = control
         self._access = access or Access()
+        self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -82,7 +85,7 @@ class ProxyApp:
                 await self._answer_ready(send)
             case _:
                 content_type = CONTENT_TYPE_PLAIN_0_0_4.encode()
-                page = generate_latest(self._registry)
+                page = await self._page() if self._page else generate_latest(self._registry)
                 await send_answer(send, 200, page, content_type=content_type)
 
     async def _answer_ready(self, send: Send) -> None:

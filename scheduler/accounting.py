@@ -14,6 +14,7 @@ import msgspec
 from predictor.feature_rows import own_columns
 from predictor.features import COLUMN, RATE_TAU_S, UNKNOWN
 from predictor.types import IDLE, Decision, EndpointLoad
+from scheduler.bookings import NOTHING, Bookings, Ledger, columns, together
 from scheduler.endpoint_table import EndpointTable
 
 # Weight of one observation in the recent means: they hold about the last five.
@@ -45,6 +46,7 @@ class _Streams(msgspec.Struct, kw_only=True):
 class _Account(msgspec.Struct, kw_only=True):
     """Hold one endpoint's open bookings and their running sums."""
 
+    name: str
     row: int
     streams: _Streams
     rated_s: float
@@ -57,6 +59,7 @@ class _Account(msgspec.Struct, kw_only=True):
     recent_ttft_s: float | None = None
     recent_tpot_s: float | None = None
     last_dispatch: int = 0
+    others: Bookings = NOTHING
 
 
 class InflightAccounting:
@@ -64,6 +67,9 @@ class InflightAccounting:
 
     Args:
         table: Where each endpoint's row is kept up to date.
+
+    Attributes:
+        ledger: Told of every change where other workers book as well, ``None`` otherwise.
 
     >>> accounting = InflightAccounting()
     >>> accounting.book("r", "a:1", prefill_tokens=100, context_tokens=120, now=0.0)
@@ -81,6 +87,7 @@ class InflightAccounting:
         self._table = table or EndpointTable()
         self._accounts: dict[str, _Account] = {}
         self._dispatches = 0
+        self.ledger: Ledger | None = None
 
     def book(
         self,
@@ -102,11 +109,7 @@ class InflightAccounting:
             output_tokens: Tokens it is expected to generate, ``None`` for no estimate.
             now: Clock in seconds.
         """
-        account = self._accounts.get(endpoint)
-        if account is None:
-            account = self._accounts[endpoint] = _Account(
-                row=self._table.row(endpoint), streams=_Streams(origin_s=now), rated_s=now
-            )
+        account = self._account(endpoint, now)
         self._dispatches += 1
         account.last_dispatch = self._dispatches
         account.bookings[request_id] = _Booking(
@@ -170,8 +173,14 @@ class InflightAccounting:
             account.recent_tpot_s = _blend(account.recent_tpot_s, tpot_s)
         self._write(account)
 
+    def hear(self, endpoint: str, others: Bookings, now: float) -> None:
+        """Take in what all other workers together have in flight at an endpoint."""
+        account = self._account(endpoint, now)
+        account.others = others
+        self._count(account, _bookings(account))
+
     def load(self, endpoint: str, now: float) -> EndpointLoad:
-        """Give the snapshot of one endpoint; an unknown one is idle."""
+        """Give the snapshot of what we have at one endpoint; an unknown one is idle."""
         account = self._accounts.get(endpoint)
         if account is None:
             return IDLE
@@ -202,8 +211,29 @@ class InflightAccounting:
         """Count what is in flight at all endpoints together."""
         return sum(len(account.bookings) for account in self._accounts.values())
 
+    def _account(self, endpoint: str, now: float) -> _Account:
+        account = self._accounts.get(endpoint)
+        if account is None:
+            account = self._accounts[endpoint] = _Account(
+                name=endpoint,
+                row=self._table.row(endpoint),
+                streams=_Streams(origin_s=now),
+                rated_s=now,
+            )
+        return account
+
+    def _count(self, account: _Account, own: Bookings) -> None:
+        """Write the endpoint's row with the others' bookings added to ours."""
+        values, clocks = columns(together(own, account.others))
+        self._table.count(account.row, values, clocks, turn=account.last_dispatch)
+
     def _write(self, account: _Account) -> None:
         """Write the endpoint's row, as of the clocks beside it."""
+        if self.ledger is not None:
+            own = _bookings(account)
+            self.ledger.booked(account.name, own)
+            self._count(account, own)
+            return
         inflight, queued = len(account.bookings), len(account.queued)
         output, since_s, drain = _outlook(account)
         self._table.count(
@@ -228,6 +258,26 @@ class InflightAccounting:
             ),
             turn=account.last_dispatch,
         )
+
+
+def _bookings(account: _Account) -> Bookings:
+    """Give the account's sums in the form that adds up."""
+    streams, queued = account.streams, account.queued
+    return Bookings(
+        len(account.bookings),
+        len(queued),
+        account.queued_prefill_tokens,
+        account.context_tokens,
+        streams.count,
+        streams.output_tokens,
+        streams.since_s + streams.count * streams.origin_s,
+        next(iter(queued.values())) if queued else math.inf,
+        account.rated_s,
+        account.prefill_tokens_per_s,
+        account.dispatches_per_s,
+        UNKNOWN if account.recent_ttft_s is None else account.recent_ttft_s,
+        UNKNOWN if account.recent_tpot_s is None else account.recent_tpot_s,
+    )
 
 
 def _leave_queue(account: _Account, request_id: str, booking: _Booking) -> None:

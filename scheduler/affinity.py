@@ -36,6 +36,13 @@ class Affinity:
         if adapter is not None:
             self._adapters.sent(adapter, endpoint)
 
+    def sent_elsewhere(self, fleet: str, model: str, session_id: str | None, endpoint: str) -> None:
+        """Note where another worker sent a request of a fleet that asked for ``model``."""
+        if session_id is not None:
+            self._sessions.sent(fleet, session_id, endpoint)
+        if model != fleet:
+            self._adapters.sent(model, endpoint)
+
     def see(self, state: EndpointState) -> None:
         """Take in what an endpoint tells."""
         self._adapters.see(state)

@@ -61,6 +61,10 @@ class Exploration:
             saved_s -= decision.costs.item(decision.chosen) - best_s
         self._saved_s = max(saved_s, 0.0)
 
+    def seen(self, endpoint: str) -> None:
+        """Note that other workers send there: it is not passed over."""
+        self._last[endpoint] = self._decisions
+
     def forget(self, endpoint: str) -> None:
         """Forget an endpoint that has left."""
         self._last.pop(endpoint, None)

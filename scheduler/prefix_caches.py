@@ -9,7 +9,7 @@ Called by the scheduler and the decider.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -207,6 +207,18 @@ class PrefixCaches:
             coming = self._exact.expect(row, request.token_blocks)
             if coming:
                 self._coming[request.request_id] = row, coming
+
+    def sent_elsewhere(self, endpoint: str, hashes: Sequence[int]) -> None:
+        """Note that another worker sent a prompt with these blocks to an endpoint."""
+        self._approximate.insert(endpoint, hashes)
+
+    def reported_elsewhere(
+        self, endpoint: str, *, matched_tokens: float, cached_tokens: int
+    ) -> None:
+        """Learn from what an endpoint told another worker it found of an estimated match."""
+        self._approximate.report(
+            endpoint, matched_tokens=matched_tokens, cached_tokens=cached_tokens
+        )
 
     def left(self, request_id: str, *, computed: bool, now: float) -> None:
         """Note that a request is no longer at the endpoint it was sent to.

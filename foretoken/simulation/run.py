@@ -62,6 +62,7 @@ def simulate(
     measure_s: float | None = None,
     labels: bool = False,
     settings: SchedulerSettings | None = None,
+    scheduler: Callable[..., Scheduler] = Scheduler,
     progress: Callable[[float], None] | None = None,
 ) -> Run:
     """Play one workload through one arm.
@@ -82,6 +83,7 @@ def simulate(
             simulator's step times come from, so it would know what it cannot know.
         settings: The scheduler's, tiers among them; ``None`` for the defaults. The arm
             decides the policy whatever they say.
+        scheduler: Makes the scheduler of what it is made of; several may stand in for it.
         progress: Called now and then with the share that is done, 0 to 1.
 
     Raises:
@@ -99,6 +101,7 @@ def simulate(
         seed=seed,
         labels=labels,
         settings=settings or SchedulerSettings(),
+        scheduler=scheduler,
         window=(warmup_s, warmup_s + measure_s),
         until_s=until_s,
     )
@@ -133,6 +136,7 @@ class _Simulation:
         seed: int,
         labels: bool,
         settings: SchedulerSettings,
+        scheduler: Callable[..., Scheduler],
         window: tuple[float, float],
         until_s: float,
     ) -> None:
@@ -148,7 +152,7 @@ class _Simulation:
         self.world = World(fleet=fleet, engines=engines)
         self._brain = arm.build(self.world)
         self._tiers = settings.tiers
-        self._scheduler = Scheduler(
+        self._scheduler = scheduler(
             settings=settings,
             make_fleet=lambda model: production_fleet(model, self._brain, settings),
             rng=Random(f"{seed} scheduler"),

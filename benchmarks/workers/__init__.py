@@ -1,0 +1,1 @@
+"""What several workers cost and lose against one: ``python -m benchmarks.workers``."""

@@ -1,0 +1,162 @@
+"""What several workers cost and lose against one.
+
+    python -m benchmarks.workers [--part cost|delay|quality ...] [--workers N] [--quick]
+
+``cost``: CPU per request of the whole process tree, in turns. ``delay``: how old bookings
+and words are when another worker sees them. ``quality``: hits, prediction error and fairness
+of the same traffic, in virtual time. Musts: 1.1x, 10 ms, and 2 % of one worker's.
+"""
+
+import argparse
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.command import run as run_command
+from benchmarks.prediction import DEFAULT_DATA
+from benchmarks.workers import cost, delay, quality
+from foretoken.output_file import write_whole
+from foretoken.simulation.jobs import play_each
+
+PARTS: Final = ("cost", "delay", "quality")
+MOST_COST: Final = 1.1
+MOST_DELAY_S: Final = 0.010
+MOST_LOST: Final = 0.02
+JUDGED: Final = ("hit_ratio", "ttft_error_mdape", "tpot_error_mdape", "quiet_share")
+
+Row = tuple[str, str, str, str, bool | None]
+"""What, one worker, several, must, and whether it is kept (``None``: there is none)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what was asked for, print the table; 1 where a must falls short."""
+    given = _parse(arguments)
+    found: dict[str, object] = {"workers": given.workers}
+    rows: list[Row] = []
+    for part in given.part or PARTS:
+        measured, told = _PLAY[part](given)
+        found[part] = measured
+        rows += told
+    _print(rows, given.workers)
+    if given.json is not None:
+        write_whole(given.json, (json.dumps(found, indent=2) + "\n").encode())
+    return int(any(kept is False for *_, kept in rows))
+
+
+def lost(one: float, several: float, measure: str) -> float:
+    """Give what several workers lose of one's figure, as a fraction; below zero: nothing.
+
+    Errors are fractions themselves, and what counts is by how much they grow.
+
+    >>> round(lost(0.5, 0.49, "hit_ratio"), 3), round(lost(0.05, 0.06, "ttft_error_mdape"), 3)
+    (0.02, 0.01)
+    """
+    return several - one if "error" in measure else (one - several) / one
+
+
+def _cost(given: argparse.Namespace) -> tuple[object, list[Row]]:
+    rounds, seconds = (2, 2.0) if given.quick else (5, 6.0)
+    with TemporaryDirectory(prefix="foretoken-") as folder:
+        measured = cost.run(Path(folder), workers=given.workers, rounds=rounds, seconds=seconds)
+    one, several = fmean(measured.one_s), fmean(measured.several_s)
+    spread = ", ".join(map(str, measured.spread))
+    return {**asdict(measured), "ratio": measured.ratio}, [
+        (
+            "CPU per request",
+            f"{one * 1e3:.3f} ms",
+            f"{several * 1e3:.3f} ms, {measured.ratio:.2f}x",
+            f"at most {MOST_COST}x",
+            measured.ratio <= MOST_COST,
+        ),
+        ("connections of each worker", str(cost.CONNECTIONS), spread, "", None),
+    ]
+
+
+def _delay(given: argparse.Namespace) -> tuple[object, list[Row]]:
+    with TemporaryDirectory(prefix="foretoken-") as folder:
+        ages = asyncio.run(delay.measure(Path(folder), seconds=3.0 if given.quick else 15.0))
+    measured = {name: delay.figures(each) for name, each in ages.items()}
+    return measured, [
+        (
+            f"{name} seen after (median, p99)",
+            "",
+            f"{each['p50_s'] * 1e3:.1f}, {each['p99_s'] * 1e3:.1f} ms",
+            f"p99 within {MOST_DELAY_S * 1e3:.0f} ms",
+            each["p99_s"] <= MOST_DELAY_S,
+        )
+        for name, each in measured.items()
+    ]
+
+
+def _quality(given: argparse.Namespace) -> tuple[object, list[Row]]:
+    seeds = (1,) if given.quick else (1, 2, 3)
+    cells = list(
+        quality.cells(data=given.data, workers=given.workers, seeds=seeds, quick=given.quick)
+    )
+    played = dict(play_each(cells, quality.play, processes=given.jobs))
+    rows: list[Row] = []
+    for group in {(c.workload, c.load): None for c in cells}:
+        mine = {i: c for i, c in enumerate(cells) if (c.workload, c.load) == group}
+        for measure in (*quality.MEASURES, "quiet_share"):
+            one, several = (
+                [played[i].get(measure) for i, c in mine.items() if (c.workers == 1) is alone]
+                for alone in (True, False)
+            )
+            known = [value for value in (*one, *several) if value is not None]
+            if len(known) < len(one) + len(several):
+                continue
+            before = fmean(v for v in one if v is not None)
+            after = fmean(v for v in several if v is not None)
+            judged = measure in JUDGED
+            rows.append(
+                (
+                    f"{group[0]} at {group[1]:g}: {measure}",
+                    f"{before:.4f}",
+                    f"{after:.4f}",
+                    f"loses at most {MOST_LOST:.0%}" if judged else "",
+                    lost(before, after, measure) <= MOST_LOST if judged else None,
+                )
+            )
+    return [{**asdict(c), "data": str(c.data), **played[i]} for i, c in enumerate(cells)], rows
+
+
+_PLAY: Final = {"cost": _cost, "delay": _delay, "quality": _quality}
+
+
+def _print(rows: Sequence[Row], workers: int) -> None:
+    table = Table("", "1 worker", f"{workers} workers", "must", "")
+    for what, one, several, must, kept in rows:
+        table.add_row(what, one, several, must, {True: "kept", False: "SHORT", None: ""}[kept])
+    Console().print(table)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.workers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args(arguments)
+    if given.workers < 2:
+        parser.error("--workers must be at least 2: one is what they are compared with")
+    if "quality" in (given.part or PARTS) and not given.data.is_dir():
+        parser.error(f"{given.data} is not there; name the data folder with --data")
+    return given
+
+
+if __name__ == "__main__":
+    run_command(main)

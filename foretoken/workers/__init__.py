@@ -1,0 +1,1 @@
+"""Serve from several processes on one machine as if they were one."""

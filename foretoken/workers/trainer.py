@@ -1,0 +1,52 @@
+"""One trainer for all workers: run by the one that leads, fed by all."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from foretoken.settings import TrainerSettings
+from foretoken.trainer import Trainer
+from foretoken.trainer_protocol import Report
+from predictor import PredictorSettings
+from predictor.types import Observation
+
+
+class SharedTrainer(Trainer):
+    """Supervise the trainer process while we lead; hand observations on while we do not.
+
+    Args:
+        settings: As of any trainer.
+        predictor: Likewise.
+        store_dir: Likewise.
+        keep: Likewise.
+        on_report: Likewise.
+        leads: Tells whether we lead.
+        hand_on: Takes an observation to the worker that does; false where it cannot.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: TrainerSettings,
+        predictor: PredictorSettings,
+        store_dir: Path,
+        keep: int,
+        on_report: Callable[[Report], None],
+        leads: Callable[[], bool],
+        hand_on: Callable[[Observation], bool],
+    ) -> None:
+        super().__init__(
+            settings=settings,
+            predictor=predictor,
+            store_dir=store_dir,
+            keep=keep,
+            on_report=on_report,
+        )
+        self._leads = leads
+        self._hand_on = hand_on
+
+    def feed(self, observation: Observation) -> None:
+        """Hand over one observation, to our own process or to the worker that leads."""
+        if self._leads():
+            super().feed(observation)
+        elif not self._hand_on(observation):
+            self.dropped += 1

@@ -1,0 +1,94 @@
+"""Make one answer of the control plane out of every worker's, as JSON.
+
+The first answer is that of the worker that was asked; what is the same everywhere is its.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+# JSON of the control plane's schemas, which this does not parse but merge.
+Json = Any
+
+_ADD_UP: Final = ("inflight_requests", "queued_requests", "queued_prefill_tokens")
+_TIMES: Final = ("ttft_s", "predicted_ttft_s", "tpot_s", "predicted_tpot_s")
+SNAPSHOT_DECISIONS: Final = 25
+
+
+def merged(kind: str, answers: Sequence[bytes], *, limit: int = SNAPSHOT_DECISIONS) -> bytes:
+    """Merge answers to one question.
+
+    Args:
+        kind: ``decisions``, ``endpoints`` or ``snapshot``.
+        answers: At least one.
+        limit: Decisions wanted.
+    """
+    bodies: list[Json] = [json.loads(answer) for answer in answers]
+    merge: dict[str, Callable[[], Json]] = {
+        "decisions": lambda: decisions(bodies, limit),
+        "endpoints": lambda: endpoints(bodies),
+        "snapshot": lambda: snapshot(bodies),
+    }
+    return json.dumps(merge[kind]()).encode()
+
+
+def decisions(bodies: Sequence[Json], limit: int) -> Json:
+    """Give the last finished of all, the last first."""
+    every = [decision for body in bodies for decision in body]
+    every.sort(key=lambda decision: -float(decision["result"]["finished_at_s"]))
+    return every[:limit]
+
+
+def endpoints(bodies: Sequence[Json]) -> Json:
+    """Add up what workers have in flight; errors are the mean of those that know one.
+
+    >>> rows = [{"endpoint": "a:1", "inflight_requests": 2, "queued_requests": 1,
+    ...          "queued_prefill_tokens": 5.0, "ttft_error_ratio": 0.25, "tpot_error_ratio": None}]
+    >>> both = endpoints([rows, rows])[0]
+    >>> both["inflight_requests"], both["ttft_error_ratio"], both["tpot_error_ratio"]
+    (4, 0.25, None)
+    """
+    elsewhere = [{row["endpoint"]: row for row in body} for body in bodies[1:]]
+    found = []
+    for row in bodies[0]:
+        every = [row, *(rows[row["endpoint"]] for rows in elsewhere if row["endpoint"] in rows)]
+        sums = {name: sum(one[name] for one in every) for name in _ADD_UP}
+        means = {
+            name: _mean([(one[name], 1) for one in every])
+            for name in ("ttft_error_ratio", "tpot_error_ratio")
+        }
+        found.append({**row, **sums, **means})
+    return found
+
+
+def snapshot(bodies: Sequence[Json]) -> Json:
+    """Merge snapshots of the live page."""
+    return {
+        **bodies[0],
+        "endpoints": endpoints([body["endpoints"] for body in bodies]),
+        "decisions": decisions([body["decisions"] for body in bodies], SNAPSHOT_DECISIONS),
+        "series": series([body["series"] for body in bodies]),
+    }
+
+
+def series(bodies: Sequence[Json]) -> Json:
+    """Add up seconds; their means count by their requests."""
+    by_second: dict[float, list[Json]] = {}
+    for body in bodies:
+        for second in body:
+            by_second.setdefault(second["at_s"], []).append(second)
+    return [
+        {
+            "at_s": at_s,
+            "requests": sum(one["requests"] for one in every),
+            **{name: _mean([(one[name], one["requests"]) for one in every]) for name in _TIMES},
+        }
+        for at_s, every in sorted(by_second.items())
+    ]
+
+
+def _mean(values: Sequence[tuple[float | None, float]]) -> float | None:
+    """Give the weighted mean of what is known, ``None`` for nothing."""
+    known = [(value, weight) for value, weight in values if value is not None and weight]
+    total = sum(weight for _, weight in known)
+    return sum(value * weight for value, weight in known) / total if total else None

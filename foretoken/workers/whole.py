@@ -1,0 +1,194 @@
+"""The control plane of all workers, whichever of them is asked.
+
+What is looked at is gathered from all and merged; what is changed is changed at the worker
+that was asked, and where it took the change, at all others, and kept for those that begin
+later. The models behind the predictor's API are those of the worker that leads. Wraps the
+control plane of one worker, which knows nothing of the others.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, Protocol
+from urllib.parse import parse_qs
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from foretoken.workers.asking import METRICS, SNAPSHOT, Asking, read, reply
+from foretoken.workers.messages import Answered, Asked
+from foretoken.workers.pages import merged_page
+from foretoken.workers.views import merged
+
+_PREFIX: Final = "/foretoken"
+_EVENT_STREAM: Final = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+_FORWARD_WITHIN_S: Final = 30.0
+_MOST_CHANGES: Final = 1000
+
+
+class Crew(Protocol):
+    """Tell who is there."""
+
+    @property
+    def others(self) -> Sequence[int]:
+        """List the other workers that can be asked."""
+        ...
+
+    @property
+    def leader(self) -> int | None:
+        """Name the worker that leads, ``None`` for ourselves."""
+        ...
+
+
+class Changes:
+    """Keep what was changed at run time, so that a worker that begins can catch up.
+
+    The same change made again counts as of then; played again in this order, all changes
+    end where they ended.
+    """
+
+    def __init__(self) -> None:
+        self._changes: dict[tuple[str, str, bytes, bytes], Asked] = {}
+
+    def add(self, change: Asked) -> None:
+        """Take in a change that was made; of too many the oldest is forgotten."""
+        key = (change.method, change.path, change.query, change.body)
+        self._changes.pop(key, None)
+        self._changes[key] = change
+        if len(self._changes) > _MOST_CHANGES:
+            del self._changes[next(iter(self._changes))]
+
+    def all(self) -> list[Asked]:
+        """Give them, oldest first."""
+        return list(self._changes.values())
+
+
+class WholeControl:
+    """Answer for all workers; an ASGI application around the control plane of one.
+
+    Args:
+        control: Of this worker.
+        asking: Reaches the others.
+        crew: Who they are.
+        changes: Takes in what is changed.
+        extra_page: What the metrics page says of the workers themselves, from who answered.
+        closing: Set when the server begins to shut down.
+        interval_s: Time between two snapshots of the live page.
+        most_body_bytes: Longer bodies are left to the control plane itself.
+    """
+
+    def __init__(
+        self,
+        control: ASGIApp,
+        *,
+        asking: Asking,
+        crew: Crew,
+        changes: Changes,
+        extra_page: Callable[[set[int]], bytes],
+        closing: asyncio.Event,
+        interval_s: float,
+        most_body_bytes: int,
+    ) -> None:
+        self._control = control
+        self._asking = asking
+        self._crew = crew
+        self._changes = changes
+        self._extra_page = extra_page
+        self._closing = closing
+        self._interval_s = interval_s
+        self._most_body_bytes = most_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request below ``/foretoken``."""
+        path, method = scope["path"].removeprefix(_PREFIX), scope["method"]
+        if method == "GET" and path == "/events":
+            await self._stream(receive, send)
+            return
+        gathers = path in {"/decisions", "/endpoints"} or path.startswith("/decisions/")
+        elsewhere = path.startswith("/predictor/") or path == "/models"
+        if method in {"GET", "HEAD"} and not (gathers or elsewhere):
+            await self._control(scope, receive, send)
+            return
+        question = await read(scope, receive, most_bytes=self._most_body_bytes)
+        if question is None:
+            return
+        if elsewhere:
+            answer = await self._ask_leader(question)
+        elif method in {"GET", "HEAD"}:
+            answer = await self._gather(path, question)
+        elif path == "/predict":
+            answer = await self._asking.self(question)
+        else:
+            answer = await self._change(path, question)
+        await reply(send, answer)
+
+    async def metrics(self) -> bytes:
+        """Give the one metrics page."""
+        question = Asked(0, "GET", METRICS)
+        own = await self._asking.self(question)
+        answers = await self._asking.all(self._crew.others, question)
+        pages = [own.body, *(answer.body for answer in answers.values())]
+        return merged_page(pages) + self._extra_page(set(answers))
+
+    async def _gather(self, path: str, question: Asked) -> Answered:
+        own = await self._asking.self(question)
+        if path.startswith("/decisions/"):
+            if own.status != 404:
+                return own
+            answers = await self._asking.all(self._crew.others, question)
+            return next((each for each in answers.values() if each.status == 200), own)
+        if own.status != 200:
+            return own
+        answers = await self._asking.all(self._crew.others, question)
+        bodies = [own.body, *(each.body for each in answers.values() if each.status == 200)]
+        limit = int(parse_qs(question.query.decode()).get("limit", ["50"])[0])
+        body = merged(path.removeprefix("/"), bodies, limit=limit)
+        return Answered(0, 200, [(b"content-type", b"application/json")], body)
+
+    async def _ask_leader(self, question: Asked) -> Answered:
+        leader = self._crew.leader
+        if leader is None:
+            return await self._asking.self(question)
+        answer = await self._asking.one(leader, question, within_s=_FORWARD_WITHIN_S)
+        return answer or await self._asking.self(question)
+
+    async def _change(self, path: str, question: Asked) -> Answered:
+        answer = await self._asking.self(question)
+        if answer.status < 300:
+            if path != "/reload":  # whoever begins reads the file as it is then
+                self._changes.add(question)
+            await self._asking.all(self._crew.others, question)
+        return answer
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
+        gone = asyncio.create_task(_until_gone(receive))
+        since_s = "-inf"
+        try:
+            while not gone.done():
+                body, since_s = await self._snapshot(since_s)
+                event = b"data: " + body + b"\n\n"
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+                if self._closing.is_set():
+                    break
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), self._interval_s)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            gone.cancel()
+
+    async def _snapshot(self, since_s: str) -> tuple[bytes, str]:
+        question = Asked(0, "GET", SNAPSHOT, since_s.encode())
+        own = await self._asking.self(question)
+        answers = await self._asking.all(self._crew.others, question)
+        body = merged("snapshot", [own.body, *(each.body for each in answers.values())])
+        return body, repr(json.loads(own.body)["at_s"] // 1)  # this second may still grow
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

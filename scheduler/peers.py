@@ -1,0 +1,279 @@
+"""A scheduler among others that place requests on the same endpoints.
+
+Beside its own bookings it counts those of the others (:mod:`scheduler.bookings`), and it
+tells and hears what only the one who placed a request knows: which prompt went where, which
+conversation and adapter, what was promised, and what a finished request showed of its
+prompt and output. Each has its own queue and its own models. What is heard late, or never,
+costs quality and nothing else. Constructed by ``foretoken.build``; the words are carried
+by whoever connects the schedulers.
+"""
+
+import random
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from predictor.types import (
+    EndpointState,
+    Measurement,
+    Objective,
+    RequestFeatures,
+    RequestRecord,
+)
+from scheduler.actions import Action, Dispatch, Shed
+from scheduler.bookings import Ledger
+from scheduler.endpoint_table import Members
+from scheduler.fleet import Fleet, FleetFactory
+from scheduler.live import LiveRequest
+from scheduler.objectives import Held
+from scheduler.saturation import Placing
+from scheduler.scheduler import Scheduler
+from scheduler.settings import SchedulerSettings
+
+
+class Sent(msgspec.Struct, frozen=True, array_like=True, tag="sent"):
+    """Tell that a request went to an endpoint.
+
+    Attributes:
+        request_id: Unique among those of one writer.
+        fleet: Base model.
+        endpoint: Where it went.
+        model: The name it asked for.
+        session_id: Its conversation, ``None`` for none.
+        block_hashes: Chain of its prefix blocks.
+        ttft_s: Objective it was sent with, ``None`` without one.
+        tpot_s: Likewise.
+        priority: How urgent that is.
+    """
+
+    request_id: str
+    fleet: str
+    endpoint: str
+    model: str
+    session_id: str | None
+    block_hashes: tuple[int, ...]
+    ttft_s: float | None
+    tpot_s: float | None
+    priority: int
+
+
+class Left(msgspec.Struct, frozen=True, array_like=True, tag="left"):
+    """Tell that a request with an objective is no longer where it was sent."""
+
+    request_id: str
+
+
+class Shown(msgspec.Struct, frozen=True, array_like=True, tag="shown"):
+    """Tell what a completed request showed of prompts and outputs; ``None`` for nothing.
+
+    Attributes:
+        fleet: Base model.
+        endpoint: Where it ran.
+        tenant: Whom it was served for.
+        session_id: Its conversation.
+        prompt_bytes: Length of its prompt.
+        prompt_tokens: What the endpoint counted, ``None`` where we had counted.
+        output_tokens: Of the answer.
+        matched_tokens: Tokens it was estimated to find cached.
+        cached_tokens: Those it found, ``None`` where matches are not estimated.
+    """
+
+    fleet: str
+    endpoint: str
+    tenant: str | None
+    session_id: str | None
+    prompt_bytes: int
+    prompt_tokens: int | None
+    output_tokens: int | None
+    matched_tokens: float
+    cached_tokens: int | None
+
+
+Word = Sent | Left | Shown
+
+
+class Herald(Protocol):
+    """Carry words to the other schedulers."""
+
+    def tell(self, word: Word) -> None:
+        """Tell all others, soon."""
+        ...
+
+
+class PeerScheduler(Scheduler):
+    """Place requests as one of several.
+
+    Args:
+        settings: As of any scheduler.
+        make_fleet: Likewise.
+        rng: Likewise.
+        ledger: Holds everyone's bookings.
+        herald: Carries what we tell.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: SchedulerSettings,
+        make_fleet: FleetFactory,
+        rng: random.Random,
+        ledger: Ledger,
+        herald: Herald,
+    ) -> None:
+        super().__init__(settings=settings, make_fleet=make_fleet, rng=rng)
+        self._ledger = self._accounting.ledger = ledger
+        self._herald = herald
+        self._promised: dict[int, dict[str, Fleet]] = {}  # elsewhere, by writer and request
+
+    # What others tell
+
+    def heard(self, writer: int, word: Word) -> None:
+        """Take in what another scheduler tells; what concerns unknown endpoints is dropped."""
+        if isinstance(word, Left):
+            self._heard_left(writer, word.request_id)
+            return
+        fleet = self.fleets.get(word.fleet)
+        if fleet is None or word.endpoint not in self.states:
+            return
+        if isinstance(word, Sent):
+            self._heard_sent(writer, fleet, word)
+        else:
+            self._heard_shown(fleet, word)
+
+    def lost(self, writer: int) -> None:
+        """Note that another scheduler is gone: its promises are no longer to be kept."""
+        for name, fleet in self._promised.pop(writer, {}).items():
+            fleet.promises.end(_key(writer, name))
+
+    # What happens here
+
+    def update(self, states: Iterable[EndpointState]) -> None:
+        """Take in the whole present set of endpoints."""
+        super().update(states)
+        self._ledger.follow(self.states)
+
+    def route(self, request: RequestFeatures, now: float) -> Action:
+        """Place a request that has just come in."""
+        self._hear_bookings(now)
+        return super().route(request, now)
+
+    def finished(self, request_id: str, measurement: Measurement, now: float) -> RequestRecord:
+        """End a request, learn from it, and let the others learn."""
+        record = super().finished(request_id, measurement, now)
+        if measurement.outcome == "completed":
+            word = _shown(record)
+            if word is not None:
+                self._herald.tell(word)
+        return record
+
+    def _attempt(self, live: LiveRequest, now: float, placing: Placing) -> Dispatch | Shed | Held:
+        self._hear_bookings(now)
+        return super()._attempt(live, now, placing)
+
+    def _choose(
+        self, live: LiveRequest, members: Members, now: float, placing: Placing = "arrival"
+    ) -> Dispatch | Shed | Held:
+        action = super()._choose(live, members, now, placing)
+        if isinstance(action, Dispatch):
+            word = _sent(live, action.endpoint)
+            if word is not None:
+                self._herald.tell(word)
+        return action
+
+    def _release(self, live: LiveRequest, *, tpot_s: float | None) -> None:
+        if live.endpoint is not None and live.objective:
+            self._herald.tell(Left(live.request.request_id))
+        super()._release(live, tpot_s=tpot_s)
+
+    # How
+
+    def _hear_bookings(self, now: float) -> None:
+        for endpoint, others in self._ledger.changed(now):
+            self._accounting.hear(endpoint, others, now)
+            fleet = self.fleets.get(self.states[endpoint].model or "")
+            if fleet is not None:
+                fleet.exploration.seen(endpoint)
+
+    def _heard_sent(self, writer: int, fleet: Fleet, word: Sent) -> None:
+        if word.block_hashes:
+            self.caches.sent_elsewhere(word.endpoint, word.block_hashes)
+        self._affinity.sent_elsewhere(word.fleet, word.model, word.session_id, word.endpoint)
+        objective = Objective(ttft_s=word.ttft_s, tpot_s=word.tpot_s)
+        if objective:
+            self._heard_left(writer, word.request_id)  # should its end have been missed
+            self._promised.setdefault(writer, {})[word.request_id] = fleet
+            fleet.promises.make(
+                _key(writer, word.request_id),
+                objective,
+                priority=word.priority,
+                row=self._table.row(word.endpoint),
+            )
+
+    def _heard_left(self, writer: int, request_id: str) -> None:
+        fleet = self._promised.get(writer, {}).pop(request_id, None)
+        if fleet is not None:
+            fleet.promises.end(_key(writer, request_id))
+
+    def _heard_shown(self, fleet: Fleet, word: Shown) -> None:
+        if word.prompt_tokens is not None:
+            fleet.token_ratio.learn(
+                prompt_bytes=word.prompt_bytes, prompt_tokens=word.prompt_tokens
+            )
+        if word.output_tokens is not None:
+            fleet.output_lengths.learn(word.tenant, word.output_tokens, session=word.session_id)
+        if word.cached_tokens is not None:
+            self.caches.reported_elsewhere(
+                word.endpoint,
+                matched_tokens=word.matched_tokens,
+                cached_tokens=word.cached_tokens,
+            )
+
+
+def _sent(live: LiveRequest, endpoint: str) -> Sent | None:
+    """Say what others should know of a dispatch, ``None`` where there is nothing."""
+    request, fleet = live.request, live.fleet.model
+    objective = live.objective
+    model = request.model or fleet
+    if not (request.block_hashes or request.session_id or objective or model != fleet):
+        return None
+    return Sent(
+        request.request_id,
+        fleet,
+        endpoint,
+        model,
+        request.session_id,
+        request.block_hashes,
+        objective.ttft_s,
+        objective.tpot_s,
+        live.priority,
+    )
+
+
+def _shown(record: RequestRecord) -> Shown | None:
+    """Say what a completed request teaches beside its times, ``None`` for nothing."""
+    request, measured, decision = record.request, record.measurement, record.decision
+    if record.fleet is None or decision is None:
+        return None
+    if record.observation is None and request.session_id is None:
+        return None  # of many requests a share teaches, here as in what predictors learn
+    counted = measured.prompt_tokens if request.prompt_tokens is None else None
+    cached = None if decision.announced else measured.cached_tokens
+    if counted is None and measured.output_tokens is None and cached is None:
+        return None
+    return Shown(
+        record.fleet,
+        decision.endpoint,
+        request.tenant,
+        request.session_id,
+        request.prompt_bytes,
+        counted,
+        measured.output_tokens,
+        float(decision.matched_tokens[decision.chosen]),
+        cached,
+    )
+
+
+def _key(writer: int, request_id: str) -> str:
+    """Name a request of another writer as none of ours can be named."""
+    return f"{writer}\0{request_id}"

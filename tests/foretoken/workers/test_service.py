@@ -1,0 +1,240 @@
+"""Several workers as people run them: real processes, real sockets, simulated endpoints."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from foretoken.processes import free_ports
+from tests.foretoken.running import Running
+
+MODEL = "llama-3.1-8b"
+ASK = {"model": MODEL, "messages": [{"role": "user", "content": "tell me"}], "max_tokens": 8}
+LONG = {**ASK, "max_tokens": 400, "stream": True}
+SERVING = re.compile(r'foretoken_worker_up\{worker="0"\} 1.0\n.*\{worker="1"\} 1.0')
+
+
+class Service(NamedTuple):
+    running: Running
+    url: str
+    folder: Path
+
+    def workers(self) -> list[int]:
+        """Give the process ids of those that serve, by number."""
+        pids: list[int] = []
+        for line in self.running.log("foretoken").splitlines():
+            record = json.loads(line)
+            if record["event"] == "worker_started":
+                number = int(record["worker"])
+                pids[number : number + 1] = [int(record["pid"])]
+        return pids
+
+    def metric(self, name: str) -> dict[str, float]:
+        """Give a family's samples by their labels."""
+        page = httpx.get(f"{self.url}/metrics").text
+        found = re.findall(rf"^{name}(\{{.*\}})? (\S+)$", page, re.MULTILINE)
+        return {labels: float(value) for labels, value in found}
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """Two simulated endpoints and two workers in front of them, ready."""
+    one, two, port = free_ports(3)
+    config = tmp_path / "foretoken.toml"
+    config.write_text(
+        f'workers = 2\ndata_dir = "{tmp_path / "data"}"\n[proxy]\nport = {port}\nshutdown_s = 20\n'
+        + "".join(f'[[endpoints]]\nurl = "http://127.0.0.1:{each}"\n' for each in (one, two))
+    )
+    with Running(tmp_path) as running:
+        running.start_endpoint("one", one)
+        running.start_endpoint("two", two)
+        running.start("foretoken", "serve", "--config", str(config), "--log-format", "json")
+        url = f"http://127.0.0.1:{port}"
+        running.until("foretoken", f"{url}/ready", '"down":[]')
+        running.until_logged("foretoken", '"event": "serving"')
+        running.until("foretoken", f"{url}/metrics", SERVING)
+        started = Service(running, url, tmp_path)
+        yield started
+        for pid in started.workers():  # they end with their parent; a test must not leave one
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def ask_each_on_its_own_connection(url: str, count: int) -> list[httpx.Response]:
+    """Ask at the same time, so that connections go to both workers."""
+
+    async def scenario() -> list[httpx.Response]:
+        async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as c:
+            asked = [c.post(f"{url}/v1/chat/completions", json=ASK) for _ in range(count)]
+            return await asyncio.gather(*asked)
+
+    return asyncio.run(scenario())
+
+
+def test_whichever_worker_is_asked_answers_for_all(service: Service) -> None:
+    answers = ask_each_on_its_own_connection(service.url, 12)
+    ids = {answer.headers["x-request-id"] for answer in answers}
+
+    def get(path: str) -> httpx.Response:
+        return httpx.get(f"{service.url}{path}")  # a connection of its own, to either worker
+
+    explained = {get(f"/foretoken/decisions/{each}").json()["request_id"] for each in ids}
+    listed = [{one["request_id"] for one in get("/foretoken/decisions").json()} for _ in range(4)]
+    counted = [sum(service.metric("foretoken_requests_total").values()) for _ in range(4)]
+    scraped = service.metric("foretoken_scrapes_total")
+    with httpx.stream("GET", f"{service.url}/foretoken/events") as events:
+        first = next(line for line in events.iter_lines() if line.startswith("data: "))
+
+    assert [answer.status_code for answer in answers] == [200] * 12
+    assert explained == ids
+    assert listed == [ids] * 4
+    assert counted == [12.0] * 4
+    assert get("/foretoken/decisions/never").status_code == 404
+    assert {one["request_id"] for one in json.loads(first[6:])["decisions"]} == ids
+    assert len(scraped) == 2
+    assert service.metric("foretoken_worker_leads") in (
+        {'{worker="0"}': 1.0, '{worker="1"}': 0.0},
+        {'{worker="0"}': 0.0, '{worker="1"}': 1.0},
+    )
+
+
+def test_a_change_at_one_worker_holds_for_all_and_for_those_that_come(service: Service) -> None:
+    drained = httpx.get(f"{service.url}/foretoken/endpoints").json()[0]["endpoint"]
+
+    changes = [
+        httpx.put(f"{service.url}/foretoken/mode", json={"mode": "shadow"}),
+        httpx.post(f"{service.url}/foretoken/endpoints/{drained}/drain"),
+    ]
+    refused = httpx.put(f"{service.url}/foretoken/mode", json={"mode": "absent"})
+
+    def states() -> set[tuple[str, bool]]:
+        return {
+            (
+                httpx.get(f"{service.url}/foretoken/mode").json()["mode"],
+                next(
+                    one["draining"]
+                    for one in httpx.get(f"{service.url}/foretoken/endpoints").json()
+                    if one["endpoint"] == drained
+                ),
+            )
+            for _ in range(8)
+        }
+
+    before = states()
+    os.kill(service.workers()[0], signal.SIGKILL)
+    service.running.until("foretoken", f"{service.url}/metrics", 'restarts_total{worker="0"} 1.0')
+    service.running.until("foretoken", f"{service.url}/metrics", SERVING)
+    service.running.until_logged("foretoken", '"event": "change_taken_over"')
+    after = states()
+    served = {
+        answer.headers["x-foretoken-endpoint"]
+        for answer in ask_each_on_its_own_connection(service.url, 8)
+    }
+
+    assert [change.status_code for change in changes] == [200, 200]
+    assert refused.status_code == 422
+    assert before == after == {("shadow", True)}
+    assert drained not in served
+
+
+def test_a_killed_worker_costs_its_own_connections_and_leaves_no_booking(service: Service) -> None:
+    async def stream(client: httpx.AsyncClient) -> str:
+        url, text = f"{service.url}/v1/chat/completions", ""
+        try:
+            async with client.stream("POST", url, json=LONG) as got:
+                async for part in got.aiter_text():
+                    text += part
+        except httpx.TransportError:
+            return "cut"
+        return "whole" if "[DONE]" in text else "cut"
+
+    def inflight() -> float:
+        return sum(service.metric("foretoken_inflight_requests").values())
+
+    async def scenario() -> list[str]:
+        async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as c:
+            tasks = [asyncio.create_task(stream(c)) for _ in range(8)]
+            while await asyncio.to_thread(inflight) < 8:
+                pass
+            os.kill(service.workers()[0], signal.SIGKILL)
+            return await asyncio.gather(*tasks)
+
+    ends = asyncio.run(scenario())
+    left = inflight()
+    after = ask_each_on_its_own_connection(service.url, 8)
+    service.running.until("foretoken", f"{service.url}/metrics", SERVING)
+    again = ask_each_on_its_own_connection(service.url, 8)
+    died = [
+        line
+        for line in service.running.log("foretoken").splitlines()
+        if '"event": "worker_died"' in line
+    ]
+
+    assert sorted(ends) == ["cut"] * 4 + ["whole"] * 4
+    assert left == 0
+    assert [answer.status_code for answer in (*after, *again)] == [200] * 16
+    assert len(died) == 1
+
+
+def test_sigterm_lets_all_workers_finish_and_ends_with_0(service: Service) -> None:
+    async def stream(client: httpx.AsyncClient, begun: asyncio.Event) -> bool:
+        text = ""
+        async with client.stream("POST", f"{service.url}/v1/chat/completions", json=LONG) as got:
+            async for part in got.aiter_text():
+                text += part
+                begun.set()
+        return "[DONE]" in text
+
+    async def scenario() -> tuple[list[bool], int]:
+        async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as c:
+            begun = [asyncio.Event() for _ in range(6)]
+            tasks = [asyncio.create_task(stream(c, each)) for each in begun]
+            await asyncio.gather(*(each.wait() for each in begun))
+            code = asyncio.to_thread(service.running.terminate, "foretoken")
+            return await asyncio.gather(*tasks), await code
+
+    whole, code = asyncio.run(scenario())
+    files = sorted((service.folder / "data" / "traces").iterdir())
+
+    assert whole == [True] * 6
+    assert code == 0
+    assert {file.stem.rpartition("-")[2] for file in files} == {"w0", "w1"}
+    assert not any(file.name.startswith(".") for file in files)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{service.url}/health")
+
+
+def test_workers_end_with_their_parent(service: Service) -> None:
+    pids = service.workers()
+
+    service.running.kill("foretoken")
+
+    for pid in pids:  # until it is gone, or nobody's to wait for
+        subprocess.run(["tail", f"--pid={pid}", "-f", "/dev/null"], check=True, timeout=60)
+
+
+def test_a_service_that_cannot_start_ends_instead_of_trying_for_ever(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    (tmp_path / "tokenizer.json").write_text("not one")
+    config = tmp_path / "foretoken.toml"
+    config.write_text(
+        f'workers = 2\n[proxy]\nport = {port}\n[[endpoints]]\nurl = "http://127.0.0.1:9"\n'
+        f'[tokens.files]\nm = "{tmp_path / "tokenizer.json"}"\n'
+    )
+
+    with Running(tmp_path) as running:
+        running.start("foretoken", "serve", "--config", str(config), "--log-format", "json")
+        code = running.wait("foretoken")
+        log = running.log("foretoken")
+
+    assert code == 1
+    assert '"event": "worker_cannot_start"' in log

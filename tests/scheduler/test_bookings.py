@@ -1,0 +1,144 @@
+"""Rows of several writers add up to what one writer would have counted."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predictor.features import COLUMN, OWN, UNKNOWN
+from scheduler.accounting import InflightAccounting
+from scheduler.bookings import NOTHING, Bookings, columns, together
+from scheduler.endpoint_table import EndpointTable
+
+
+class Shared:
+    """Two accountings whose ledgers are each other's."""
+
+    def __init__(self) -> None:
+        self.tables = [EndpointTable(), EndpointTable()]
+        self.accountings = [InflightAccounting(table) for table in self.tables]
+        self.ledgers = [Ledger(), Ledger()]
+        for accounting, ledger in zip(self.accountings, self.ledgers, strict=True):
+            accounting.ledger = ledger
+
+    def exchange(self, now: float) -> None:
+        for ours, theirs in ((0, 1), (1, 0)):
+            for endpoint, bookings in self.ledgers[theirs].rows.items():
+                self.accountings[ours].hear(endpoint, bookings, now)
+
+    def own(self, which: int, endpoint: str) -> list[float]:
+        table = self.tables[which]
+        values: list[float] = table._values[table.row(endpoint), OWN].tolist()
+        return values
+
+
+class Ledger:
+    def __init__(self) -> None:
+        self.rows: dict[str, Bookings] = {}
+        self.writes = 0
+
+    def follow(self, endpoints: object) -> None: ...
+
+    def booked(self, endpoint: str, bookings: Bookings) -> None:
+        self.rows[endpoint] = bookings
+        self.writes += 1
+
+    def changed(self, now: float) -> tuple[()]:
+        return ()
+
+
+def play(accounting: InflightAccounting, number: int, at_s: float) -> None:
+    name = f"r{number}"
+    accounting.book(
+        name, "a:1", prefill_tokens=100, context_tokens=150, output_tokens=100.0, now=at_s
+    )
+    if number % 3:
+        accounting.first_token(name, "a:1", ttft_s=0.2)
+    if number % 3 == 2:
+        accounting.release(name, "a:1", tpot_s=0.02)
+
+
+def test_two_workers_together_see_what_one_alone_would() -> None:
+    alone_table = EndpointTable()
+    alone, shared = InflightAccounting(alone_table), Shared()
+
+    for number in range(20):
+        play(alone, number, number / 10)
+        play(shared.accountings[number % 2], number, number / 10)
+    shared.exchange(2.0)
+
+    row = alone_table.row("a:1")
+    expected = alone_table._values[row, OWN].tolist()
+    for which in (0, 1):
+        assert shared.own(which, "a:1") == pytest.approx(expected, nan_ok=True)
+        assert shared.tables[which]._clocks[0, 1:] == pytest.approx(
+            alone_table._clocks[row, 1:], nan_ok=True
+        )
+
+
+def test_hearing_of_others_is_no_news_to_them() -> None:
+    shared = Shared()
+    play(shared.accountings[0], 0, 0.0)
+    before = [ledger.writes for ledger in shared.ledgers]
+
+    shared.exchange(0.1)
+    shared.exchange(0.2)
+
+    assert [ledger.writes for ledger in shared.ledgers] == before
+
+
+def test_what_others_have_is_not_ours() -> None:
+    shared = Shared()
+    play(shared.accountings[0], 0, 0.0)
+
+    shared.exchange(0.1)
+
+    assert shared.accountings[1].load("a:1", 0.1).inflight_requests == 0
+    assert shared.accountings[1].inflight_requests() == 0
+
+
+counts = st.integers(0, 1000).map(float)
+instants = st.floats(0.0, 1e9)
+means = st.one_of(st.just(UNKNOWN), st.floats(1e-4, 100.0))
+rows = st.builds(
+    Bookings,
+    inflight_requests=counts,
+    queued_requests=counts,
+    queued_prefill_tokens=counts,
+    oldest_queued_s=instants,
+    rated_s=instants,
+    prefill_tokens_per_s=counts,
+    dispatches_per_s=counts,
+    recent_ttft_s=means,
+    recent_tpot_s=means,
+)
+
+
+@given(rows, rows)
+def test_the_order_of_writers_makes_no_difference(one: Bookings, other: Bookings) -> None:
+    assert together(one, other) == pytest.approx(together(other, one), nan_ok=True)
+
+
+@given(rows, rows)
+def test_means_stay_between_what_they_are_means_of(one: Bookings, other: Bookings) -> None:
+    both = together(one, other)
+
+    known = [row.recent_ttft_s for row in (one, other) if not math.isnan(row.recent_ttft_s)]
+    if known:
+        assert min(known) * (1 - 1e-9) <= both.recent_ttft_s <= max(known) * (1 + 1e-9)
+    else:
+        assert math.isnan(both.recent_ttft_s)
+
+
+@given(rows)
+def test_nothing_adds_nothing(row: Bookings) -> None:
+    assert together(row, NOTHING) is row
+    assert together(row, Bookings()) == pytest.approx(row, nan_ok=True)
+
+
+def test_an_idle_endpoint_has_no_oldest_request() -> None:
+    own, clocks = columns(NOTHING)
+
+    assert math.isnan(clocks[0])
+    assert own[COLUMN["inflight_requests"] - OWN.start] == 0.0

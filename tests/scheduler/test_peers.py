@@ -1,0 +1,187 @@
+"""Two schedulers on the same endpoints: what one does, the other takes into account."""
+
+import random
+from collections.abc import Iterable
+
+import pytest
+
+from predictor import OutputLengths
+from predictor.features import COLUMN
+from predictor.types import Measurement, Objective
+from scheduler import Dispatch, Fleet, SchedulerSettings, build_policy
+from scheduler.bookings import Bookings
+from scheduler.peers import Left, PeerScheduler, Sent, Shown, Word
+from tests.scheduler.known_physics import MODEL, KnownPhysics, endpoint, request
+
+DONE = Measurement(outcome="completed", prompt_tokens=1000, output_tokens=11, cached_tokens=900)
+
+
+class Link:
+    """Carry rows and words to the one other scheduler; words when they are delivered."""
+
+    def __init__(self) -> None:
+        self.other: Link
+        self.rows: dict[str, Bookings] = {}
+        self.news: dict[str, Bookings] = {}
+        self.words: list[Word] = []
+
+    def follow(self, endpoints: Iterable[str]) -> None: ...
+
+    def booked(self, endpoint: str, bookings: Bookings) -> None:
+        self.other.news[endpoint] = bookings
+
+    def changed(self, now: float) -> list[tuple[str, Bookings]]:
+        news, self.news = self.news, {}
+        return list(news.items())
+
+    def tell(self, word: Word) -> None:
+        self.words.append(word)
+
+
+class Pair:
+    def __init__(self, *names: str, settings: SchedulerSettings | None = None) -> None:
+        self.links = Link(), Link()
+        self.links[0].other, self.links[1].other = self.links[1], self.links[0]
+        self.one, self.two = (make(link, names, settings) for link in self.links)
+
+    def deliver(self) -> list[Word]:
+        """Let the second hear what the first has told."""
+        words, self.links[0].words = self.links[0].words, []
+        for word in words:
+            self.two.heard(0, word)
+        return words
+
+
+def make(link: Link, names: Iterable[str], settings: SchedulerSettings | None) -> PeerScheduler:
+    settings = settings or SchedulerSettings()
+
+    def make_fleet(model: str) -> Fleet:
+        return Fleet(
+            model=model,
+            policy=build_policy(settings.policy),
+            fallback=build_policy(settings.fallback),
+            predictor=KnownPhysics(),
+            output_lengths=OutputLengths(),
+        )
+
+    scheduler = PeerScheduler(
+        settings=settings, make_fleet=make_fleet, rng=random.Random(0), ledger=link, herald=link
+    )
+    scheduler.update([endpoint(name) for name in names])
+    return scheduler
+
+
+def goes_to(scheduler: PeerScheduler, request_id: str, **changes: object) -> str:
+    action = scheduler.route(request(request_id, **changes), now=0.0)
+    assert isinstance(action, Dispatch)
+    return action.endpoint
+
+
+def test_two_workers_do_not_herd() -> None:
+    pair = Pair(*(f"e{i}:1" for i in range(4)))
+
+    chosen = [goes_to((pair.one, pair.two)[i % 2], f"r{i}") for i in range(8)]
+
+    assert sorted(chosen) == sorted([f"e{i}:1" for i in range(4)] * 2)
+
+
+def test_a_prompt_goes_where_the_other_worker_sent_it() -> None:
+    pair = Pair("a:1", "b:1")
+    hashes = tuple(range(15))
+    first = goes_to(pair.one, "first", block_hashes=hashes)
+    pair.one.finished("first", DONE, now=0.2)
+    pair.deliver()
+
+    action = pair.two.route(request("again", block_hashes=hashes), now=1.0)
+
+    assert isinstance(action, Dispatch)
+    assert action.endpoint == first
+    assert action.decision.matched_tokens[action.decision.chosen] == pytest.approx(960)
+
+
+def test_a_conversation_stays_where_the_other_worker_sent_it() -> None:
+    settings = SchedulerSettings(session="strict")
+    pair = Pair("a:1", "b:1", "c:1", settings=settings)
+    first = goes_to(pair.one, "first", session_id="s")
+    pair.deliver()
+
+    action = pair.two.route(request("again", session_id="s"), now=0.0)
+
+    assert isinstance(action, Dispatch)
+    assert (action.endpoint, action.decision.reason) == (first, "session")
+
+
+def test_what_the_other_worker_promised_is_kept_until_it_has_left() -> None:
+    pair = Pair("a:1")
+    goes_to(pair.one, "urgent", objective=Objective(ttft_s=1.0, tpot_s=0.1))
+    pair.deliver()
+    promises = pair.two.fleets[MODEL].promises
+    during = len(promises)
+
+    pair.one.finished("urgent", DONE, now=0.5)
+    words = pair.deliver()
+
+    assert (during, len(promises)) == (1, 0)
+    assert Left("urgent") in words
+
+
+def test_a_worker_that_is_gone_has_promised_nothing() -> None:
+    pair = Pair("a:1")
+    goes_to(pair.one, "urgent", objective=Objective(ttft_s=1.0))
+    goes_to(pair.two, "own", objective=Objective(ttft_s=1.0))
+    pair.deliver()
+
+    pair.two.lost(0)
+
+    assert len(pair.two.fleets[MODEL].promises) == 1
+
+
+def test_both_learn_what_one_answer_shows() -> None:
+    pair = Pair("a:1")
+    goes_to(pair.one, "r", prompt_bytes=100_000, tenant="t")
+    pair.one.finished(
+        "r", Measurement(outcome="completed", prompt_tokens=50_000, output_tokens=500), now=1.0
+    )
+
+    pair.deliver()
+
+    ratios = [each.fleets[MODEL].token_ratio.bytes_per_token for each in (pair.one, pair.two)]
+    assert ratios[0] == ratios[1] < 2.5
+    lengths = [
+        each.fleets[MODEL].output_lengths.expected("t", None, session=None)
+        for each in (pair.one, pair.two)
+    ]
+    assert lengths[0] == lengths[1]
+
+
+def test_a_request_that_has_nothing_to_tell_tells_nothing_when_it_goes() -> None:
+    pair = Pair("a:1")
+
+    goes_to(pair.one, "plain")
+
+    assert pair.deliver() == []
+
+
+def test_news_of_unknown_endpoints_and_fleets_are_dropped() -> None:
+    pair = Pair("a:1")
+    hashes = (1, 2, 3)
+
+    pair.two.heard(0, Sent("r", MODEL, "gone:1", MODEL, "s", hashes, 1.0, None, 0))
+    pair.two.heard(0, Sent("r", "other", "a:1", MODEL, "s", hashes, 1.0, None, 0))
+    pair.two.heard(0, Shown("other", "a:1", None, None, 100, 10, 10, 0.0, 0))
+
+    assert goes_to(pair.two, "r", block_hashes=hashes) == "a:1"
+    assert len(pair.two.fleets[MODEL].promises) == 0
+
+
+def test_a_finished_request_leaves_nothing_booked_anywhere() -> None:
+    pair = Pair("a:1")
+    goes_to(pair.one, "r")
+    pair.one.finished("r", DONE, now=1.0)
+
+    action = pair.two.route(request("other"), now=1.0)
+
+    assert isinstance(action, Dispatch)
+    row = action.decision.features[0]
+    assert row[COLUMN["inflight_requests"]] == 0.0
+    assert row[COLUMN["queued_prefill_tokens"]] == 0.0
