@@ -8,7 +8,8 @@ booked on the chosen endpoint before ``route`` returns.
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from predictor.types import (
     BLOCK_BYTES,

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
-import httpx
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as ext_proc_grpc
@@ -279,12 +278,3 @@ async def test_what_is_held_is_let_go_when_the_service_ends() -> None:
         assert table.records == []
 
     assert [record.measurement.outcome for record in table.records] == ["completed"]
-
-
-async def test_over_http_there_is_nothing_to_infer() -> None:
-    transport = httpx.ASGITransport(app=Table().picker)
-    async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
-        reply = await client.post(CHAT, content=chat())
-
-    assert reply.status_code == 404
-    assert reply.json()["error"]["code"] == "not_found"
