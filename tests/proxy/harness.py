@@ -17,6 +17,7 @@ from predictor.types import EndpointState, RequestRecord
 from proxy import (
     Acceptor,
     FleetCollector,
+    Gate,
     ProxyApp,
     ProxyMetrics,
     ProxySettings,
@@ -68,6 +69,7 @@ async def running_proxy(
     settings: ProxySettings | None = None,
     scheduling: SchedulerSettings | None = None,
     control: ASGIApp | None = None,
+    gate: Gate | None = None,
 ) -> AsyncIterator[RunningProxy]:
     """Run a proxy in front of endpoints; the first one is predicted to be the fastest."""
     settings = settings or ProxySettings()
@@ -95,6 +97,7 @@ async def running_proxy(
             metrics=metrics,
             sinks=[metrics.observe, log_request, keep],
             clock=time.monotonic,
+            gate=gate,
         )
         app = ProxyApp(
             scheduler=scheduler,
