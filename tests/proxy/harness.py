@@ -39,6 +39,7 @@ class RunningProxy:
     client: httpx.AsyncClient
     port: int
     scheduler: Scheduler
+    app: ProxyApp
     relay: Relay
     acceptor: Acceptor
     upstream: Upstream
@@ -113,6 +114,7 @@ async def running_proxy(
                     client=client,
                     port=port,
                     scheduler=scheduler,
+                    app=app,
                     relay=relay,
                     acceptor=acceptor,
                     upstream=upstream,
