@@ -79,6 +79,16 @@ class Acceptor:
             self._state.tasks.add(task)
             task.add_done_callback(self._state.tasks.discard)
 
+    @property
+    def coming(self) -> int:
+        """Count connections on which a request has begun and is not whole."""
+        return sum(connection.coming for connection in self._connections)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Count bytes that wait for clients to read."""
+        return sum(connection.unsent_bytes for connection in self._connections)
+
     def sweep(self, now: float) -> None:
         """Look after the time limits of every connection; runs by itself every second.
 

@@ -96,7 +96,9 @@ class ClientConnection(asyncio.Protocol):
         if not parser.begun:
             self._since_s = self._heard_s
         requests = parser.feed(data)
-        if requests:
+        if len(requests) == 1 and self._reply is None and not self._queue:
+            self._serve(requests[0])  # the usual case
+        elif requests:
             self._queue.extend(requests)
         if self._reply is None:
             self._advance()
@@ -146,9 +148,21 @@ class ClientConnection(asyncio.Protocol):
             self._serving.shut_down()
         elif self._reply is None and self._parser.head is not None and not self._lingering:
             self._refuse(ShuttingDown())
-        elif self._transport is not None:
-            self._outbox.flush()
+        self._outbox.flush()
+        if self.unsent_bytes and self._transport is not None:
+            self._transport.abort()  # it does not read: waiting for it would be for nothing
+        elif self._transport is not None and not isinstance(self._serving, AsgiServing):
             self._transport.close()
+
+    @property
+    def coming(self) -> bool:
+        """Tell whether a request has begun and is not whole."""
+        return self._parser.begun
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Count bytes that wait for the client to read."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def check(self, now: float) -> None:
         """Look after time limits, about once a second.
@@ -159,7 +173,7 @@ class ClientConnection(asyncio.Protocol):
         transport, settings = self._transport, self._acceptor.settings
         if transport is None:
             return
-        unsent = transport.get_write_buffer_size()
+        unsent = self.unsent_bytes
         if unsent != self._stuck_bytes or not unsent:
             self._stuck_bytes, self._stuck_s = unsent, now
         elif now - self._stuck_s > settings.write_timeout_s:

@@ -153,16 +153,16 @@ class Connection(asyncio.Protocol):
             head = b"%b%b%b\r\n" % (request.start, host_line, request.header_lines)
             self._outbox.write(transport, head)
             return
-        head = b"%b%b%bcontent-length: %d\r\n\r\n" % (
+        small = body if len(body) <= JOIN_BYTES else b""
+        data = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
             request.start,
             host_line,
             request.header_lines,
             len(body),
+            small,
         )
-        if len(body) <= JOIN_BYTES:
-            self._outbox.write(transport, head + body)
-        else:
-            self._outbox.write(transport, head)
+        self._outbox.write(transport, data)
+        if small is not body:
             self._outbox.write(transport, body)
 
     def abort(self, error: UpstreamError) -> None:

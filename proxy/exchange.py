@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from collectors.stream import StreamObserver
-from predictor.types import Decision, Measurement, Outcome, RequestRecord
+from predictor.types import Measurement, Outcome, RequestRecord
 from proxy.errors import (
     ErrorResponse,
     ShuttingDown,
@@ -290,35 +290,34 @@ class Exchange:
 
     def _reply_head(self, head: ResponseHead) -> ReplyHead:
         lines = response_lines(head.headers) + self._decision_lines()
-        if self._streamed and b"x-accel-buffering:" not in lines:
-            lines += b"x-accel-buffering: no\r\n"
         length = None
-        if not (self._streamed and self.incoming.hide_usage):
-            said = next((value for name, value in head.headers if name == b"content-length"), None)
-            length = None if said is None else int(said)
+        for name, value in head.headers:
+            if name == b"content-length":
+                length = int(value)
+        if self._streamed:
+            if b"x-accel-buffering:" not in lines:
+                lines += b"x-accel-buffering: no\r\n"
+            if self.incoming.hide_usage:
+                length = None
         return ReplyHead(head.status, lines, length)
 
     def _decision_lines(self) -> bytes:
         action = self._action
         if not isinstance(action, Dispatch):
             return self._id_line
-        decision = action.decision
-        lines = b"%bx-foretoken-endpoint: %b\r\nx-foretoken-reason: %b\r\n" % (
-            self._id_line,
-            decision.endpoint.encode(),
-            decision.reason.encode(),
+        decision, features = action.decision, self.incoming.features
+        lines = (
+            f"x-request-id: {features.request_id}\r\nx-foretoken-endpoint: {action.endpoint}\r\n"
+            f"x-foretoken-reason: {decision.reason}\r\n"
         )
-        return lines + self._predicted_lines(decision)
-
-    def _predicted_lines(self, decision: Decision) -> bytes:
-        said = decision.predictions
-        if said is None:
-            return b""
-        waited_s = decision.decided_s - self.incoming.features.arrived_s
-        return b"x-foretoken-predicted-ttft-ms: %.3f\r\nx-foretoken-predicted-tpot-ms: %.3f\r\n" % (
-            (waited_s + float(said.ttft_s[decision.chosen])) * 1e3,
-            float(said.tpot_s[decision.chosen]) * 1e3,
-        )
+        said, chosen = decision.predictions, decision.chosen
+        if said is not None:
+            ttft_s = decision.decided_s - features.arrived_s + float(said.ttft_s[chosen])
+            lines += (
+                f"x-foretoken-predicted-ttft-ms: {ttft_s * 1e3:.3f}\r\n"
+                f"x-foretoken-predicted-tpot-ms: {float(said.tpot_s[chosen]) * 1e3:.3f}\r\n"
+            )
+        return lines.encode("latin-1")
 
 
 def _one_line(body: bytes) -> bytes:

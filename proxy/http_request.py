@@ -17,6 +17,8 @@ from proxy.errors import BadRequest, BodyTooLarge, HeadTooLarge, ProxyError
 from proxy.headers import HeaderMap, RawHeaders
 
 _HTTP_1_1: Final = "1.1"
+# Bytes of a chunked body by its content, at most: chunks of one byte take six.
+_FRAMING: Final = 8
 
 
 class RequestHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -97,7 +99,7 @@ class RequestParser:
         self._pieces: list[bytes] = []
         self._size = 0
         self._trailers = 0
-        self._fed_bytes = 0  # since the last head was complete
+        self._fed_bytes = 0  # of this head, then of this body with its framing
         self._upgrading = False
         self._raw_left: int | None = None  # of the body of a request that offers an upgrade
         self.head: RequestHead | None = None
@@ -118,7 +120,7 @@ class RequestParser:
         if self.refusal is None:
             try:
                 self._feed(data)
-            except httptools.HttpParserError as error:
+            except (httptools.HttpParserError, ProxyError) as error:
                 last = ready[-1].head if ready else None
                 if self.refusal is None and (last is None or last.keep_alive):
                     self.refusal = BadRequest(f"not a valid HTTP/1.1 request: {error}")
@@ -129,14 +131,14 @@ class RequestParser:
             if self._raw_left is not None:
                 data = self._feed_raw(data)
                 continue
-            if self.head is None:
-                self._fed_bytes += len(data)
+            self._fed_bytes += len(data)
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._decline_upgrade(data, upgrade.args[0])
                 continue
-            if self.head is None and self._fed_bytes > self._max_head_bytes and self.begun:
+            if self.begun and self._fed_bytes > self._max_head_bytes + _FRAMING * self._size:
+                # What is not body is head, trailers or chunk extensions.
                 self._refuse(HeadTooLarge(f"more than {self._max_head_bytes} bytes"))
             return
 
@@ -240,6 +242,7 @@ class RequestParser:
         self._ready.append(Request(head, pieces[0] if len(pieces) == 1 else b"".join(pieces)))
         self.head = None
         self.begun = False
+        self._fed_bytes = 0
         if pieces:
             self._pieces = []
             self._size = 0

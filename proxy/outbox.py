@@ -10,16 +10,18 @@ sides of the data path.
 import asyncio
 from typing import Final
 
-# Most writes held back: past so many, waking is spread over enough of them.
-MOST: Final = 256
+# Most bytes held back: one read's worth, so that a peer that does not take them stops us
+# from reading more within the same turn.
+MOST_BYTES: Final = 262_144
 
 
 class Outbox:
     """Hold writes back until the turn ends."""
 
-    __slots__ = ("_loop", "_pending")
+    __slots__ = ("_bytes", "_loop", "_pending")
 
     def __init__(self) -> None:
+        self._bytes = 0
         self._pending: list[tuple[asyncio.Transport, bytes]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -27,11 +29,12 @@ class Outbox:
         """Write to a transport at the end of this turn."""
         pending = self._pending
         pending.append((transport, data))
+        self._bytes += len(data)
         if len(pending) == 1:
             if self._loop is None:
                 self._loop = asyncio.get_running_loop()
             self._loop.call_soon(self.flush)
-        elif len(pending) >= MOST:
+        if self._bytes > MOST_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -39,7 +42,7 @@ class Outbox:
         pending = self._pending
         if not pending:
             return
-        self._pending = []
+        self._pending, self._bytes = [], 0
         for transport, data in pending:
             if not transport.is_closing():
                 transport.write(data)

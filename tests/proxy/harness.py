@@ -17,6 +17,7 @@ from predictor.types import EndpointState, RequestRecord
 from proxy import (
     Acceptor,
     FleetCollector,
+    Gate,
     ProxyApp,
     ProxyMetrics,
     ProxySettings,
@@ -41,6 +42,7 @@ class RunningProxy:
     client: httpx.AsyncClient
     port: int
     scheduler: Scheduler
+    app: ProxyApp
     relay: Relay
     guard: Guard
     acceptor: Acceptor
@@ -73,6 +75,7 @@ async def running_proxy(
     scheduling: SchedulerSettings | None = None,
     control: ASGIApp | None = None,
     access: Access | None = None,
+    gate: Gate | None = None,
 ) -> AsyncIterator[RunningProxy]:
     """Run a proxy in front of endpoints; the first one is predicted to be the fastest."""
     settings = settings or ProxySettings()
@@ -109,7 +112,7 @@ async def running_proxy(
             metrics=metrics,
             sinks=[guard.observe, *sinks],
             clock=time.monotonic,
-            gate=guard,
+            gate=gate or guard,
         )
         app = ProxyApp(
             scheduler=scheduler,
@@ -126,6 +129,7 @@ async def running_proxy(
                     client=client,
                     port=port,
                     scheduler=scheduler,
+                    app=app,
                     relay=relay,
                     guard=guard,
                     acceptor=acceptor,

@@ -9,7 +9,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from proxy import ProxySettings, build_server
 from proxy.answers import send_answer
-from tests.proxy.harness import until
+from tests.fakes import HOLD, LAST_CHUNK, STREAM_HEAD, FakeEndpoint, event
+from tests.proxy.harness import running_proxy, until
+from tests.proxy.raw import STREAMED, raw_chat
 
 pytestmark = pytest.mark.anyio
 
@@ -67,3 +69,31 @@ async def test_it_adds_no_headers_of_its_own() -> None:
     assert set(got.headers) == {"content-type", "content-length"}
     server.handle_exit(signal.SIGTERM, None)
     await serving
+
+
+async def test_what_runs_past_its_time_is_told_so_and_the_server_ends() -> None:
+    async with (
+        FakeEndpoint([STREAM_HEAD, event("a"), HOLD]) as endpoint,
+        running_proxy(endpoint) as proxy,
+    ):
+        settings = ProxySettings(port=0, shutdown_s=0)
+        server = build_server(proxy.app, settings, closing=asyncio.Event(), relay=proxy.relay)
+        serving = asyncio.ensure_future(server.serve())
+        await until(lambda: server.started)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        idle, idle_writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(raw_chat(STREAMED))
+        await reader.readuntil(b'"a"')
+
+        server.handle_exit(signal.SIGTERM, None)
+
+        rest = await reader.read()
+        assert b'"code":"shutting_down"' in rest
+        assert b"[DONE]" not in rest
+        assert not rest.endswith(LAST_CHUNK)
+        assert await idle.read() == b""
+        await serving
+        writer.close()
+        idle_writer.close()
+        assert [record.measurement.outcome for record in proxy.records] == ["shutdown"]
