@@ -102,29 +102,34 @@ class BoostedModels:
         self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
     ) -> FloatArray:
         """Give ``(2, n_kinds, n)`` log seconds by target and kind, NaN where untrained."""
-        _, said = self._ask(features, endpoints, hardware)
+        said = self.by_row(rows_of(features), endpoints, hardware)
         return said.T.reshape(len(TARGETS), len(KINDS), len(said))
 
     def by_row(
-        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
+        self, rows: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
     ) -> FloatArray:
-        """Give ``(n, 2 * n_kinds)`` log seconds, those of TTFT first, NaN where untrained."""
-        return self._ask(features, endpoints, hardware)[1]
+        """Give ``(n, 2 * n_kinds)`` log seconds, those of TTFT first, NaN where untrained.
+
+        Args:
+            rows: As :func:`predictor.kernels.terms.rows_of` gives them.
+            endpoints: Where each runs.
+            hardware: The endpoints' labels.
+        """
+        return self._ask(rows, endpoints, hardware)[1]
 
     def experts(
         self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
     ) -> FloatArray:
         """Give ``(2, 1 + n_kinds, n)`` log seconds: the frozen physics, then the kinds."""
-        log_prior, said = self._ask(features, endpoints, hardware)
+        log_prior, said = self._ask(rows_of(features), endpoints, hardware)
         by_target = said.T.reshape(len(TARGETS), len(KINDS), len(said))
         return np.concatenate([log_prior.T[:, None], by_target], axis=1)
 
     def _ask(
-        self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
+        self, rows: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]
     ) -> tuple[FloatArray, FloatArray]:
         """Give the frozen physics' log seconds, ``(n, 2)``, and :meth:`by_row`."""
-        rows = rows_of(features)
         coefficients, places = self._physics.at(endpoints, hardware)
         log_prior, said = np.empty((len(rows), len(TARGETS))), np.empty((len(rows), len(_MODELS)))
-        kernels.boosted(rows, coefficients, places, self._tables, self._models, log_prior, said)
+        kernels.boosted(rows, coefficients, places, *self._tables, self._models, log_prior, said)
         return log_prior, said

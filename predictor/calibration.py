@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictor.kernels import calibration as kernels
-from predictor.kernels.calibration import CalibrationState
-from predictor.kernels.compiled import plain
+from predictor.kernels.calibration import CALIBRATION
+from predictor.kernels.compiled import Record, plain, record
 from predictor.settings import CalibrationSettings
 from predictor.terms import N_REGIMES
 from predictor.types import LEVELS, FloatArray
@@ -30,6 +30,7 @@ class Calibration:
 
     Attributes:
         state: Its numbers, as kernels read and write them.
+        windows: The residuals, likewise.
 
     >>> calibration = Calibration()
     >>> calibration.offsets(np.array([0]))[:, 0].round(2)
@@ -41,11 +42,13 @@ class Calibration:
     """
 
     def __init__(self, settings: CalibrationSettings | None = None) -> None:
-        self.state = _first_state(settings or CalibrationSettings())
+        settings = settings or CalibrationSettings()
+        self.state = _first_state(settings)
+        self.windows = np.empty((3, N_REGIMES + 1, settings.most_rows))
 
     def offsets(self, regimes: NDArray[np.intp]) -> FloatArray:
         """Give ``(len(LEVELS), n)`` log distances from the prediction to its quantiles."""
-        offsets: FloatArray = self.state.offsets.take(regimes, axis=1)
+        offsets: FloatArray = self.state["offsets"][0].take(regimes, axis=1)
         return offsets
 
     def learn(
@@ -66,11 +69,13 @@ class Calibration:
         quantile was reported to :meth:`miss` before.
         """
         stated = nan if covered is None else float(covered)
-        kernels.learn(self.state, regime, residual, at_s, stated, counted)
+        kernels.learn(
+            self.state, self.windows, regime, float(residual), float(at_s), stated, counted
+        )
 
     def miss(self, regime: int) -> None:
         """Count a request past its 90 % quantile whose label has yet to come."""
-        kernels.miss(self.state, regime)
+        kernels.miss(self.state, self.windows, regime)
 
     def probability(self, log_ratio: FloatArray, offsets: FloatArray) -> FloatArray:
         """Give the probability, ``(n,)``, that actual / predicted stays below a ratio.
@@ -81,29 +86,19 @@ class Calibration:
                 regimes are stretched to it.
         """
         chances = np.empty(len(log_ratio))
-        kernels.chances(self.state, plain(log_ratio), plain(offsets), chances)
+        kernels.chances(self.state, self.windows, plain(log_ratio), plain(offsets), chances)
         return chances
 
 
-def _first_state(settings: CalibrationSettings) -> CalibrationState:
-    windows = (N_REGIMES + 1, settings.most_rows)
+def _first_state(settings: CalibrationSettings) -> Record:
     default = settings.default_log * np.array(_DEFAULTS)
-    return CalibrationState(
-        ordered=np.empty(windows),
-        residuals=np.empty(windows),
-        times=np.empty(windows),
-        first=np.zeros(windows[0], dtype=np.intp),
-        kept=np.zeros(windows[0], dtype=np.intp),
+    names = ("window_rows", "window_s", "step", "stated_step", "widest_log", "cap_log")
+    return record(
+        CALIBRATION,
         levels=np.repeat(np.array(LEVELS)[:, None], N_REGIMES, axis=1),
-        overall=default.copy(),
+        overall=default,
         offsets=np.repeat(default[:, None], N_REGIMES, axis=1),
-        log_width=np.zeros(N_REGIMES),
         default=default,
-        window_rows=settings.window_rows,
-        window_s=settings.window_s,
-        step=settings.step,
-        stated_step=settings.stated_step,
-        widest_log=settings.widest_log,
-        cap_log=settings.cap_log,
         default_rows=settings.default_rows,
+        **{name: getattr(settings, name) for name in names},
     )

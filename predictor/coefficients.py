@@ -132,13 +132,14 @@ class TargetPhysics:
         self,
         name: str,
         hardware: str | None,
-        terms: FloatArray,
+        features: FloatArray,
+        part: slice,
         *,
         target_s: float,
         observed_s: float,
         weight: float,
     ) -> None:
-        """Remember one label without refitting."""
+        """Remember one label of a row, ``(1, n_features)``, without refitting."""
         endpoint = self._endpoints.pop(name, None)
         if endpoint is None:
             endpoint = self._make(hardware)
@@ -147,7 +148,7 @@ class TargetPhysics:
             if len(self._endpoints) >= self._settings.max_endpoints:
                 del self._endpoints[next(iter(self._endpoints))]
         self._endpoints[name] = endpoint  # at the end: the first is the longest silent
-        endpoint.rows.append(terms, target=target_s, observed_s=observed_s, weight=weight)
+        endpoint.rows.append(features, part, target=target_s, observed_s=observed_s, weight=weight)
         endpoint.count += 1
         self._count += 1
 

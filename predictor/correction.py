@@ -14,13 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictor.kernels import corrections as kernels
-from predictor.kernels.corrections import (
-    N_INPUTS,
-    BiasState,
-    FleetBiasState,
-    RegressionState,
-    SharedBiasState,
-)
+from predictor.kernels.compiled import record
 from predictor.kernels.terms import rows_of
 from predictor.settings import CorrectionSettings
 from predictor.terms import N_REGIMES
@@ -44,11 +38,9 @@ class Bias:
 
     def __init__(self, n_experts: int, settings: CorrectionSettings | None = None) -> None:
         settings = settings or CorrectionSettings()
-        shape = ((1 + _MAX_ENDPOINTS) * N_REGIMES, 2, n_experts)  # the first row is of strangers
-        self.state = BiasState(
-            mean=np.zeros(shape),
-            labels=np.zeros(shape),
-            shrunk=np.zeros(shape),
+        places = (1 + _MAX_ENDPOINTS) * N_REGIMES  # the first row is of strangers
+        self.state = record(
+            kernels.bias_dtype(places, n_experts),
             rate=_rate(settings.half_life_rows),
             shrink=settings.shrink_rows,
             cap_log=settings.cap_log,
@@ -71,14 +63,16 @@ class Bias:
 
     def predict(self, endpoints: Sequence[str], regimes: NDArray[np.intp]) -> FloatArray:
         """Give ``(2, n_experts, n)`` log corrections."""
-        corrections: FloatArray = self.state.shrunk.take(self.places(endpoints) + regimes, axis=0)
+        corrections: FloatArray = self.state["shrunk"][0].take(
+            self.places(endpoints) + regimes, axis=0
+        )
         return corrections.transpose(1, 2, 0)
 
     def learn(self, endpoint: str, regime: int, target: int, residuals: FloatArray) -> None:
         """Take in one label's log residual per expert, NaN where an expert was silent."""
         place = self.place(endpoint, regime)
         for expert, residual in enumerate(residuals.tolist()):
-            kernels.learn_bias(self.state, place, target, expert, residual)
+            kernels.learn_bias(self.state[0], place, target, expert, residual)
 
     def _row_of(self, endpoint: str) -> int:
         """Find an endpoint's row; a new one gets a free row or that of the longest silent."""
@@ -89,8 +83,8 @@ class Bias:
             if row > _MAX_ENDPOINTS:
                 row = self._row.pop(next(iter(self._row)))
                 places = slice(row * N_REGIMES, (row + 1) * N_REGIMES)
-                for array in (self.state.mean, self.state.labels, self.state.shrunk):
-                    array[places] = 0.0
+                for name in ("mean", "labels", "shrunk"):
+                    self.state[name][0, places] = 0.0
         self._row[endpoint] = row  # at the end: the first is the longest silent
         return row
 
@@ -110,24 +104,24 @@ class FleetBias:
 
     def __init__(self, settings: CorrectionSettings | None = None) -> None:
         settings = settings or CorrectionSettings()
-        self.state = FleetBiasState(
-            mean=np.zeros(2),
-            labels=np.zeros(2),
+        self.state = record(
+            kernels.FLEET_BIAS,
             rate=_rate(settings.fleet_half_life_rows),
             cap_log=settings.cap_log,
         )
 
     def values(self) -> FloatArray:
         """Give the log correction by target, ``(2,)``."""
-        return self.state.mean
+        values: FloatArray = self.state["mean"][0]
+        return values
 
     def restart(self) -> None:
         """Let the next label replace what was: another model stands beneath."""
-        self.state.labels[:] = 0.0
+        self.state["labels"] = 0.0
 
     def learn(self, target: int, residual: float) -> None:
         """Take in one label's log residual; one that is not finite says nothing."""
-        kernels.learn_fleet_bias(self.state, target, residual)
+        kernels.learn_fleet_bias(self.state[0], target, residual)
 
 
 class SharedBias:
@@ -145,22 +139,20 @@ class SharedBias:
 
     def __init__(self, settings: CorrectionSettings | None = None) -> None:
         settings = settings or CorrectionSettings()
-        self.state = SharedBiasState(
-            mean=np.zeros(2),
-            gain=np.zeros(2),
-            given=np.zeros(2),
+        self.state = record(
+            kernels.SHARED_BIAS,
             rate=_rate(settings.shared_half_life_rows),
             cap_log=settings.cap_log,
         )
 
     def values(self) -> list[float]:
         """Give the log correction by target."""
-        given: list[float] = self.state.given.tolist()
+        given: list[float] = self.state["given"][0].tolist()
         return given
 
     def learn(self, target: int, residual: float) -> None:
         """Take in one label's log residual of the smooth prediction, where finite."""
-        kernels.learn_shared_bias(self.state, target, residual)
+        kernels.learn_shared_bias(self.state[0], target, residual)
 
 
 class ResidualRegressor:
@@ -182,13 +174,8 @@ class ResidualRegressor:
 
     def __init__(self, settings: CorrectionSettings | None = None) -> None:
         settings = settings or CorrectionSettings()
-        self.state = RegressionState(
-            labels=np.zeros(2),
-            mean=np.zeros((2, N_INPUTS)),
-            variance=np.zeros((2, N_INPUTS)),
-            weight=np.zeros((2, N_INPUTS)),
-            intercept=np.zeros(2),
-            slopes=np.zeros((2, N_INPUTS + 1)),
+        self.state = record(
+            kernels.REGRESSION,
             rate=settings.learning_rate,
             cap_log=settings.cap_log / 2,
         )
@@ -196,12 +183,12 @@ class ResidualRegressor:
     def predict(self, features: FloatArray) -> FloatArray:
         """Give ``(2, n)`` log corrections of ``(n, n_features)`` rows."""
         said = np.empty((len(features), 2))
-        kernels.regress(rows_of(features), self.state.slopes, self.state.cap_log, said)
+        kernels.regress(rows_of(features), self.state, said)
         return said.T
 
     def learn(self, features: FloatArray, target: int, residual: float) -> None:
         """Take in one ``(n_features,)`` row and its log residual."""
-        kernels.learn_regression(self.state, rows_of(features[None]), 0, target, residual)
+        kernels.learn_regression(self.state[0], rows_of(features[None]), 0, target, residual)
 
 
 def _rate(half_life_rows: float) -> float:

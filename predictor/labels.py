@@ -5,18 +5,16 @@ a request that was not streamed becomes two labels. Called by the predictor for 
 observation and by training for every row, so that both refuse alike.
 """
 
+from msgspec.structs import replace
+from math import inf, isfinite
 from typing import Final
 
-import numpy as np
-from msgspec.structs import replace
-
-from predictor.features import COLUMN, N_FEATURES
+from predictor.features import N_FEATURES
+from predictor.kernels import labels as kernels
+from predictor.kernels.compiled import plain
 from predictor.physics import BOUNDS_S, TARGETS, TPOT, TTFT
 from predictor.types import LONGEST_OUTPUT_TOKENS, FloatArray, Observation
 
-_MAX_FEATURE: Final = 1e8  # tokens, requests or seconds: beyond it something is broken
-_MIN_FEATURE: Final = -1.0  # no feature is negative, but two clocks may disagree a little
-_PROMPT: Final = COLUMN["prompt_tokens"]
 _SHORT_OUTPUT_TOKENS: Final = 8.0
 _LEAST_SHARE: Final = 0.05
 _MOST_OF: Final = 0.5
@@ -31,18 +29,18 @@ def usable_labels(observation: Observation) -> tuple[dict[int, float], list[str]
     ``not_positive``, ``absurd``, ``tokens_absurd``, each behind the target's name, or
     behind ``waited`` for a wait that can be none.
 
+    >>> import numpy as np
     >>> usable_labels(Observation(endpoint="a:1", model="m", hardware=None, observed_s=0,
     ...     features=np.zeros(N_FEATURES), upstream_ttft_s=0.2, tpot_s=-1.0))
     ({0: 0.2}, ['tpot_not_positive'])
     """
-    if not _usable(observation.features) or not np.isfinite(observation.observed_s):
+    if not _usable(observation.features) or not isfinite(observation.observed_s):
         return {}, ["bad_features"]
     labels: dict[int, float] = {}
     refused: list[str] = []
     if _splits(observation) and not _has_plausible_tokens(observation):
         refused.append(f"{TARGETS[TTFT]}_tokens_absurd")
-    seen = split_total(observation)
-    for target, value in ((TTFT, seen.upstream_ttft_s), (TPOT, seen.tpot_s)):
+    for target, value in enumerate(_measured(observation)):
         if value is None:
             continue
         problem = _problem(target, value)
@@ -62,27 +60,17 @@ def split_total(observation: Observation) -> Observation:
     All that is known of such a request is ``ttft + tpot x (output tokens - 1)``. Where
     there is no total, or nothing to split it by, the observation stays as it is.
 
+    >>> import numpy as np
     >>> seen = split_total(Observation(endpoint="a:1", model="m", hardware=None, observed_s=0,
     ...     features=np.zeros(N_FEATURES), total_s=3.0, output_tokens=11,
     ...     predicted_ttft_s=0.5, predicted_tpot_s=0.1))
     >>> seen.upstream_ttft_s, seen.tpot_s
     (1.0, 0.2)
     """
-    total_s, tokens = observation.total_s, observation.output_tokens
-    if not _splits(observation) or total_s is None or tokens is None:
+    ttft_s, tpot_s = _measured(observation)
+    if ttft_s == observation.upstream_ttft_s and tpot_s == observation.tpot_s:
         return observation
-    ttft_s, tpot_s = observation.predicted_ttft_s, observation.predicted_tpot_s
-    if ttft_s is None or tpot_s is None or not _has_plausible_tokens(observation):
-        return observation
-    predicted_s = ttft_s + tpot_s * max(tokens - 1, 0)
-    if not 0 < predicted_s < np.inf:
-        return observation
-    scale = total_s / predicted_s
-    return replace(
-        observation,
-        upstream_ttft_s=ttft_s * scale,
-        tpot_s=tpot_s * scale if tokens > 1 else None,
-    )
+    return replace(observation, upstream_ttft_s=ttft_s, tpot_s=tpot_s)
 
 
 def label_weight(observation: Observation, target: int = TPOT) -> float:
@@ -91,6 +79,7 @@ def label_weight(observation: Observation, target: int = TPOT) -> float:
     A TPOT label counts by the tokens it is a mean of: few make it noisy. Labels made of
     a total count by the share of that total their target makes up.
 
+    >>> import numpy as np
     >>> label_weight(Observation(endpoint="a:1", model="m", hardware=None, observed_s=0,
     ...     features=np.zeros(N_FEATURES), output_tokens=8))
     0.5
@@ -109,6 +98,7 @@ def most_of_total(observation: Observation, target: int) -> bool:
     quantiles that learn from it go wrong (with a TTFT of a tenth of the total, 40 % of
     what is then stated as its p90 is passed). The fit of physics weighs it.
 
+    >>> import numpy as np
     >>> seen = Observation(endpoint="a:1", model="m", hardware=None, observed_s=0,
     ...     features=np.zeros(N_FEATURES), total_s=3.0, output_tokens=11,
     ...     predicted_ttft_s=0.5, predicted_tpot_s=0.1)
@@ -138,7 +128,7 @@ class LabelClock:
 
     def admit(self, observed_s: float) -> tuple[float | None, str | None]:
         """Give the time a label counts as observed at, ``None`` to refuse it, and why."""
-        if not np.isfinite(observed_s):
+        if not isfinite(observed_s):
             return None, "out_of_order"
         newest_s = observed_s if self._newest_s is None else self._newest_s
         if abs(observed_s - newest_s) <= _APART_S:
@@ -154,11 +144,26 @@ class LabelClock:
 
 def _problem(target: int, value: float) -> str | None:
     lowest, highest = BOUNDS_S[target]
-    if not np.isfinite(value):
+    if not isfinite(value):
         return "not_finite"
     if value <= 0:
         return "not_positive"
     return None if lowest <= value <= highest else "absurd"
+
+
+def _measured(observation: Observation) -> tuple[float | None, float | None]:
+    """Give what was measured of both targets, or made of a total."""
+    said_s, tokens = observation.predicted_ttft_s, observation.output_tokens
+    if not _splits(observation) or tokens is None or not _has_plausible_tokens(observation):
+        return observation.upstream_ttft_s, observation.tpot_s
+    total_s, step_s = observation.total_s, observation.predicted_tpot_s
+    if total_s is None or said_s is None or step_s is None:
+        return None, None
+    predicted_s = said_s + step_s * max(tokens - 1, 0)
+    if not 0 < predicted_s < inf:
+        return None, None
+    scale = total_s / predicted_s
+    return said_s * scale, step_s * scale if tokens > 1 else None
 
 
 def _splits(observation: Observation) -> bool:
@@ -174,10 +179,10 @@ def _share(observation: Observation, target: int) -> float:
     """Give the share of a total that a label made of it makes up, 1 for a measured one."""
     if not _splits(observation):
         return 1.0
-    seen, total_s = split_total(observation), observation.total_s
-    if seen.upstream_ttft_s is None or not total_s:
+    ttft_s, total_s = _measured(observation)[TTFT], observation.total_s
+    if ttft_s is None or not total_s:
         return 1.0
-    share = min(seen.upstream_ttft_s / total_s, 1.0)
+    share = min(ttft_s / total_s, 1.0)
     return share if target == TTFT else 1.0 - share
 
 
@@ -187,6 +192,4 @@ def _has_plausible_tokens(observation: Observation) -> bool:
 
 
 def _usable(features: FloatArray) -> bool:
-    if features.shape != (N_FEATURES,) or not np.isfinite(features[_PROMPT]):
-        return False
-    return not bool(((features > _MAX_FEATURE) | (features < _MIN_FEATURE)).any())
+    return features.shape == (N_FEATURES,) and kernels.usable(plain(features))

@@ -30,7 +30,6 @@ from predictor.kernels.prediction import (
     PREFILL_TOKEN,
     QUANTILES,
     RANKS,
-    Beliefs,
     predict,
 )
 from predictor.kernels.terms import regime, rows_of
@@ -107,16 +106,11 @@ class LatencyPredictor:
         self._calibration = tuple(Calibration(settings.calibration) for _ in TARGETS)
         self._drift = tuple(DriftCount(settings.drift) for _ in TARGETS)
         self._clock = LabelClock()
-        self._beliefs = Beliefs(
-            weights=self._mixture.state.weights,
-            biases=self._bias.state.shrunk,
-            fleet=self._fleet_bias.state.mean,
-            shared=self._shared.state.given,
-            slopes=self._river.state.slopes,
-            cap_log=self._river.state.cap_log,
-            ttft_offsets=self._calibration[TTFT].state.offsets,
-            tpot_offsets=self._calibration[TPOT].state.offsets,
-        )
+        self._learned = (
+            self._mixture.state, self._bias.state, self._fleet_bias.state,
+            self._shared.state, self._river.state,
+        )  # fmt: skip
+        self._offsets = (self._calibration[TTFT].state, self._calibration[TPOT].state)
         self._labels = [0, 0]
         self._recent: tuple[deque[tuple[float, bool]], ...] = tuple(
             deque(maxlen=settings.report_rows) for _ in TARGETS
@@ -152,7 +146,10 @@ class LatencyPredictor:
         coefficients, places = self._physics.at(endpoints, hardware)
         experts, seconds = np.empty((n, len(TARGETS), N_EXPERTS)), np.empty((N_ROWS, n))
         biases = self._bias.places(endpoints)
-        predict(rows, boosted, coefficients, places, biases, self._beliefs, experts, seconds)
+        predict(
+            rows, boosted, coefficients, places, biases, *self._learned, *self._offsets,
+            experts, seconds,
+        )  # fmt: skip
         return Predictions(
             ttft_s=seconds[TTFT],
             tpot_s=seconds[TPOT],
@@ -204,9 +201,7 @@ class LatencyPredictor:
             if observation.use != "scoring":
                 correct(
                     features, waits, target, log_actual, experts,
-                    self._bias.place(observation.endpoint, waits), self._mixture.state,
-                    self._bias.state, self._fleet_bias.state, self._shared.state,
-                    self._river.state,
+                    self._bias.place(observation.endpoint, waits), *self._learned,
                 )  # fmt: skip
         if observation.use != "scoring":
             self._physics.learn(

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictor.kernels import mixture as kernels
-from predictor.kernels.compiled import plain
-from predictor.kernels.mixture import FLOOR, MAX_ERROR, MixtureState
+from predictor.kernels.compiled import plain, record
+from predictor.kernels.mixture import FLOOR, MAX_ERROR, mixture_dtype
 from predictor.physics import TARGETS
 from predictor.settings import MixtureSettings
 from predictor.terms import N_REGIMES
@@ -51,49 +51,45 @@ class Mixture:
     ) -> None:
         settings = settings or MixtureSettings()
         self._names = tuple(experts)
-        shape = (2, N_REGIMES + 1, len(self._names))
         doubted = [_NO_EVIDENCE + (doubts or {}).get(name, 0.0) for name in self._names]
-        self.state = MixtureState(
-            error=np.full(shape, doubted),
-            labels=np.zeros(shape),
-            weights=np.empty((2, N_REGIMES, len(self._names))),
+        self.state = record(
+            mixture_dtype(len(self._names)),
+            error=doubted,
             rate=1.0 - 2.0 ** (-1.0 / settings.half_life_rows),
             doubt_rows=settings.doubt_rows,
             regime_rows=settings.regime_rows,
             sharpness=settings.sharpness,
         )
         for target in range(len(TARGETS)):
-            kernels.weigh(self.state, target)
+            kernels.weigh(self.state[0], target)
 
     def predict(self, experts: FloatArray, regimes: NDArray[np.intp]) -> FloatArray:
         """Mix ``(2, n_experts, n)`` log seconds into ``(2, n)``."""
         by_row = plain(experts.transpose(2, 0, 1))
         said = np.empty((len(by_row), len(TARGETS)))
-        kernels.mix(by_row, regimes, self.state.weights, said)
+        kernels.mix(by_row, regimes, self.state, said)
         return said.T
 
     def learn(self, target: int, regime: int, errors: FloatArray) -> None:
         """Take in each expert's absolute log error on one label, NaN where silent."""
-        kernels.learn(self.state, target, regime, plain(errors))
+        kernels.learn(self.state[0], target, regime, plain(errors))
 
     def seed(self, target: int, expert: str, error: float, *, rows: float = 10.0) -> None:
         """Start an expert that was never scored here from an error measured elsewhere."""
         column = self._names.index(expert)
-        error_of, labels_of = (
-            self.state.error[target, N_REGIMES],
-            self.state.labels[target, N_REGIMES],
-        )
+        error_of = self.state["error"][0, target, N_REGIMES]
+        labels_of = self.state["labels"][0, target, N_REGIMES]
         if labels_of[column] == 0:
             error_of[column] = min(max(error, FLOOR), MAX_ERROR)
             labels_of[column] = rows
-            kernels.weigh(self.state, target)
+            kernels.weigh(self.state[0], target)
 
     def weights(self) -> dict[str, dict[str, float]]:
         """Show the weights by target and expert, averaged over regimes by their labels."""
         shown = {}
-        weights = self.state.weights
+        weights = self.state["weights"][0]
         for target, name in enumerate(TARGETS):
-            share = self.state.labels[target, :N_REGIMES].max(axis=1) + 1e-9
+            share = self.state["labels"][0, target, :N_REGIMES].max(axis=1) + 1e-9
             mean = share @ weights[target] / share.sum()
             shown[name] = dict(zip(self._names, mean.tolist(), strict=True))
         return shown

@@ -21,7 +21,7 @@ from predictor.kernels.physics import BOUNDS_S, OWN, SMOOTH
 from predictor.kernels.terms import rows_of
 from predictor.places import CoefficientPlaces, Places
 from predictor.settings import PhysicsSettings
-from predictor.terms import PARTS, design_of, tpot_day_zero, ttft_day_zero
+from predictor.terms import PARTS, tpot_day_zero, ttft_day_zero
 from predictor.types import FloatArray
 
 __all__ = ["BOUNDS_S", "TARGETS", "TPOT", "TTFT", "PhysicsFit", "PhysicsPrediction", "PhysicsPrior"]
@@ -164,14 +164,15 @@ class PhysicsPrior:
         weights: Sequence[float] = (1.0, 1.0),
     ) -> None:
         """Take in a row of a batch like :meth:`learn`; :meth:`refit` ends the batch."""
-        design = design_of(features[None])[0]
+        row = rows_of(features[None])
         for index, target_s in targets_s.items():
             self._targets[index].append(
                 endpoint,
                 hardware,
-                design[PARTS[index]],
+                row,
+                PARTS[index],
                 target_s=target_s,
-                observed_s=observed_s,
+                observed_s=float(observed_s),
                 weight=weights[index],
             )
 

@@ -17,8 +17,13 @@ from typing import Final, ParamSpec, TypeVar
 import numba
 import numpy as np
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numpy.typing import NDArray
 
 from predictor.types import FloatArray
+
+Record = NDArray[np.void]
+"""Numbers of one owner by name, an array of one; ``record[0]`` is a :data:`Numbers`."""
+Numbers = np.void
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -55,6 +60,20 @@ def plain(array: FloatArray) -> FloatArray:
     if array.flags.carray and array.dtype is _FLOAT64:
         return array
     return np.array(array, dtype=np.float64, order="C")
+
+
+def record(dtype: np.dtype[np.void], **values: object) -> Record:
+    """Make a record of numbers that kernels read and write in place, as an array of one.
+
+    A record is one argument, whatever it holds; arguments are what calling a kernel costs.
+
+    >>> record(np.dtype([("mean", "f8", (2,)), ("rate", "f8")]), rate=0.5)["mean"]
+    array([[0., 0.]])
+    """
+    made = np.zeros(1, dtype)
+    for name, value in values.items():
+        made[name] = value
+    return made
 
 
 class _Cache(FunctionCache):

@@ -1,12 +1,12 @@
 """Corrections of the log residual, label by label, as :mod:`predictor.correction` says."""
 
 from math import isfinite, log1p, sqrt
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from predictor.features import COLUMN
-from predictor.kernels.compiled import compiled
+from predictor.kernels.compiled import Numbers, Record, compiled
 from predictor.kernels.terms import known
 from predictor.types import FloatArray
 
@@ -28,75 +28,44 @@ _HUBER: Final = 0.3  # log seconds beyond which a residual pulls no harder
 _LEAST_VARIANCE: Final = 1e-12
 
 
-class BiasState(NamedTuple):
-    """Share the arrays of a :class:`predictor.correction.Bias`.
+def bias_dtype(places: int, n_experts: int) -> np.dtype[np.void]:
+    """Name the numbers of a :class:`predictor.correction.Bias`.
 
-    Attributes:
-        mean: ``(places, 2, n_experts)`` mean log residual by endpoint and regime, target.
-        labels: Likewise, how many it is a mean of.
-        shrunk: Likewise, what predictions are corrected by.
-        rate: What a label moves the mean by, at least.
-        shrink: Labels that halve the correction.
-        cap_log: Largest correction.
+    By place (endpoint and regime), target and expert: ``mean`` log residual, ``labels`` it is
+    a mean of, and what of it predictions are corrected by, ``shrunk``. ``rate`` is what a label
+    moves the mean by at least, ``shrink`` the labels that halve it, ``cap_log`` its bound.
     """
-
-    mean: FloatArray
-    labels: FloatArray
-    shrunk: FloatArray
-    rate: float
-    shrink: float
-    cap_log: float
+    shape = (places, 2, n_experts)
+    arrays = [(name, "f8", shape) for name in ("mean", "labels", "shrunk")]
+    return np.dtype([*arrays, ("rate", "f8"), ("shrink", "f8"), ("cap_log", "f8")])
 
 
-class FleetBiasState(NamedTuple):
-    """Share the arrays, ``(2,)`` each, of a :class:`predictor.correction.FleetBias`."""
+FLEET_BIAS: Final = np.dtype(
+    [("mean", "f8", (2,)), ("labels", "f8", (2,)), ("rate", "f8"), ("cap_log", "f8")]
+)
+"""The numbers, by target, of a :class:`predictor.correction.FleetBias`."""
 
-    mean: FloatArray
-    labels: FloatArray
-    rate: float
-    cap_log: float
+SHARED_BIAS: Final = np.dtype(
+    [
+        *[(name, "f8", (2,)) for name in ("mean", "gain", "given")],
+        *[(name, "f8") for name in ("rate", "cap_log")],
+    ]
+)
+"""The numbers, by target, of a :class:`predictor.correction.SharedBias`: ``gain`` is the error
+without the correction minus that with it, decayed; ``given`` the correction, 0 while it
+gains nothing."""
 
-
-class SharedBiasState(NamedTuple):
-    """Share the arrays, ``(2,)`` each, of a :class:`predictor.correction.SharedBias`.
-
-    Attributes:
-        mean: Mean log residual.
-        gain: Error without the correction minus error with it, decayed.
-        given: The correction, 0 while it gains nothing.
-        rate: What a label moves them by.
-        cap_log: Largest correction.
-    """
-
-    mean: FloatArray
-    gain: FloatArray
-    given: FloatArray
-    rate: float
-    cap_log: float
-
-
-class RegressionState(NamedTuple):
-    """Share the arrays of a :class:`predictor.correction.ResidualRegressor`.
-
-    Attributes:
-        labels: ``(2,)`` learned.
-        mean: ``(2, N_INPUTS)`` of the inputs.
-        variance: Likewise.
-        weight: Likewise, of the inputs in standard deviations.
-        intercept: ``(2,)`` with these.
-        slopes: ``(2, N_INPUTS + 1)`` of the inputs as they are, last the intercept.
-        rate: Step of the gradient.
-        cap_log: Largest correction.
-    """
-
-    labels: FloatArray
-    mean: FloatArray
-    variance: FloatArray
-    weight: FloatArray
-    intercept: FloatArray
-    slopes: FloatArray
-    rate: float
-    cap_log: float
+REGRESSION: Final = np.dtype(
+    [
+        *[(name, "f8", (2,)) for name in ("labels", "intercept")],
+        *[(name, "f8", (2, N_INPUTS)) for name in ("mean", "variance", "weight")],
+        ("slopes", "f8", (2, N_INPUTS + 1)),
+        *[(name, "f8") for name in ("rate", "cap_log")],
+    ]
+)
+"""The numbers, by target and input, of a :class:`predictor.correction.ResidualRegressor`:
+``weight`` and ``intercept`` are of inputs in standard deviations, ``slopes`` of inputs as
+they are, last the intercept."""
 
 
 @compiled
@@ -110,40 +79,40 @@ def bounded(value: float, cap: float) -> float:
 
 
 @compiled
-def learn_bias(state: BiasState, place: int, target: int, expert: int, residual: float) -> None:
+def learn_bias(state: Numbers, place: int, target: int, expert: int, residual: float) -> None:
     """Take in one expert's log residual of one label; one that is not finite says nothing."""
     if not isfinite(residual):
         return
-    count = state.labels[place, target, expert] + 1.0
-    mean = state.mean[place, target, expert]
-    mean += max(state.rate, 1.0 / count) * (bounded(residual, 2 * state.cap_log) - mean)
-    state.labels[place, target, expert] = count
-    state.mean[place, target, expert] = mean
-    shrunk = mean * count / (count + state.shrink)
-    state.shrunk[place, target, expert] = bounded(shrunk, state.cap_log)
+    count = state["labels"][place, target, expert] + 1.0
+    mean = state["mean"][place, target, expert]
+    mean += max(state["rate"], 1.0 / count) * (bounded(residual, 2 * state["cap_log"]) - mean)
+    state["labels"][place, target, expert] = count
+    state["mean"][place, target, expert] = mean
+    shrunk = mean * count / (count + state["shrink"])
+    state["shrunk"][place, target, expert] = bounded(shrunk, state["cap_log"])
 
 
 @compiled
-def learn_fleet_bias(state: FleetBiasState, target: int, residual: float) -> None:
+def learn_fleet_bias(state: Numbers, target: int, residual: float) -> None:
     """Take in one label's log residual; one that is not finite says nothing."""
     if not isfinite(residual):
         return
-    state.labels[target] += 1.0
-    rate = max(state.rate, 1.0 / state.labels[target])
-    state.mean[target] += rate * (bounded(residual, state.cap_log) - state.mean[target])
+    state["labels"][target] += 1.0
+    rate = max(state["rate"], 1.0 / state["labels"][target])
+    state["mean"][target] += rate * (bounded(residual, state["cap_log"]) - state["mean"][target])
 
 
 @compiled
-def learn_shared_bias(state: SharedBiasState, target: int, residual: float) -> None:
+def learn_shared_bias(state: Numbers, target: int, residual: float) -> None:
     """Take in one label's log residual of the smooth prediction, where finite."""
     if not isfinite(residual):
         return
-    residual = bounded(residual, state.cap_log)
-    step = residual - state.mean[target]
+    residual = bounded(residual, state["cap_log"])
+    step = residual - state["mean"][target]
     gain = abs(residual) - abs(step)
-    state.gain[target] += state.rate * (gain - state.gain[target])
-    state.mean[target] += state.rate * step
-    state.given[target] = state.mean[target] if state.gain[target] > 0 else 0.0
+    state["gain"][target] += state["rate"] * (gain - state["gain"][target])
+    state["mean"][target] += state["rate"] * step
+    state["given"][target] = state["mean"][target] if state["gain"][target] > 0 else 0.0
 
 
 @compiled
@@ -154,27 +123,27 @@ def read_inputs(features: FloatArray, row: int, inputs: FloatArray) -> None:
 
 
 @compiled
-def regressed(inputs: FloatArray, target: int, slopes: FloatArray, cap_log: float) -> float:
+def regressed(inputs: FloatArray, target: int, state: Numbers) -> float:
     """Give the regression's log correction."""
-    total = slopes[target, N_INPUTS]
+    total = state["slopes"][target, N_INPUTS]
     for which in range(N_INPUTS):
-        total += slopes[target, which] * inputs[which]
-    return bounded(total, cap_log)
+        total += state["slopes"][target, which] * inputs[which]
+    return bounded(total, state["cap_log"])
 
 
 @compiled
-def regress(features: FloatArray, slopes: FloatArray, cap_log: float, said: FloatArray) -> None:
+def regress(features: FloatArray, regression: Record, said: FloatArray) -> None:
     """Write ``(n, 2)`` log corrections of ``n`` rows."""
     inputs = np.empty(N_INPUTS)
     for row in range(len(features)):
         read_inputs(features, row, inputs)
         for target in range(2):
-            said[row, target] = regressed(inputs, target, slopes, cap_log)
+            said[row, target] = regressed(inputs, target, regression[0])
 
 
 @compiled
 def learn_regression(
-    state: RegressionState, features: FloatArray, row: int, target: int, residual: float
+    state: Numbers, features: FloatArray, row: int, target: int, residual: float
 ) -> None:
     """Take in one row and its log residual; one that is not finite says nothing.
 
@@ -186,24 +155,24 @@ def learn_regression(
         return
     inputs = np.empty(N_INPUTS)
     read_inputs(features, row, inputs)
-    state.labels[target] += 1.0
-    said = state.intercept[target]
+    state["labels"][target] += 1.0
+    said = state["intercept"][target]
     for which in range(N_INPUTS):
-        value, before = inputs[which], state.mean[target, which]
-        mean = before + (value - before) / state.labels[target]
-        variance = state.variance[target, which]
-        variance += ((value - before) * (value - mean) - variance) / state.labels[target]
-        state.mean[target, which], state.variance[target, which] = mean, variance
+        value, before = inputs[which], state["mean"][target, which]
+        mean = before + (value - before) / state["labels"][target]
+        variance = state["variance"][target, which]
+        variance += ((value - before) * (value - mean) - variance) / state["labels"][target]
+        state["mean"][target, which], state["variance"][target, which] = mean, variance
         unit = (value - mean) / sqrt(variance) if variance else 0.0
         inputs[which] = bounded(unit, _FURTHEST_UNIT)
-        said += state.weight[target, which] * inputs[which]
-    step = state.rate * bounded(said - bounded(residual, 2 * state.cap_log), _HUBER)
-    state.intercept[target] -= step
+        said += state["weight"][target, which] * inputs[which]
+    step = state["rate"] * bounded(said - bounded(residual, 2 * state["cap_log"]), _HUBER)
+    state["intercept"][target] -= step
     centre = 0.0
     for which in range(N_INPUTS):
-        weight = state.weight[target, which] - step * inputs[which]
-        variance = state.variance[target, which]
+        weight = state["weight"][target, which] - step * inputs[which]
+        variance = state["variance"][target, which]
         slope = weight / sqrt(variance) if variance > _LEAST_VARIANCE else 0.0
-        state.weight[target, which], state.slopes[target, which] = weight, slope
-        centre += slope * state.mean[target, which]
-    state.slopes[target, N_INPUTS] = state.intercept[target] - centre
+        state["weight"][target, which], state["slopes"][target, which] = weight, slope
+        centre += slope * state["mean"][target, which]
+    state["slopes"][target, N_INPUTS] = state["intercept"][target] - centre

@@ -117,7 +117,13 @@ def boosted(
     features: FloatArray,
     coefficients: FloatArray,
     places: Integers,
-    tables: Tables,
+    columns: Integers,
+    starts: Integers,
+    thresholds: FloatArray,
+    first_row: Integers,
+    masks: Masks,
+    values: FloatArray,
+    first_tree: Integers,
     models: Integers,
     log_prior: FloatArray,
     said: FloatArray,
@@ -128,7 +134,13 @@ def boosted(
         features: ``(n, N_FEATURES)``.
         coefficients: ``(n_places, 3, N_DESIGN)`` of that physics.
         places: ``(n,)`` places of the endpoints in these.
-        tables: The trees.
+        columns: Of the trees' :class:`Tables`, as the next ones: a tuple costs more to pass.
+        starts: Of the trees.
+        thresholds: Of the trees.
+        first_row: Of the trees.
+        masks: Of the trees.
+        values: Of the trees.
+        first_tree: Of the trees.
         models: ``(n_models,)`` column in ``said`` of each model; even ones are ratios.
         log_prior: Gets ``(n, 2)`` log seconds by physics.
         said: Gets ``(n, 4)`` log seconds, NaN in columns without a model.
@@ -137,6 +149,7 @@ def boosted(
     inputs, raw = np.empty((n, n_inputs)), np.empty((n, len(models)))
     log_priors(features, coefficients, places, log_prior)
     tree_inputs(features, log_prior, inputs)
+    tables = Tables(columns, starts, thresholds, first_row, masks, values, first_tree)
     if len(models):
         predict(inputs, tables, raw)
     for row in range(n):

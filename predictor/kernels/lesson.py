@@ -5,19 +5,14 @@ from math import isfinite
 import numpy as np
 
 from predictor.experts import N_EXPERTS, PRIOR, RATIO, SMOOTH
-from predictor.kernels import mixture
-from predictor.kernels.compiled import compiled
+from predictor.kernels.compiled import Record, compiled
 from predictor.kernels.corrections import (
-    BiasState,
-    FleetBiasState,
-    RegressionState,
-    SharedBiasState,
     learn_bias,
     learn_fleet_bias,
     learn_regression,
     learn_shared_bias,
 )
-from predictor.kernels.mixture import MixtureState
+from predictor.kernels.mixture import learn as learn_errors
 from predictor.types import FloatArray
 
 
@@ -29,11 +24,11 @@ def correct(
     log_actual: float,
     experts: FloatArray,
     bias_place: int,
-    mixture_state: MixtureState,
-    bias: BiasState,
-    fleet_bias: FleetBiasState,
-    shared_bias: SharedBiasState,
-    regression: RegressionState,
+    mixture: Record,
+    bias: Record,
+    fleet_bias: Record,
+    shared_bias: Record,
+    regression: Record,
 ) -> None:
     """Learn from one label.
 
@@ -44,7 +39,7 @@ def correct(
         log_actual: Log seconds measured.
         experts: ``(2, N_EXPERTS)`` log seconds said at dispatch.
         bias_place: Of the endpoint and regime.
-        mixture_state: Whom to follow.
+        mixture: Whom to follow.
         bias: Of the endpoint.
         fleet_bias: Of all.
         shared_bias: Of ranking.
@@ -54,10 +49,10 @@ def correct(
     for expert in range(N_EXPERTS):
         residuals[expert] = log_actual - experts[target, expert]
         errors[expert] = abs(residuals[expert])
-    mixture.learn(mixture_state, target, waits, errors)
+    learn_errors(mixture[0], target, waits, errors)
     ratio, prior = residuals[RATIO], residuals[PRIOR]
-    learn_bias(bias, bias_place, target, 0, prior)
-    learn_bias(bias, bias_place, target, 1, ratio)
-    learn_fleet_bias(fleet_bias, target, ratio if isfinite(ratio) else prior)
-    learn_shared_bias(shared_bias, target, residuals[SMOOTH])
-    learn_regression(regression, features, 0, target, prior)
+    learn_bias(bias[0], bias_place, target, 0, prior)
+    learn_bias(bias[0], bias_place, target, 1, ratio)
+    learn_fleet_bias(fleet_bias[0], target, ratio if isfinite(ratio) else prior)
+    learn_shared_bias(shared_bias[0], target, residuals[SMOOTH])
+    learn_regression(regression[0], features, 0, target, prior)

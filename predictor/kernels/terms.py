@@ -92,6 +92,36 @@ def lay_out(features: FloatArray, row: int, design: FloatArray) -> None:
 
 
 @compiled
+def remember(
+    features: FloatArray,
+    first: int,
+    at: int,
+    target_s: float,
+    observed_s: float,
+    weight: float,
+    design: FloatArray,
+    meta: FloatArray,
+) -> None:
+    """Write one row of what physics is fitted to: its terms from ``first`` on, and its label.
+
+    Args:
+        features: ``(1, N_FEATURES)``.
+        first: Term.
+        at: Where to write.
+        target_s: Label.
+        observed_s: When it was known.
+        weight: Of it.
+        design: ``(room, n_terms)``.
+        meta: ``(3, room)``: labels, times, weights.
+    """
+    terms = np.empty(N_DESIGN)
+    lay_out(features, 0, terms)
+    for term in range(design.shape[1]):
+        design[at, term] = terms[first + term]
+    meta[0, at], meta[1, at], meta[2, at] = target_s, observed_s, weight
+
+
+@compiled
 def designs(features: FloatArray, design: FloatArray) -> None:
     """Write the terms of ``n`` rows into ``(n, N_DESIGN)``."""
     terms = np.empty(N_DESIGN)

@@ -51,11 +51,17 @@ def test_a_regime_without_labels_borrows_from_the_others() -> None:
 
 
 def test_the_quantile_is_the_conformal_order_statistic() -> None:
-    state = Calibration().state
+    calibration = Calibration()
+    state, windows = calibration.state[0], calibration.windows
     for value in range(1, 20):
-        keep(state, EVERY, float(value), 0.0)
+        keep(state, windows, EVERY, float(value), 0.0)
 
-    assert [quantile(state, EVERY, level) for level in (0.9, 0.85, 0.97, 1.0)] == [18, 17, 19, 19]
+    assert [quantile(state, windows, EVERY, level) for level in (0.9, 0.85, 0.97, 1.0)] == [
+        18,
+        17,
+        19,
+        19,
+    ]
 
 
 def test_the_offset_is_capped() -> None:

@@ -115,7 +115,7 @@ def test_a_label_whose_miss_was_told_is_reported_once_and_adapts_no_further() ->
 
     assert scored(told) == scored(untold)
     assert told.report().p90_coverage["ttft"] == untold.report().p90_coverage["ttft"]
-    levels = [predictor._calibration[TTFT].state.levels[1] for predictor in (told, untold)]
+    levels = [predictor._calibration[TTFT].state["levels"][0, 1] for predictor in (told, untold)]
     np.testing.assert_allclose(levels[0], levels[1])
 
 
