@@ -12,7 +12,7 @@ from typing import Final
 
 from rich.table import Table
 
-from benchmarks.data_path.judge import Verdict
+from benchmarks.data_path.judge import Kind, Verdict
 from benchmarks.data_path.load import Make, Traffic, chat, cycle
 from benchmarks.data_path.part import Options, Outcome, Part
 from benchmarks.data_path.routers import OURS, Choice, choices
@@ -35,11 +35,17 @@ PROMPT_BYTES: Final = 32_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """Name a peer and how much of its CPU ours may take."""
+    """Say how much of a router's CPU ours may take.
 
+    Attributes:
+        kind: Whether it must be so.
+        peer: The router, with its policy where that is not its default.
+        most: Ours over its.
+    """
+
+    kind: Kind
     peer: str
-    must: float
-    goal: float | None = None
+    most: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +57,7 @@ class Row:
         title: What is sent.
         make: Bodies.
         lessons: Streams that teach our predictor before.
-        bound: What is judged.
+        bounds: What is judged.
         endpoints: How many.
         connections: Requests under way.
         seconds: Of a turn.
@@ -63,7 +69,7 @@ class Row:
     title: str
     make: Make
     lessons: tuple[bytes, ...]
-    bound: Bound
+    bounds: tuple[Bound, ...]
     endpoints: int = 2
     connections: int = 32
     seconds: float = 4.0
@@ -97,14 +103,20 @@ def rows() -> dict[str, Row]:
             title="CPU per tiny chat, 2 endpoints, 32 connections",
             make=cycle([chat("hi")]),
             lessons=short,
-            bound=Bound(peer="sglang-router", must=1.2, goal=0.8),
+            bounds=(
+                Bound(kind="must", peer="sglang-router", most=1.2),
+                Bound(kind="goal", peer="sglang-router", most=0.8),
+            ),
         ),
         Row(
             name="prompt",
             title="CPU per chat of 32 KB, 8 endpoints, 32 connections",
             make=cycle([chat(text) for text in long]),
             lessons=tuple(chat(text, max_tokens=3, stream=True) for text in long),
-            bound=Bound(peer="vllm-router", must=1.0),
+            bounds=(
+                Bound(kind="must", peer="vllm-router", most=1.0),
+                Bound(kind="goal", peer="vllm-router round_robin", most=1.0),
+            ),
             endpoints=8,
         ),
         Row(
@@ -112,7 +124,10 @@ def rows() -> dict[str, Row]:
             title=f"CPU per stream of {CHUNKS} chunks {ITL_MS} ms apart, 32 at a time",
             make=cycle([chat("hi", max_tokens=CHUNKS, stream=True)]),
             lessons=short,
-            bound=Bound(peer="sglang-router", must=1.0, goal=0.7),
+            bounds=(
+                Bound(kind="must", peer="sglang-router", most=1.0),
+                Bound(kind="goal", peer="sglang-router", most=0.7),
+            ),
             seconds=8.0,
             stub=("--itl-ms", str(ITL_MS)),
             events=CHUNKS,
@@ -155,28 +170,13 @@ async def measure(row: Row, options: Options) -> Outcome:
 
 def _wanted(choice: Choice, options: Options) -> bool:
     """Leave out, in a quick run, what is not judged against."""
-    judged = {row.bound.peer for row in rows().values()}
+    judged = {bound.peer for row in rows().values() for bound in row.bounds}
     return not options.quick or choice.program == OURS or choice.name in judged
 
 
 def outcome(row: Row, turns: Turns, decides: str, *, judged: bool) -> Outcome:
     """Judge a row and show it."""
-    against = ratio(turns, OURS, row.bound.peer) if judged else None
-    what = f"{row.name}: CPU per request against {row.bound.peer}"
-    bounds = [("must", row.bound.must)]
-    if row.bound.goal is not None:
-        bounds.append(("goal", row.bound.goal))
-    verdicts = tuple(
-        Verdict(
-            what=what,
-            kind="must" if kind == "must" else "goal",
-            measured=None if against is None else against.median,
-            most=most,
-            unit="x",
-            spread=None if against is None else (against.least, against.most),
-        )
-        for kind, most in bounds
-    )
+    verdicts = tuple(_verdict(row, turns, bound, judged=judged) for bound in row.bounds)
     trees = decides.startswith(TREES)
     others = Verdict(
         what=f"{row.name}: something else than trained trees decides in the end",
@@ -193,6 +193,18 @@ def outcome(row: Row, turns: Turns, decides: str, *, judged: bool) -> Outcome:
             "turns": {name: [asdict(each) for each in theirs] for name, theirs in turns.items()},
         },
         notes=(f"{row.name}: {decides} decides in ours at the end",),
+    )
+
+
+def _verdict(row: Row, turns: Turns, bound: Bound, *, judged: bool) -> Verdict:
+    against = ratio(turns, OURS, bound.peer) if judged else None
+    return Verdict(
+        what=f"{row.name}: CPU per request against {bound.peer}",
+        kind=bound.kind,
+        measured=None if against is None else against.median,
+        most=bound.most,
+        unit="x",
+        spread=None if against is None else (against.least, against.most),
     )
 
 

@@ -6,9 +6,9 @@ One process listens on all ports. A chat answers as vLLM would, with usage: a st
 many content events as its ``max_tokens`` (1 without), the first after ``--ttft-ms``, the
 others ``--itl-ms`` apart; an answer that is not streamed comes after ``--ttft-ms``. The
 ``/metrics`` page is vLLM 0.32's in length and names. What routers ask at their start is
-answered too; all else is not found, as at a vLLM without further flags: vllm-router's
-default policy asks for ``/v1/chat/completions/render``, then ``/tokenize``, before every
-request.
+answered too; all else is not found. vllm-router's default policy asks for
+``/v1/chat/completions/render``, then ``/tokenize``, before every request: with tokens to
+read it takes several times the CPU, and a comparison with it would show little.
 """
 
 import argparse
@@ -104,9 +104,7 @@ class Connection(asyncio.Protocol):
         """Answer."""
         path, body = self._target.partition(b"?")[0], bytes(self._body)
         self._begin()
-        if path == b"/tokenize":
-            self._write(tokens(body))
-        elif path != CHATS:
+        if path != CHATS:
             self._write(self._endpoint.get(path))
         elif _STREAM.search(body):
             self._play(stream_events(body), self._endpoint.pace.ttft_s, first=_STREAM_HEAD)
@@ -170,17 +168,6 @@ def usage(body: bytes, output_tokens: int) -> dict[str, object]:
         "total_tokens": prompt_tokens + output_tokens,
         "prompt_tokens_details": {"cached_tokens": 0},
     }
-
-
-def tokens(body: bytes) -> bytes:
-    """Build the response of ``/tokenize``: as many numbers as the request's tokens.
-
-    >>> tokens(b"x" * 12).endswith(b'"tokens":[0,1,2]}')
-    True
-    """
-    numbers = list(range(max(len(body) // BYTES_PER_TOKEN, 1)))
-    whole = {"count": len(numbers), "max_model_len": 131072, "tokens": numbers}
-    return response(_json(whole))
 
 
 def answer(body: bytes) -> bytes:
