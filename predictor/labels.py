@@ -5,9 +5,10 @@ a request that was not streamed becomes two labels. Called by the predictor for 
 observation and by training for every row, so that both refuse alike.
 """
 
-from msgspec.structs import replace
 from math import inf, isfinite
 from typing import Final
+
+from msgspec.structs import replace
 
 from predictor.features import N_FEATURES
 from predictor.kernels import labels as kernels

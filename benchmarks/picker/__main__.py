@@ -8,7 +8,8 @@ Measured is the CPU time of the picker's process per request, by the kernel's ow
 trainer is a process of its own and not counted. ``plain``: by gRPC's server, endpoints in
 turns; ``wire``: our picker over a scheduler that takes them in turns, nothing predicted,
 learned, recorded or logged; ``foretoken``: as people run it, the default policy, traces
-recorded, metrics and log on. Envoy's own time is not counted.
+recorded, metrics and log on. What a picker uses without requests (scrapes, timers) is taken
+off and shown by itself. Envoy's own time is not counted.
 
 Must: the default at most 1 / 1.5 of the plain one in every mode.
 """
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -56,10 +57,12 @@ class Scene:
     Attributes:
         url: Envoy's.
         picker: Its process.
+        idle_cores: What that uses without requests.
     """
 
     url: str
     picker: int
+    idle_cores: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +98,31 @@ async def measure(turns: int, seconds: int) -> list[dict[str, float | str]]:
         (folder / "post.lua").write_text(_WRK % json.dumps(chat()))
         async with Processes(folder) as processes:
             scenes = await start(processes, folder, envoy)
-            await asyncio.sleep(2)
             for scene in scenes.values():  # until trees take part, and caches are warm
                 await play(scene, folder, seconds)
+            scenes = await with_idle(scenes, seconds)
             played: dict[tuple[str, tuple[str, str]], list[Turn]] = {}
             for _ in range(turns):
                 for key, scene in scenes.items():
                     played.setdefault(key, []).append(await play(scene, folder, seconds))
-    return [row(modes, {name: played[name, modes] for name in PICKERS}) for modes in MODES]
+    results = [row(modes, {name: played[name, modes] for name in PICKERS}) for modes in MODES]
+    idle: dict[str, float | str] = {
+        f"{name} idle cores": scenes[name, MODES[0]].idle_cores for name in PICKERS
+    }
+    return [result | idle for result in results]
+
+
+async def with_idle(
+    scenes: dict[tuple[str, tuple[str, str]], Scene], seconds: float
+) -> dict[tuple[str, tuple[str, str]], Scene]:
+    """Measure what every picker uses without requests."""
+    await asyncio.sleep(seconds)  # for what is still to be written and trained
+    before_s = {key: _cpu_s(scene.picker) for key, scene in scenes.items()}
+    await asyncio.sleep(seconds)
+    return {
+        key: replace(scene, idle_cores=(_cpu_s(scene.picker) - before_s[key]) / seconds)
+        for key, scene in scenes.items()
+    }
 
 
 async def start(
@@ -161,7 +181,7 @@ async def play(scene: Scene, folder: Path, seconds: int) -> Turn:
         stdout=subprocess.PIPE,
     )
     said = (await wrk.communicate())[0].decode()
-    spent_s = _cpu_s(scene.picker) - before_s
+    spent_s = _cpu_s(scene.picker) - before_s - scene.idle_cores * seconds
     if "Non-2xx" in said or "requests in" not in said:
         raise SystemExit(f"{scene.url}: not every request was served:\n{said}")
     requests = int(said.split(" requests in")[0].split()[-1])
@@ -189,6 +209,8 @@ def table_of(results: Sequence[dict[str, float | str]]) -> Table:
         verdict = "met" if float(result["ratio"]) <= MUST_RATIO else "MISSED"
         modes = f"{result['request']} / {result['response']}"
         table.add_row(modes, *cells, f"{result['ratio']:.2f} ({verdict})")
+    idle = ", ".join(f"{name} {results[0][f'{name} idle cores']:.3f}" for name in PICKERS)
+    table.caption = f"taken off: cores used without requests: {idle}"
     return table
 
 

@@ -21,6 +21,7 @@ from proxy.settings import ProxySettings
 PROCESS: Final = f"/{SERVICE}/Process"
 _MESSAGE_ROOM: Final = 1 << 20  # bytes of a message around the body it carries
 _BACKLOG: Final = 1024
+_HEALTH_S: Final = 0.2  # between two looks at it for those who watch: as often as scrapes come
 
 
 class PickerServer:
@@ -40,6 +41,7 @@ class PickerServer:
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._idle = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         """Begin to listen."""
@@ -47,6 +49,7 @@ class PickerServer:
         self._server = await loop.create_server(
             self._connect, sock=self._listener, backlog=_BACKLOG
         )
+        self._tell_health()
         return self
 
     async def __aexit__(
@@ -58,6 +61,8 @@ class PickerServer:
         """Take no more requests, let those in flight end for a while, and close."""
         if self._server is not None:
             self._server.close()
+        if self._timer is not None:
+            self._timer.cancel()
         self.drain()
         try:
             async with asyncio.timeout(self._settings.shutdown_s):
@@ -76,9 +81,10 @@ class PickerServer:
         for connection in list(self._connections):
             connection.drain()
 
-    def tell_health(self) -> None:
-        """Tell those who watch the health what has changed."""
+    def _tell_health(self) -> None:
+        """Tell those who watch the health what has changed, again and again."""
         self._health.tell()
+        self._timer = asyncio.get_running_loop().call_later(_HEALTH_S, self._tell_health)
 
     def _connect(self) -> Connection:
         connection = Connection(

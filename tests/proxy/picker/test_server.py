@@ -233,6 +233,21 @@ async def test_health_is_told_by_service() -> None:
     assert raised.value.code() == grpc.StatusCode.NOT_FOUND
 
 
+async def test_who_watches_the_health_hears_when_endpoints_come_and_go() -> None:
+    table = Table()
+    async with serving(table) as channel:
+        request = health_pb2.HealthCheckRequest(service="readiness")
+        watch = health_pb2_grpc.HealthStub(channel).Watch(request)
+        seen = [(await watch.read()).status]
+
+        table.scheduler.update([endpoint(FAST, up=False)])
+        seen.append((await watch.read()).status)
+        table.scheduler.update([endpoint(FAST)])
+        seen.append((await watch.read()).status)
+
+    assert seen == [1, 2, 1]
+
+
 async def test_who_watches_the_health_hears_of_the_drain_and_is_let_go() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = PickerServer(Table().picker, ProxySettings(shutdown_s=10), listener)
