@@ -98,7 +98,7 @@ class Service:
         self._learner = learner
         self._config = config
         self._upstream = upstream
-        self._guard = guard
+        self.guard = guard
         self._stalls = stalls
         self._scrape_client = scrape_client
         self._feeds = feeds
@@ -205,7 +205,7 @@ class Service:
         """Let requests to endpoints that want a key carry theirs, and no client's."""
         for endpoint in settings.endpoints:
             self._upstream.authorize(endpoint.url, endpoint.api_key)
-        self._guard.hide_credentials = any(one.api_key for one in settings.endpoints)
+        self.guard.hide_credentials = any(one.api_key for one in settings.endpoints)
 
     def _change_endpoints(self, wanted: Settings) -> None:
         self._authorize(wanted)
