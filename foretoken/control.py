@@ -68,6 +68,11 @@ class ServicePlane:
         except ConfigurationInvalid as error:
             raise TrialRefused("; ".join(error.problems)) from error
 
+    def clear_answers(self) -> int:
+        """Forget every answer of the response cache."""
+        guard = self._service.guard
+        return 0 if guard is None else guard.cache.clear()
+
     def endpoints(self) -> Sequence[tuple[EndpointState, EndpointLoad]]:
         """Give every endpoint with what is in flight there."""
         scheduler, now = self._service.scheduler, self.now()

@@ -118,7 +118,7 @@ class Service:
         self._learner = learner
         self._config = config
         self._upstream = upstream
-        self._guard = guard
+        self.guard = guard
         self._stalls = stalls
         self._scrape_client = scrape_client
         self._feeds = feeds
@@ -227,8 +227,8 @@ class Service:
         """Let requests to endpoints that want a key carry theirs, and no client's."""
         for endpoint in settings.endpoints:
             self._upstream.authorize(endpoint.url, endpoint.api_key)
-        if self._guard is not None:
-            self._guard.hide_credentials = any(one.api_key for one in settings.endpoints)
+        if self.guard is not None:
+            self.guard.hide_credentials = any(one.api_key for one in settings.endpoints)
 
     def _change_endpoints(self, wanted: Settings) -> None:
         self._authorize(wanted)

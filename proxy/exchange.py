@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from collectors.stream import StreamObserver
-from predictor.types import Measurement, Outcome, RequestRecord
+from predictor.types import Decision, Measurement, Outcome, RequestRecord
 from proxy.errors import (
     ErrorResponse,
     ShuttingDown,

@@ -21,7 +21,7 @@ from proxy.connection import Connection
 from proxy.delivery import Delivery
 from proxy.relay import Relay
 from proxy.settings import StallSettings
-from scheduler import Scheduler
+from scheduler import Scheduler, gets_on
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,11 @@ class StallWatch:
         silence = self._silence(delivery, decision, silent_s, now)
         if not is_overdue(silence, self._settings):
             return
-        if not self._scheduler.silent(request_id, now - silent_s, now) or silence.begun:
+        state = self._scheduler.states.get(decision.endpoint)
+        if state is None or gets_on(state, now - silent_s, now):
+            return
+        self._scheduler.stalled(decision.endpoint, now)
+        if silence.begun:
             return
         action = self._scheduler.move(request_id, now)
         if action is not None:

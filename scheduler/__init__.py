@@ -23,6 +23,7 @@ from scheduler.settings import (
     TierSettings,
 )
 from scheduler.signals import check_signals
+from scheduler.suspects import gets_on
 
 __all__ = [
     "FALLBACK_REASONS",
@@ -53,5 +54,6 @@ __all__ = [
     "Wait",
     "build_policy",
     "check_signals",
+    "gets_on",
     "policies_of",
 ]

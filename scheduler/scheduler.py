@@ -38,7 +38,7 @@ from scheduler.prefix_caches import caches_of
 from scheduler.prefix_index import has_restarted
 from scheduler.saturation import Placing
 from scheduler.settings import SchedulerSettings
-from scheduler.suspects import Suspects, Suspicion, gets_on
+from scheduler.suspects import Suspects, Suspicion
 
 NO_ENDPOINT_RETRY_S = 1.0
 
@@ -225,32 +225,18 @@ class Scheduler:
             self._suspects.erred(live.endpoint, now)
         return self._again(live, now)
 
-    def silent(self, request_id: str, since_s: float, now: float) -> bool:
-        """Take in that a request's endpoint has said nothing of it since ``since_s``.
-
-        Returns:
-            Whether the endpoint is doubted for that: it does not get on with others either.
-        """
-        live = self._live.get(request_id)
-        state = None if live is None or live.endpoint is None else self._states.get(live.endpoint)
-        if state is None or gets_on(state, since_s, now):
-            return False
-        self._suspects.stalled(state.endpoint, now)
-        return True
+    def stalled(self, endpoint: str, now: float) -> None:
+        """Note that an endpoint has requests and says nothing of them."""
+        if endpoint in self._states:
+            self._suspects.stalled(endpoint, now)
 
     def move(self, request_id: str, now: float) -> Action | None:
-        """Place a request elsewhere that its endpoint says nothing about.
-
-        Returns:
-            Where it goes, ``None`` to wait on there: nobody is better.
-
-        Raises:
-            UnknownRequest: No such request is in flight.
-        """
-        live = self._get(request_id)
-        if live.endpoint is None or not self._eligibility.has_other(live, live.endpoint, now):
+        """Place a request elsewhere whose endpoint is silent; ``None``: it stays where it is."""
+        live = self._live.get(request_id)
+        if live is None or live.endpoint is None:
             return None
-        return self._again(live, now)
+        better = self._eligibility.has_other(live, live.endpoint, now)
+        return self._again(live, now) if better else None
 
     def moved(
         self, request_id: str, endpoint: str | None, now: float, *, failed: bool

@@ -71,6 +71,10 @@ class ControlPlane(Protocol):
         """
         ...
 
+    def clear_answers(self) -> int:
+        """Forget every answer of the response cache; say how many there were."""
+        ...
+
     def drain(self, endpoint: str, *, draining: bool) -> None:
         """Start or stop keeping new requests from an endpoint.
 

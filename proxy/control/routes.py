@@ -14,6 +14,7 @@ from proxy.control.access import local_only
 from proxy.control.errors import UnknownDecision
 from proxy.control.plane import ControlPlane
 from proxy.control.schemas import (
+    ClearedView,
     DecidingView,
     DecisionView,
     EndpointView,
@@ -101,6 +102,11 @@ def change_routes(plane: ControlPlane, *, allow_remote: bool) -> APIRouter:
         """Keep new requests from an endpoint, or let them come again."""
         plane.drain(endpoint, draining=action == "drain")
         return _one(plane, endpoint)
+
+    @router.delete("/response-cache")
+    async def clear_answers() -> ClearedView:
+        """Forget every kept answer, for weights that changed under the same name."""
+        return ClearedView(answers=plane.clear_answers())
 
     @router.put("/mode")
     async def set_mode(body: ModeBody) -> ModeBody:

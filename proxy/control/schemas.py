@@ -236,6 +236,12 @@ class ReloadView(_Answer):
     changed: list[str] = Field(description="Paths of the settings now in force")
 
 
+class ClearedView(_Answer):
+    """What clearing the response cache removed."""
+
+    answers: int
+
+
 class SecondView(_Answer):
     """Means over the requests that finished in one second."""
 

@@ -3,7 +3,7 @@
 import pytest
 
 from predictor.types import EndpointState, Measurement
-from scheduler import Dispatch, Scheduler
+from scheduler import Dispatch, Scheduler, gets_on
 from scheduler.suspects import TRIAL_S
 from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
 
@@ -148,53 +148,53 @@ def test_an_engine_that_paused_for_a_moment_is_not() -> None:
     assert bench.ask(now=10.1)[1] == FAST
 
 
-def test_a_silent_request_goes_elsewhere_once() -> None:
+def test_a_silent_request_goes_elsewhere() -> None:
     bench = Bench()
     request_id, _ = bench.ask(now=0.0)
 
-    doubted = bench.scheduler.silent(request_id, since_s=0.0, now=5.0)
+    bench.scheduler.stalled(FAST, now=5.0)
     action = bench.scheduler.move(request_id, now=5.0)
 
-    assert doubted
     assert isinstance(action, Dispatch)
     assert (action.endpoint, action.attempt) == (SLOW, 2)
     assert bench.scheduler.suspicion(FAST, 5.0) == "stalled"
     assert bench.scheduler.load(FAST, 5.0).inflight_requests == 0
 
 
-def test_an_endpoint_that_gets_on_with_others_is_not_doubted() -> None:
-    bench = Bench()
-    request_id, _ = bench.ask(now=0.0)
-    bench.scrape(4.9, moved_s=4.9)
-
-    assert not bench.scheduler.silent(request_id, since_s=0.0, now=5.0)
-    assert bench.scheduler.suspicion(FAST, 5.0) is None
-
-
 def test_where_nobody_is_better_a_silent_request_waits_on() -> None:
-    bench = Bench()
-    bench.scheduler.update([endpoint(FAST)])
-    request_id, _ = bench.ask(now=0.0)
+    alone, suspect = Bench(), Bench()
+    alone.scheduler.update([endpoint(FAST)])
+    suspect.scheduler.stalled(SLOW, now=5.0)
 
-    bench.scheduler.silent(request_id, since_s=0.0, now=5.0)
+    for bench in (alone, suspect):
+        request_id, _ = bench.ask(now=0.0)
+        bench.scheduler.stalled(FAST, now=5.0)
 
-    assert bench.scheduler.move(request_id, now=5.0) is None
-    assert bench.scheduler.load(FAST, 5.0).inflight_requests == 1
+        assert bench.scheduler.move(request_id, now=5.0) is None
+        assert bench.scheduler.load(FAST, 5.0).inflight_requests == 1
 
 
 def test_many_silent_requests_are_one_failure() -> None:
     bench = Bench()
-    first, _ = bench.ask(now=0.0)
-    second, _ = bench.ask(now=0.0)
 
-    for request_id in (first, second):
-        bench.scheduler.silent(request_id, since_s=0.0, now=5.0)
+    for _ in range(9):
+        bench.scheduler.stalled(FAST, now=5.0)
 
     assert bench.scheduler.suspicion(FAST, 5.4) == "stalled"
     assert bench.scheduler.suspicion(FAST, 5.6) is None
 
 
-def test_a_request_that_is_nowhere_doubts_nobody() -> None:
+def test_what_is_not_there_is_neither_doubted_nor_moved() -> None:
     bench = Bench()
 
-    assert not bench.scheduler.silent("unknown", since_s=0.0, now=5.0)
+    bench.scheduler.stalled("gone:1", now=5.0)
+
+    assert bench.scheduler.suspicion("gone:1", 5.0) is None
+    assert bench.scheduler.move("unknown", now=5.0) is None
+
+
+@pytest.mark.parametrize(("moved_s", "expected"), [(None, False), (2.4, False), (2.6, True)])
+def test_an_endpoint_gets_on_that_moved_in_the_later_half_of_a_silence(
+    moved_s: float | None, expected: bool
+) -> None:
+    assert gets_on(endpoint(FAST, moved_s=moved_s), since_s=0.0, now=5.0) is expected

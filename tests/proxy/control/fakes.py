@@ -49,6 +49,7 @@ class FakePlane:
         self.mode: Mode = "predicted"
         self.trials = TrialsBody()
         self.clock = clock or (lambda: now)
+        self.answers = 3
         self.states = {
             name: EndpointState(
                 endpoint=name,
@@ -109,6 +110,10 @@ class FakePlane:
         if request.model != MODEL:
             raise ModelNotFound(request.model, (MODEL,))
         return decision(ttft_s=(0.1, 0.2))
+
+    def clear_answers(self) -> int:
+        answers, self.answers = self.answers, 0
+        return answers
 
     def drain(self, endpoint: str, *, draining: bool) -> None:
         state = self._known(endpoint)

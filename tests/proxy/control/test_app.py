@@ -60,6 +60,15 @@ def test_what_was_never_scraped_is_null() -> None:
     assert added["running_requests"] is None
 
 
+def test_kept_answers_can_be_forgotten() -> None:
+    plane = FakePlane()
+
+    cleared = call(plane, "DELETE", "/response-cache")
+
+    assert (cleared.status_code, cleared.json()) == (200, {"answers": 3})
+    assert plane.answers == 0
+
+
 def test_draining_and_undraining_change_the_endpoint() -> None:
     plane = FakePlane()
 
@@ -330,6 +339,7 @@ def test_openapi_describes_every_route_and_its_refusals() -> None:
         "/foretoken/deciding",
         "/foretoken/trials",
         "/foretoken/reload",
+        "/foretoken/response-cache",
         "/foretoken/predict",
         "/foretoken/events",
     } == set(paths)
@@ -341,6 +351,7 @@ CHANGES = [
     ("POST", "/endpoints", {"url": "http://h:1"}),
     ("DELETE", "/endpoints/10.0.0.1:8000", None),
     ("POST", "/endpoints/10.0.0.1:8000/drain", None),
+    ("DELETE", "/response-cache", None),
     ("PUT", "/mode", {"mode": "heuristic"}),
     ("PUT", "/trials", {"shadow": "random"}),
     ("POST", "/reload", None),
