@@ -8,7 +8,7 @@ with usage to everything else. Run by :mod:`benchmarks.workers.cost`.
 
 import asyncio
 import sys
-from typing import Final
+from typing import Final, cast
 
 import httptools
 import uvloop
@@ -37,8 +37,7 @@ class Stub(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection."""
-        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  # a stream's are
-        self._transport = transport
+        self._transport = cast("asyncio.WriteTransport", transport)  # a stream's is one
 
     def data_received(self, data: bytes) -> None:
         """Read on."""

@@ -253,3 +253,23 @@ def test_full_disk_loses_the_open_file_and_recording_resumes(
     assert trace.counts == TraceCounts(finished_rows=1, lost_rows=2, failures=1)
     assert trace.counts.missing_rows == 2
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_several_writers_in_a_folder_are_told_apart_and_bounded_together(
+    tmp_path: Path, make_record: MakeRecord
+) -> None:
+    clock, settings = Clock(), TraceSettings(file_rows=1, max_bytes=1024)
+    recorders = [
+        TraceRecorder(tmp_path, settings, epoch_offset_s=0.0, wall_clock=clock, writer=f"w{number}")
+        for number in range(2)
+    ]
+
+    for number in range(4):
+        write(recorders[number % 2], make_record(number))
+        clock.now += 1.0
+    for one in recorders:
+        asyncio.run(one.close())
+
+    (kept,) = finished(tmp_path)
+    assert kept.stem.endswith("-w1")
+    assert ids(tmp_path) == [make_record(3).request.request_id]

@@ -107,3 +107,17 @@ def test_changes_are_listed_by_path() -> None:
 
     assert changed_paths(before, after) == ["endpoints", "proxy.port", "scheduler.mode"]
     assert changed_paths(Settings(), Settings()) == []
+
+
+def test_several_workers_cannot_bind_one_address(tmp_path: Path) -> None:
+    text = """
+        workers = 2
+        [[endpoints]]
+        url = "http://127.0.0.1:1"
+        kv_events = {address = "tcp://127.0.0.1:5557", bind = true}
+        """
+
+    with pytest.raises(ConfigurationInvalid, match="only one worker can bind"):
+        load_settings(write(tmp_path, text))
+
+    assert load_settings(write(tmp_path, text), workers=1).workers == 1

@@ -1,0 +1,113 @@
+"""The comparison of several workers with one: its parts, not its figures."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.workers import cost, delay
+from benchmarks.workers.__main__ import lost, main
+from benchmarks.workers.quality import Cell, cells, play
+from benchmarks.workers.several import BUS_S, Crew, Post
+from foretoken.processes import Processes, free_ports
+from foretoken.simulation.arms import ARMS
+from foretoken.simulation.run import simulate
+from scheduler.peers import Left
+from simulator.fleets import load_fleet
+from simulator.workloads import load_workload
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_several_workers_play_the_same_traffic_to_its_end(workers: int) -> None:
+    fleet, workload = load_fleet("mixed-8b"), load_workload("tiers-chat", None)
+    crew = Crew(workers)
+    given = {
+        "fleet": fleet,
+        "workload": workload,
+        "rate": 10.0,
+        "seed": 1,
+        "warmup_s": 2.0,
+        "measure_s": 4.0,
+    }
+
+    several = simulate(arm=crew.arm(), scheduler=crew.scheduler, **given)  # type: ignore[arg-type]  # as below
+    one = simulate(arm=ARMS["predicted_latency"], **given)  # type: ignore[arg-type]  # a plain dict
+
+    came = [[o for o in run.outcomes if 2.0 <= o.arrived_s < 6.0] for run in (several, one)]
+    assert [o.arrived_s for o in came[0]] == [o.arrived_s for o in came[1]]
+    assert {o.outcome for o in came[0]} == {"completed"}
+    learned = [predictor.report().observations for predictor in crew.predictors]
+    assert learned[0]["ttft"] > 0
+    assert max(each["ttft"] for each in learned) == pytest.approx(
+        min(each["ttft"] for each in learned), rel=0.1
+    )
+
+
+def test_post_comes_in_order_and_when_it_is_due() -> None:
+    post = Post()
+    list(post.due(1.0))
+    post.send(0, Left("a"))
+    post.send(1, Left("b"))
+
+    early, late = list(post.due(1.0 + BUS_S / 2)), list(post.due(1.0 + BUS_S))
+
+    assert early == []
+    assert late == [(0, Left("a")), (1, Left("b"))]
+
+
+def test_every_pair_is_played_by_one_and_by_several(tmp_path: Path) -> None:
+    named = list(cells(data=tmp_path, workers=4, seeds=(1, 2), quick=True))
+
+    assert len(named) == 12
+    assert [cell.workers for cell in named] == [1, 4] * 6
+    assert sum(cell.tenants for cell in named) == 4
+
+
+def test_a_quiet_tenant_has_its_share_told(tmp_path: Path) -> None:
+    cell = Cell(
+        workload="tiers-chat",
+        fleet="mixed-8b",
+        load=0.1,
+        workers=2,
+        seed=1,
+        data=tmp_path,
+        window_s=(1.0, 4.0),
+        tenants=True,
+    )
+
+    try:
+        figures = play(cell)
+    except FileNotFoundError:
+        pytest.skip("the workload reads recorded lengths that are not here")
+
+    assert figures["quiet_share"] == pytest.approx(0.5, abs=0.5)
+
+
+def test_losing_is_told_apart_from_gaining() -> None:
+    assert lost(0.5, 0.6, "hit_ratio") < 0
+    assert lost(0.05, 0.04, "ttft_error_mdape") < 0
+    assert lost(0.5, 0.4, "quiet_share") == pytest.approx(0.2)
+
+
+def test_the_stub_answers_what_the_load_asks(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+
+    async def scenario() -> int:
+        async with Processes(tmp_path) as processes:
+            stub = (sys.executable, "-m", "benchmarks.workers.stub", str(port))
+            await processes.run("stub", *stub)
+            await processes.wait_ready("stub", f"http://127.0.0.1:{port}/v1/models", "stub")
+            assert cost.cpu_s(processes.pid("stub")) >= 0.0
+            return await cost.load(port, 0.2)
+
+    assert asyncio.run(scenario()) > 0
+
+
+def test_ages_have_quantiles() -> None:
+    assert delay.figures([0.002, 0.001, 0.009])["max_s"] == 0.009
+
+
+def test_one_worker_is_nothing_to_compare_with() -> None:
+    with pytest.raises(SystemExit):
+        main(["--workers", "1"])
