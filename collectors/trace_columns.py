@@ -14,6 +14,8 @@ import pyarrow as pa
 import xxhash
 from numpy.typing import NDArray
 
+from predictor.types import LEVELS
+
 Cell = Any  # whatever the type's maker takes; pyarrow checks, and ships no types
 Maker = Callable[[Sequence[Cell]], pa.Array]
 
@@ -33,6 +35,7 @@ _UINT64: Final = (1 << 64) - 1
 _INT64: Final = (1 << 63) - 1
 _NO_NUMBERS: Final = np.empty(0)
 _NO_ROWS: Final = np.empty((0, 0))
+_NO_QUANTILES: Final = np.empty((2, len(LEVELS), 0))
 
 
 def _seconds(cells: Sequence[float | None]) -> pa.Array:
@@ -80,11 +83,13 @@ def _hash_lists(cells: Sequence[Sequence[int] | None]) -> pa.Array:
 
 
 def _name_lists(cells: Sequence[tuple[str, ...] | None]) -> pa.Array:
-    """Spell each set of names once: successive requests choose among the same."""
-    spelled = {cell: pa.array(cell or (), type=TEXT) for cell in {(), *cells}}
-    values = pa.concat_arrays([spelled[()], *[spelled[cell] for cell in cells]])
+    """Spell a set of names once: successive requests choose among the same."""
+    if len(kinds := set(cells)) == 1:
+        return pa.repeat(pa.array(kinds, type=NAMES)[0], len(cells))
+    names = list(chain.from_iterable(cell or () for cell in cells))
     lengths = [0 if cell is None else len(cell) for cell in cells]
-    return _lists(lengths, values, missing(cells) if None in spelled else None)
+    unknown = missing(cells) if None in kinds else None
+    return _lists(lengths, pa.array(names, type=TEXT), unknown)
 
 
 def _vectors(cells: Sequence[NDArray[Any] | None], dtype: type = np.float32) -> pa.Array:
@@ -101,21 +106,26 @@ def _features(cells: Sequence[NDArray[Any] | None]) -> pa.Array:
 def _matrices(cells: Sequence[NDArray[Any] | None]) -> pa.Array:
     """Join ``(n, k)`` arrays likewise."""
     whole, unknown = _filled(cells, _NO_ROWS)
-    values = np.concatenate([_NO_NUMBERS, *[cell.reshape(-1) for cell in whole]])
-    lengths = list(map(len, whole))
-    widths = np.repeat([cell.shape[1] for cell in whole], lengths)
-    rows = _lists(widths, pa.array(values.astype(np.float32)), None)
-    return _lists(lengths, rows, unknown)
+    try:
+        joined = np.concatenate(whole)
+        widths = np.full(len(joined), joined.shape[1])
+    except ValueError:  # not of one width, or none at all
+        joined = np.concatenate([_NO_NUMBERS, *[cell.reshape(-1) for cell in whole]])
+        widths = np.repeat([cell.shape[1] for cell in whole], list(map(len, whole)))
+    rows = _lists(widths, pa.array(joined.astype(np.float32).reshape(-1)), None)
+    return _lists(list(map(len, whole)), rows, unknown)
 
 
 def quantiles(target: int, level: int) -> Maker:
     """Make a column of one target and level of ``(2, n_levels, n)`` arrays."""
 
     def make(cells: Sequence[NDArray[Any] | None]) -> pa.Array:
-        known = [cell for cell in cells if cell is not None]
-        values = np.concatenate(known, axis=2)[target, level] if known else _NO_NUMBERS
-        lengths = [0 if cell is None else cell.shape[2] for cell in cells]
-        unknown = missing(cells) if len(known) < len(cells) else None
+        whole, unknown = _filled(cells, _NO_QUANTILES)
+        try:
+            values = np.concatenate(whole)[target::2, level].reshape(-1)
+        except ValueError:  # not of one size, or none at all
+            values = np.concatenate([_NO_NUMBERS, *[cell[target, level] for cell in whole]])
+        lengths = [cell.shape[2] for cell in whole]
         return _lists(lengths, pa.array(values.astype(np.float32)), unknown)
 
     return make

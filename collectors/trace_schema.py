@@ -208,10 +208,11 @@ def to_table(records: Sequence[RequestRecord], *, epoch_offset_s: float) -> pa.T
     """
     parts = _parts(records)
     arrays = [_array(column, parts, epoch_offset_s) for column in COLUMNS]
+    observations = [record.observation for record in records]
     observation = pa.StructArray.from_arrays(
         [_array(column, parts, epoch_offset_s) for column in OBSERVATION],
         fields=list(ARROW_SCHEMA.field("observation").type),
-        mask=missing([record.observation for record in records]),
+        mask=missing(observations) if None in observations else None,
     )
     return pa.Table.from_arrays([*arrays, observation], schema=ARROW_SCHEMA)
 

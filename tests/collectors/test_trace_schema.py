@@ -126,3 +126,28 @@ def test_no_rows_make_an_empty_table() -> None:
 
     assert table.num_rows == 0
     assert isinstance(table, pa.Table)
+
+
+def test_many_rows_are_what_each_is_alone(make_record: MakeRecord, make_shed: MakeRecord) -> None:
+    full, other = make_record(1), make_record(2)
+    assert full.decision is not None
+    assert other.decision is not None
+    blind = replace(full, decision=replace(full.decision, predictions=None))
+    one = replace(
+        other.decision,
+        endpoints=("a",),
+        features=np.ones((1, other.decision.features.shape[1])),
+        matched_tokens=np.ones(1),
+        costs=np.ones(1),
+        predictions=None,
+        chosen=0,
+    )
+    untaught = replace(full, observation=None)
+    records = [full, make_shed(3), other, blind, replace(other, decision=one), untaught, full]
+
+    for rows in (records, [full, other], [make_shed(1), make_shed(2)]):
+        table = to_table(rows, epoch_offset_s=EPOCH)
+        alone = pa.concat_tables(to_table([each], epoch_offset_s=EPOCH) for each in rows)
+
+        table.validate(full=True)
+        assert repr(table.to_pylist()) == repr(alone.to_pylist())  # NaN is not equal to itself
