@@ -2,7 +2,7 @@
 
 A client of general use costs more than all that is done with a page, so this one knows a
 single request: ``GET /metrics`` over HTTP/1.1. It follows no redirect, asks for nothing
-compressed and takes nothing compressed, and sends no key, which vLLM does not want there.
+compressed and takes nothing compressed.
 Bodies come by length, in chunks, or until the connection ends.
 
 Invariants: a connection carries one request at a time and is kept only after a complete
@@ -36,18 +36,20 @@ class PageReader:
         self._idle: dict[str, _Connection] = {}
         self._tls: ssl.SSLContext | None = None
 
-    async def read(self, base_url: str) -> bytes:
+    async def read(self, base_url: str, api_key: str | None = None) -> bytes:
         """Read one endpoint's page.
 
         Args:
             base_url: ``scheme://host[:port]``, as settings have it.
+            api_key: Sent along, for endpoints behind something that wants one; a key that
+                is not printable ASCII is sent to nobody.
 
         Raises:
             ScrapeFailed: There is no page, and why.
         """
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                return await self._read(base_url)
+                return await self._read(base_url, _request(base_url, api_key))
         except TimeoutError as error:
             raise ScrapeFailed(_page_url(base_url), "timeout") from error
         except OSError as error:
@@ -64,19 +66,19 @@ class PageReader:
         for base_url in list(self._idle):
             self.forget(base_url)
 
-    async def _read(self, base_url: str) -> bytes:
+    async def _read(self, base_url: str, request: bytes) -> bytes:
         kept = self._idle.pop(base_url, None)
         if kept is not None and kept.kept:
             try:
-                return await self._ask(base_url, kept)
+                return await self._ask(base_url, kept, request)
             except ScrapeFailed:
                 if kept.heard:
                     raise
-        return await self._ask(base_url, await self._connect(base_url))
+        return await self._ask(base_url, await self._connect(base_url), request)
 
-    async def _ask(self, base_url: str, connection: "_Connection") -> bytes:
+    async def _ask(self, base_url: str, connection: "_Connection", request: bytes) -> bytes:
         try:
-            return await connection.ask()
+            return await connection.ask(request)
         finally:
             if not connection.kept or self._idle.setdefault(base_url, connection) != connection:
                 connection.close()
@@ -85,7 +87,7 @@ class PageReader:
         url = urlsplit(base_url)
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
-            lambda: _Connection(base_url, url.netloc, self._settings.max_page_bytes),
+            lambda: _Connection(_page_url(base_url), self._settings.max_page_bytes),
             url.hostname or "",
             url.port or _PORTS[url.scheme],
             ssl=self._context() if url.scheme == "https" else None,
@@ -107,14 +109,10 @@ class _Connection(asyncio.Protocol):
             ended the connection since.
     """
 
-    def __init__(self, base_url: str, host: str, most_bytes: int) -> None:
+    def __init__(self, url: str, most_bytes: int) -> None:
         self.heard = False
         self.kept = False
-        self._url = _page_url(base_url)
-        self._request = (
-            f"GET /metrics HTTP/1.1\r\nhost: {host}\r\naccept: text/plain\r\n"
-            "accept-encoding: identity\r\nuser-agent: foretoken\r\n\r\n"
-        ).encode("latin-1")
+        self._url = url
         self._most_bytes = most_bytes
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
@@ -122,8 +120,8 @@ class _Connection(asyncio.Protocol):
         self._lost = False
         self._begin()
 
-    async def ask(self) -> bytes:
-        """Send the request and give the page.
+    async def ask(self, request: bytes) -> bytes:
+        """Send a request and give the page.
 
         Raises:
             ScrapeFailed: There is none, and why.
@@ -132,7 +130,7 @@ class _Connection(asyncio.Protocol):
             raise ScrapeFailed(self._url, "refused")
         self.heard = self.kept = False
         self._waiting = asyncio.get_running_loop().create_future()
-        self._transport.write(self._request)
+        self._transport.write(request)
         try:
             return await self._waiting
         finally:
@@ -223,6 +221,24 @@ class _Connection(asyncio.Protocol):
         self._begin()
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(ScrapeFailed(self._url, reason))
+
+
+def _request(base_url: str, api_key: str | None) -> bytes:
+    """Write the request.
+
+    Raises:
+        ScrapeFailed: The key cannot stand in a header.
+    """
+    key = ""
+    if api_key is not None:
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise ScrapeFailed(_page_url(base_url), "refused")
+        key = f"authorization: Bearer {api_key}\r\n"
+    host = base_url.partition("://")[2]
+    return (
+        f"GET /metrics HTTP/1.1\r\nhost: {host}\r\n{key}accept: text/plain\r\n"
+        "accept-encoding: identity\r\nuser-agent: foretoken\r\n\r\n"
+    ).encode("ascii", "replace")
 
 
 def _page_url(base_url: str) -> str:

@@ -42,8 +42,8 @@ class ScrapeCounts(Protocol):
 class Pages(Protocol):
     """Read metrics pages; :class:`collectors.page_reader.PageReader` does."""
 
-    async def read(self, base_url: str) -> bytes:
-        """Read one endpoint's page.
+    async def read(self, base_url: str, api_key: str | None = None) -> bytes:
+        """Read one endpoint's page, with a key where it wants one.
 
         Raises:
             ScrapeFailed: There is none, and why.

@@ -53,6 +53,25 @@ def test_a_page_is_read_however_it_is_framed(script: Script) -> None:
     assert (seen.method, seen.target) == ("GET", "/metrics")
     assert seen.header("host") == endpoint.name
     assert seen.header("accept-encoding") == "identity"
+    assert seen.header("authorization") is None
+
+
+def test_a_key_is_sent_where_one_is_given() -> None:
+    async def read(reader: PageReader, endpoint: FakeEndpoint) -> None:
+        await reader.read(endpoint.url, "secret")
+
+    endpoint = reading(read, [response(PAGE)])
+
+    assert endpoint.seen[0].header("authorization") == "Bearer secret"
+
+
+@pytest.mark.parametrize("key", ["a\r\nhost: b", "sch\u00fcssel", "tab\t"])
+def test_a_key_that_cannot_stand_in_a_header_is_not_sent(key: str) -> None:
+    async def read(reader: PageReader, endpoint: FakeEndpoint) -> None:
+        with pytest.raises(ScrapeFailed):
+            await reader.read(endpoint.url, key)
+
+    assert not reading(read).seen
 
 
 def test_a_connection_is_kept_from_page_to_page() -> None:

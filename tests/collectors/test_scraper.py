@@ -59,7 +59,7 @@ class FakePages:
         self.forgotten: list[str] = []
         self.closed = 0
 
-    async def read(self, base_url: str) -> bytes:
+    async def read(self, base_url: str, api_key: str | None = None) -> bytes:
         self.fake.asked.append("/metrics")
         match self.fake.answers["/metrics"]:
             case 200, body:
