@@ -58,6 +58,7 @@ async def test_the_endpoints_metrics_are_the_labels_of_a_whole_response() -> Non
     lasting, answer = asyncio.Event(), json_response({"usage": USAGE, "metrics": metrics})
     async with FakeEndpoint([lasting, answer]) as endpoint, running_proxy(endpoint) as proxy:
         asking = asyncio.create_task(proxy.client.post(CHAT, json=BODY))
+        await endpoint.arrived.wait()
         asyncio.get_running_loop().call_later(0.03, lasting.set)
         await asking
 
