@@ -233,7 +233,7 @@ class Scraper:
     async def _read_page(self, view: EndpointView) -> None:
         name, started = view.state.endpoint, self._clock()
         try:
-            body = await self._pages.read(view.state.url)
+            body = await self._pages.read(view.state.url, view.api_key)
         except ScrapeFailed as error:
             self._counts.failed(name, error.reason)
             if error.reason in {"status", "too_large"} and await self._is_healthy(view):
