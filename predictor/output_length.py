@@ -3,39 +3,28 @@
 Never used to order a queue: what is predicted of one request is its population's mean.
 """
 
-from typing import Final
-
 import numpy as np
 
+from predictor.kernels.output_length import BUCKETS, add, shrunk
 from predictor.settings import OutputLengthSettings
 from predictor.types import LONGEST_OUTPUT_TOKENS, FloatArray
-
-_BUCKETS: Final = 64
-_PER_DOUBLING: Final = 3.2  # 64 buckets reach LONGEST_OUTPUT_TOKENS
 
 
 class _Histogram:
     """Count lengths in log-spaced buckets, the older ones less."""
 
-    __slots__ = ("_keep", "count", "sum")
+    __slots__ = ("_keep", "counted")
 
     def __init__(self, half_life_rows: float) -> None:
         self._keep = 2.0 ** (-1.0 / half_life_rows)
-        self.count: FloatArray = np.zeros(_BUCKETS)
-        self.sum: FloatArray = np.zeros(_BUCKETS)
+        self.counted: FloatArray = np.zeros((2, BUCKETS))
 
     def add(self, tokens: int) -> None:
-        bucket = min(int(np.log2(tokens) * _PER_DOUBLING), _BUCKETS - 1)
-        self.count *= self._keep
-        self.sum *= self._keep
-        self.count[bucket] += 1.0
-        self.sum[bucket] += tokens
+        add(self.counted, float(tokens), self._keep)
 
     def shrunk(self, bound: float, fallback: float, rows: float) -> float:
         """Give the mean of min(length, bound), ``rows`` rows of it the fallback."""
-        lengths = self.sum / np.maximum(self.count, 1e-12)
-        total = float(self.count @ np.minimum(lengths, bound))
-        return (total + rows * fallback) / (float(self.count.sum()) + rows)
+        return shrunk(self.counted, bound, fallback, rows)
 
 
 class _Histograms:
