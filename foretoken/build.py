@@ -29,7 +29,7 @@ from foretoken.service import Service
 from foretoken.settings import ConfigFile, Settings
 from foretoken.trainer import Trainer
 from models_store import ModelsStore
-from predictor import LatencyPredictor, OutputLengths
+from predictor import LatencyPredictor, OutputLengths, compile_kernels
 from proxy import (
     CacheCollector,
     CacheMetrics,
@@ -81,6 +81,7 @@ def build(settings: Settings, config: ConfigFile | None = None) -> Built:
     """
     if not settings.endpoints:
         raise ConfigurationInvalid("endpoints", ("give --endpoint URL or [[endpoints]] url = ...",))
+    compile_kernels()
     clock = unix_clock()
     registry = CollectorRegistry()
     metrics = ProxyMetrics(registry, settings.scheduler)
