@@ -33,7 +33,7 @@ from foretoken.service import DataPath, Service
 from foretoken.settings import ConfigFile, Settings
 from foretoken.trainer import Trainer
 from models_store import ModelsStore
-from predictor import LatencyPredictor, OutputLengths
+from predictor import LatencyPredictor, OutputLengths, compile_kernels
 from proxy import (
     Access,
     CacheCollector,
@@ -183,6 +183,7 @@ def build(
     """
     if not settings.endpoints:
         raise ConfigurationInvalid("endpoints", ("give --endpoint URL or [[endpoints]] url = ...",))
+    compile_kernels()
     clock = unix_clock() if member is None else member.clock
     registry = CollectorRegistry()
     metrics = ProxyMetrics(registry, settings.scheduler)

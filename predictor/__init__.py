@@ -1,5 +1,6 @@
 """Predict TTFT and TPOT of a request at every endpoint; pure, and alone in its folder."""
 
+from predictor.compilation import compile_kernels
 from predictor.errors import (
     InvalidSnapshot,
     PredictionFailed,
@@ -36,5 +37,6 @@ __all__ = [
     "TrainedModel",
     "TrainingRefused",
     "TrainingSettings",
+    "compile_kernels",
     "train",
 ]

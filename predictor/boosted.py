@@ -97,6 +97,8 @@ class BoostedModels:
         self._models = np.array([_MODELS.index(name) for name in names], dtype=np.intp)
         texts = {name: trees[name] for name in names}
         self._tables = Forest(texts, n_inputs=_N_INPUTS).tables
+        # Trees of an unusual size are compiled for here, not when a request waits.
+        self.predict(np.zeros((1, N_FEATURES)), ["a:1"], [None])
 
     def predict(
         self, features: FloatArray, endpoints: Sequence[str], hardware: Sequence[str | None]

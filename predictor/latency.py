@@ -200,7 +200,7 @@ class LatencyPredictor:
                 self._score(target, waits, log_actual, said, at_s=observed_s, counted=counted)
             if observation.use != "scoring":
                 correct(
-                    features, waits, target, log_actual, experts,
+                    features, 0, waits, target, log_actual, experts,
                     self._bias.place(observation.endpoint, waits), *self._learned,
                 )  # fmt: skip
         if observation.use != "scoring":

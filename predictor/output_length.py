@@ -3,35 +3,28 @@
 Never used to order a queue: what is predicted of one request is its population's mean.
 """
 
-from math import log2
-from typing import Final
-
 import numpy as np
 
-from predictor.kernels.lengths import add_length, shrunk_mean
+from predictor.kernels.output_length import BUCKETS, add, shrunk
 from predictor.settings import OutputLengthSettings
 from predictor.types import LONGEST_OUTPUT_TOKENS, FloatArray
-
-_BUCKETS: Final = 64
-_PER_DOUBLING: Final = 3.2  # 64 buckets reach LONGEST_OUTPUT_TOKENS
 
 
 class _Histogram:
     """Count lengths in log-spaced buckets, the older ones less."""
 
-    __slots__ = ("_cells", "_keep")
+    __slots__ = ("_keep", "counted")
 
     def __init__(self, half_life_rows: float) -> None:
         self._keep = 2.0 ** (-1.0 / half_life_rows)
-        self._cells: FloatArray = np.zeros((2, _BUCKETS))
+        self.counted: FloatArray = np.zeros((2, BUCKETS))
 
     def add(self, tokens: int) -> None:
-        bucket = min(int(log2(tokens) * _PER_DOUBLING), _BUCKETS - 1)
-        add_length(self._cells, bucket, float(tokens), self._keep)
+        add(self.counted, float(tokens), self._keep)
 
     def shrunk(self, bound: float, fallback: float, rows: float) -> float:
         """Give the mean of min(length, bound), ``rows`` rows of it the fallback."""
-        return shrunk_mean(self._cells, bound, fallback, float(rows))
+        return shrunk(self.counted, bound, fallback, rows)
 
 
 class _Histograms:

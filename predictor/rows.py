@@ -52,7 +52,7 @@ class RecentRows:
             self._meta[:, : self._capacity] = self._meta[:, keep]
             self._end = self._capacity
         remember(
-            features, part.start, self._end, target, observed_s, weight, self._design, self._meta
+            features, 0, part.start, self._end, target, observed_s, weight, self._design, self._meta
         )
         self._end += 1
 

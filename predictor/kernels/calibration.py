@@ -189,8 +189,8 @@ def learn(
         if not (counted and level == P90):
             held = 1.0 if residual <= state["offsets"][level, waits] else 0.0
             adapt(state, level, waits, state["step"] * (LEVELS[level] - held))
-    keep(state, windows, waits, residual, at_s)
-    keep(state, windows, EVERY, residual, at_s)
+    for window in (waits, EVERY):
+        keep(state, windows, window, residual, at_s)
     for level in range(N_LEVELS):
         set_overall(state, windows, level)
         set_offset(state, windows, level, waits)

@@ -3,8 +3,8 @@
 Numba keeps machine code in ``__pycache__`` beside the source, else in the user's cache
 folder or ``NUMBA_CACHE_DIR``, by processor. It notices changes of the file a function is
 in, but not of the functions and column numbers it uses from others: here every kernel
-depends on its own module and on all in this folder. Where nothing can be written, each
-process compiles.
+depends on its own module and on all in this folder. Where nothing can be written, what was
+shipped is read, and the rest compiled by each process.
 """
 
 import hashlib
@@ -16,7 +16,14 @@ from typing import Final, ParamSpec, TypeVar
 
 import numba
 import numpy as np
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    InTreeCacheLocator,
+    UserProvidedCacheLocator,
+    UserWideCacheLocator,
+)
 from numpy.typing import NDArray
 
 from predictor.types import FloatArray
@@ -43,7 +50,7 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     inf
     """
     kernel = numba.njit(error_model="numpy")(function)
-    with suppress(RuntimeError):  # there is no folder to keep it in
+    with suppress(RuntimeError):  # it is in no file
         # ``cache=True`` has no way to say what a kernel depends on.
         kernel._cache = _Cache(function)  # type: ignore[attr-defined]  # noqa: SLF001
     return kernel
@@ -76,8 +83,28 @@ def record(dtype: np.dtype[np.void], **values: object) -> Record:
     return made
 
 
+class _AsShipped(InTreeCacheLocator):
+    """Look beside the source, as an image may bring it, where nothing can be written."""
+
+    @classmethod
+    def from_function(cls, function: Callable[..., object], path: str) -> "_AsShipped | None":
+        """Give the place, ``None`` for a function that is in no file."""
+        return cls(function, path) if Path(path).is_file() else None
+
+
+class _Kept(CompileResultCacheImpl):
+    _locator_classes = [
+        UserProvidedCacheLocator,
+        InTreeCacheLocator,
+        UserWideCacheLocator,
+        _AsShipped,
+    ]
+
+
 class _Cache(FunctionCache):
     """Keep one function's machine code as long as the sources of all kernels stay."""
+
+    _impl_class = _Kept
 
     def __init__(self, function: Callable[..., object]) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]  # Numba's has no types
@@ -86,6 +113,11 @@ class _Cache(FunctionCache):
             filename_base=self._impl.filename_base,
             source_stamp=_sources(Path(function.__code__.co_filename)),
         )
+
+    def save_overload(self, *args: object) -> None:
+        """Keep what was compiled, where that is possible."""
+        with suppress(OSError):
+            super().save_overload(*args)  # type: ignore[no-untyped-call]  # likewise
 
 
 @cache

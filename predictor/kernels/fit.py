@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictor.kernels.compiled import compiled
+from predictor.kernels.median import median
 from predictor.types import FloatArray
 
 Inside = NDArray[np.bool_]
@@ -95,7 +96,7 @@ def spread(
         for term in range(len(coefficients)):
             predicted += design[row, term] * coefficients[term]
         away[row] = log(target[row] / max(predicted, 1e-9))
-    middle = float(np.median(away))
+    middle = median(away, np.empty(len(away)))
     for row in range(len(target)):
         away[row] = abs(away[row] - middle)
     return middle
@@ -121,12 +122,15 @@ def fit_nonnegative(
         found: Gets ``(k,)``.
     """
     m, k = design.shape
-    pulls, rows, scratch = np.empty(k), np.empty(m), np.empty(m)
+    pulls, rows = np.empty(k), np.empty(m)
     gram, moment, solution = np.empty((k, k)), np.empty(k), np.empty(k)
     set_pulls(design, target, weight, prior, ridge_rows, pulls)
-    found[:] = prior
-    if prior.any():
-        reweigh(design, target, weight, prior, scratch, rows)
+    start = 0.0
+    for term in range(k):
+        found[term] = prior[term]
+        start += prior[term]
+    if start > 0.0:
+        reweigh(design, target, weight, found, rows)
     else:
         for row in range(m):
             rows[row] = weight[row] / (target[row] * target[row])
@@ -137,8 +141,9 @@ def fit_nonnegative(
             moment[term] += pulls[term] * prior[term]
         if not solve(gram, moment, solution):
             return
-        found[:] = solution
-        reweigh(design, target, weight, found, scratch, rows)
+        for term in range(k):
+            found[term] = solution[term]
+        reweigh(design, target, weight, found, rows)
 
 
 @compiled
@@ -147,8 +152,7 @@ def set_pulls(
     ridge_rows: float, pulls: FloatArray,
 ) -> None:  # fmt: skip
     """Write the pull toward each prior: by its term's share of the target where there is any."""
-    known = prior > 0
-    usual = max(float(np.median(prior[known])), _LEAST_SIZE) if known.any() else 1.0
+    usual = usual_size(prior)
     for term in range(len(prior)):
         present = share = 0.0
         for row in range(len(target)):
@@ -156,17 +160,31 @@ def set_pulls(
                 present += weight[row]
             part = design[row, term] / target[row]
             share += weight[row] * part * part
-        size = max(prior[term], _LEAST_SHARE * usual) if known[term] else usual
+        size = max(prior[term], _LEAST_SHARE * usual) if prior[term] > 0 else usual
         pull = ridge_rows * share / max(present, 1e-12)
         pulls[term] = max(pull, _LEAST_PULL / (size * size))
 
 
 @compiled
+def usual_size(prior: FloatArray) -> float:
+    """Give the median of the coefficients that are above 0, 1 without any."""
+    known, above = np.empty(len(prior)), 0
+    for term in range(len(prior)):
+        if prior[term] > 0:
+            known[above] = prior[term]
+            above += 1
+    if above == 0:
+        return 1.0
+    return max(median(known[:above], np.empty(above)), _LEAST_SIZE)
+
+
+@compiled
 def reweigh(
     design: FloatArray, target: FloatArray, weight: FloatArray, coefficients: FloatArray,
-    residual: FloatArray, rows: FloatArray,
+    rows: FloatArray,
 ) -> None:  # fmt: skip
     """Write weights that make squares of what is left squares of log residuals, robustly."""
+    residual = np.empty(len(target))
     for row in range(len(target)):
         predicted = 0.0
         for term in range(len(coefficients)):
@@ -174,7 +192,8 @@ def reweigh(
         predicted = min(max(predicted, target[row] / _FURTHEST), target[row] * _FURTHEST)
         residual[row] = abs(log(target[row] / predicted))
         rows[row] = weight[row] / (target[row] * predicted)
-    edge = _HUBER * max(1.48 * float(np.median(residual)), MIN_SIGMA)
+    middle = median(residual, np.empty(len(residual)))
+    edge = _HUBER * max(1.48 * middle, MIN_SIGMA)
     for row in range(len(target)):
         rows[row] *= min(1.0, edge / max(residual[row], 1e-9))
 
@@ -184,8 +203,10 @@ def add_up(
     design: FloatArray, target: FloatArray, rows: FloatArray, gram: FloatArray, moment: FloatArray
 ) -> None:
     """Write the normal equations of weighted rows."""
-    gram[:] = 0.0
-    moment[:] = 0.0
+    for term in range(len(moment)):
+        moment[term] = 0.0
+        for other in range(len(moment)):
+            gram[term, other] = 0.0
     for row in range(len(target)):
         for term in range(len(moment)):
             weighed = rows[row] * design[row, term]
@@ -229,27 +250,36 @@ def least_squares(gram: FloatArray, moment: FloatArray, solution: FloatArray) ->
     R. J. Hanson, Solving Least Squares Problems, chapter 23, algorithm NNLS.
     """
     k = len(moment)
-    inside, trial = np.zeros(k, dtype=np.bool_), np.empty(k)
-    solution[:] = 0.0
-    least = _SMALLEST_GAIN * np.abs(moment).max()
+    inside = np.zeros(k, dtype=np.bool_)
+    least = 0.0
+    for term in range(k):
+        solution[term] = 0.0
+        least = max(least, _SMALLEST_GAIN * abs(moment[term]))
     for _ in range(10 * k):
         best = gains_most(gram, moment, solution, inside, least)
         if best < 0:
             return True
         inside[best] = True
-        while True:
-            if not solve_inside(gram, moment, inside, trial):
-                return False
-            step, leaves = first_to_leave(solution, trial, inside)
-            for term in range(k):
-                if inside[term]:
-                    solution[term] += step * (trial[term] - solution[term])
-            if leaves < 0:
-                break
-            for term in range(k):
-                if inside[term] and (term == leaves or solution[term] <= 0.0):
-                    inside[term], solution[term] = False, 0.0
+        if not settle(gram, moment, solution, inside):
+            return False
     return False
+
+
+@compiled
+def settle(gram: FloatArray, moment: FloatArray, solution: FloatArray, inside: Inside) -> bool:
+    """Go to the solution of the terms inside, leaving behind those it would make negative."""
+    trial = np.empty(len(moment))
+    leaves = 0
+    while leaves >= 0:
+        if not solve_inside(gram, moment, inside, trial):
+            return False
+        step, leaves = first_to_leave(solution, trial, inside)
+        for term in range(len(moment)):
+            if inside[term]:
+                solution[term] += step * (trial[term] - solution[term])
+            if leaves >= 0 and (term == leaves or solution[term] <= 0.0):
+                inside[term], solution[term] = False, 0.0
+    return True
 
 
 @compiled

@@ -80,12 +80,13 @@ def predict(inputs: FloatArray, tables: Tables, said: FloatArray) -> None:
     varying, n_varying = np.empty(n_columns, dtype=np.intp), 0
     for tree in range(n_trees):
         shared[tree] = masks[0, tree]
-    for column in range(n_columns):
-        if all_equal(inputs, tables.columns[column]):
-            keep_possible(inputs, 0, column, tables, shared)
-        else:
-            varying[n_varying] = column
-            n_varying += 1
+    for row in range(min(len(inputs), 1)):
+        for column in range(n_columns):
+            if all_equal(inputs, tables.columns[column]):
+                keep_possible(inputs, row, column, tables, shared)
+            else:
+                varying[n_varying] = column
+                n_varying += 1
     for row in range(len(inputs)):
         for tree in range(n_trees):
             left[tree] = shared[tree]

@@ -19,6 +19,7 @@ from predictor.types import FloatArray
 @compiled
 def correct(
     features: FloatArray,
+    row: int,
     waits: int,
     target: int,
     log_actual: float,
@@ -33,7 +34,8 @@ def correct(
     """Learn from one label.
 
     Args:
-        features: ``(1, N_FEATURES)`` at dispatch.
+        features: ``(n, N_FEATURES)`` at dispatch.
+        row: Which of them. (A constant would be compiled for.)
         waits: Regime.
         target: Which.
         log_actual: Log seconds measured.
@@ -51,8 +53,8 @@ def correct(
         errors[expert] = abs(residuals[expert])
     learn_errors(mixture[0], target, waits, errors)
     ratio, prior = residuals[RATIO], residuals[PRIOR]
-    learn_bias(bias[0], bias_place, target, 0, prior)
-    learn_bias(bias[0], bias_place, target, 1, ratio)
+    for which in range(2):
+        learn_bias(bias[0], bias_place, target, which, residuals[PRIOR + which])
     learn_fleet_bias(fleet_bias[0], target, ratio if isfinite(ratio) else prior)
     learn_shared_bias(shared_bias[0], target, residuals[SMOOTH])
-    learn_regression(regression[0], features, 0, target, prior)
+    learn_regression(regression[0], features, row, target, prior)

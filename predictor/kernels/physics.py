@@ -23,8 +23,8 @@ OWN, SMOOTH, UNIT = range(3)
 """Of an endpoint's coefficients, ``(3, N_DESIGN)``: its own fit, the fleet's at its speed,
 and what they are multiples of."""
 
-_OWN_TOKEN, _OWN_CONTEXT = 1, 3
-_SEQUENCE, _HELD_CONTEXT = TPOT_START + 1, TPOT_START + 2
+_MARGINAL: Final = (1, 3, TPOT_START + 1, TPOT_START + 2)
+"""Terms of what a request itself brings: own tokens and context, a sequence, context held."""
 _PARTS: Final = ((0, TPOT_START), (TPOT_START, N_DESIGN))
 BOUNDS_S: Final = ((1e-4, 3600.0), (1e-5, 60.0))
 """What each target can plausibly be: labels beyond are refused, predictions held within."""
@@ -51,30 +51,25 @@ def log_seconds(
 
 
 @compiled
-def marginal(coefficients: FloatArray, place: int, term: int) -> float:
-    """Give what one more unit of a term takes at an endpoint: never nothing."""
-    return float(max(coefficients[place, SMOOTH, term], _FLOOR * coefficients[place, UNIT, term]))
+def marginal_costs(
+    features: FloatArray, row: int, coefficients: FloatArray, place: int, costs: FloatArray
+) -> None:
+    """Write what a request costs at an endpoint, ``(3,)``: never nothing.
 
-
-@compiled
-def prefill_token_s(coefficients: FloatArray, place: int) -> float:
-    """Give the marginal seconds of an uncached token."""
-    return marginal(coefficients, place, _OWN_TOKEN)
-
-
-@compiled
-def prefill_s(features: FloatArray, row: int, coefficients: FloatArray, place: int) -> float:
-    """Give the seconds a request's own prefill takes."""
-    tokens_s = marginal(coefficients, place, _OWN_TOKEN) * known(features[row, UNCACHED])
-    return tokens_s + marginal(coefficients, place, _OWN_CONTEXT) * known(features[row, CONTEXT])
-
-
-@compiled
-def decode_step_s(features: FloatArray, row: int, coefficients: FloatArray, place: int) -> float:
-    """Give the seconds that this request, decoding, adds to each step."""
+    Seconds of its own prefill, of one more uncached token, and what it adds, decoding, to
+    each step.
+    """
+    units = np.empty(len(_MARGINAL))
+    for which in range(len(_MARGINAL)):
+        term = _MARGINAL[which]
+        floor = _FLOOR * coefficients[place, UNIT, term]
+        units[which] = max(coefficients[place, SMOOTH, term], floor)
+    token_s, context_s, sequence_s, held_s = units[0], units[1], units[2], units[3]
+    prefill_s = token_s * known(features[row, UNCACHED])
+    costs[0] = prefill_s + context_s * known(features[row, CONTEXT])
+    costs[1] = token_s
     tokens = known(features[row, PROMPT]) + known(features[row, EXPECTED]) / 2
-    held_s = marginal(coefficients, place, _HELD_CONTEXT) * (tokens / 1e3)
-    return marginal(coefficients, place, _SEQUENCE) + held_s
+    costs[2] = sequence_s + held_s * (tokens / 1e3)
 
 
 @compiled
@@ -94,13 +89,13 @@ def predict(
         logs: Gets ``(2, 2, n)`` log seconds by own and by smooth coefficients, by target.
         marginal_s: Gets ``(3, n)``: own prefill, one more token of it, one more sequence.
     """
-    design = np.empty(N_DESIGN)
+    design, costs = np.empty(N_DESIGN), np.empty(3)
     for row in range(len(features)):
         place = places[row]
         lay_out(features, row, design)
         for target in range(2):
             own, smooth = log_seconds(design, coefficients, place, target)
             logs[OWN, target, row], logs[SMOOTH, target, row] = own, smooth
-        marginal_s[0, row] = prefill_s(features, row, coefficients, place)
-        marginal_s[1, row] = prefill_token_s(coefficients, place)
-        marginal_s[2, row] = decode_step_s(features, row, coefficients, place)
+        marginal_costs(features, row, coefficients, place, costs)
+        for which in range(len(costs)):
+            marginal_s[which, row] = costs[which]

@@ -18,11 +18,11 @@ from predictor.experts import (
 from predictor.kernels.compiled import Numbers, Record, compiled
 from predictor.kernels.corrections import N_INPUTS, read_inputs, regressed
 from predictor.kernels.mixture import mixed
-from predictor.kernels.physics import decode_step_s, log_seconds, prefill_s, prefill_token_s
+from predictor.kernels.physics import log_seconds, marginal_costs
 from predictor.kernels.terms import N_DESIGN, lay_out, regime
 from predictor.types import LEVELS, FloatArray
 
-RANKS, PREFILL, DECODE_STEP, PREFILL_TOKEN, QUANTILES = 2, 4, 5, 6, 7
+RANKS, PREFILL, PREFILL_TOKEN, DECODE_STEP, QUANTILES = 2, 4, 5, 6, 7
 """Rows of what :func:`predict` writes, means by target first, quantiles by target and level."""
 N_LEVELS: Final = len(LEVELS)
 N_ROWS: Final = QUANTILES + 2 * N_LEVELS
@@ -91,7 +91,7 @@ def predict(
         experts: Gets ``(n, 2, N_EXPERTS)`` log seconds.
         seconds: Gets ``(N_ROWS, n)``.
     """
-    design, inputs = np.empty(N_DESIGN), np.empty(N_INPUTS)
+    design, inputs, costs = np.empty(N_DESIGN), np.empty(N_INPUTS), np.empty(3)
     for row in range(len(features)):
         lay_out(features, row, design)
         read_inputs(features, row, inputs)
@@ -109,6 +109,6 @@ def predict(
             state(mean, target, waits, calibration[0], row, seconds)
             ranked = exp(min(smooth + shared_bias[0]["given"][target], _MAX_LOG))
             seconds[RANKS + target, row] = ranked
-        seconds[PREFILL, row] = prefill_s(features, row, coefficients, place)
-        seconds[DECODE_STEP, row] = decode_step_s(features, row, coefficients, place)
-        seconds[PREFILL_TOKEN, row] = prefill_token_s(coefficients, place)
+        marginal_costs(features, row, coefficients, place, costs)
+        for which in range(len(costs)):
+            seconds[PREFILL + which, row] = costs[which]

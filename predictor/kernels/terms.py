@@ -94,6 +94,7 @@ def lay_out(features: FloatArray, row: int, design: FloatArray) -> None:
 @compiled
 def remember(
     features: FloatArray,
+    row: int,
     first: int,
     at: int,
     target_s: float,
@@ -105,7 +106,8 @@ def remember(
     """Write one row of what physics is fitted to: its terms from ``first`` on, and its label.
 
     Args:
-        features: ``(1, N_FEATURES)``.
+        features: ``(n, N_FEATURES)``.
+        row: Which of them.
         first: Term.
         at: Where to write.
         target_s: Label.
@@ -115,7 +117,7 @@ def remember(
         meta: ``(3, room)``: labels, times, weights.
     """
     terms = np.empty(N_DESIGN)
-    lay_out(features, 0, terms)
+    lay_out(features, row, terms)
     for term in range(design.shape[1]):
         design[at, term] = terms[first + term]
     meta[0, at], meta[1, at], meta[2, at] = target_s, observed_s, weight
