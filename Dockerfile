@@ -24,7 +24,7 @@ COPY --chown=10001 --from=build /venv /venv
 USER 10001
 WORKDIR /home/foretoken
 ENV PATH=/venv/bin:$PATH
-RUN python -c 'import predictor; predictor.compile_kernels()'
+RUN python -c 'import scheduler; scheduler.rehearse()'
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=2s --start-period=10s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health', timeout=2)"]

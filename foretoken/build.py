@@ -33,7 +33,7 @@ from foretoken.service import DataPath, Service
 from foretoken.settings import ConfigFile, Settings
 from foretoken.trainer import Trainer
 from models_store import ModelsStore
-from predictor import LatencyPredictor, OutputLengths, compile_kernels
+from predictor import LatencyPredictor, OutputLengths
 from proxy import (
     Access,
     CacheCollector,
@@ -57,7 +57,7 @@ from proxy import (
 )
 from proxy.control import build_control, build_predictor_app, is_loopback
 from proxy.control.views import snapshot
-from scheduler import Fleet, Scheduler, policies_of
+from scheduler import Fleet, Scheduler, policies_of, rehearse
 
 if TYPE_CHECKING:  # one worker loads nothing of what several need
     from foretoken.workers.member import Member
@@ -183,7 +183,7 @@ def build(
     """
     if not settings.endpoints:
         raise ConfigurationInvalid("endpoints", ("give --endpoint URL or [[endpoints]] url = ...",))
-    compile_kernels()
+    rehearse()
     clock = unix_clock() if member is None else member.clock
     registry = CollectorRegistry()
     metrics = ProxyMetrics(registry, settings.scheduler)

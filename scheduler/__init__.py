@@ -2,6 +2,7 @@
 
 from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait
 from scheduler.candidates import Signal
+from scheduler.compilation import rehearse
 from scheduler.errors import (
     DuplicateRequest,
     MissingSignal,
@@ -56,4 +57,5 @@ __all__ = [
     "check_signals",
     "gets_on",
     "policies_of",
+    "rehearse",
 ]
