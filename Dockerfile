@@ -19,7 +19,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 \
     && useradd --uid 10001 --create-home foretoken \
     && install -d -o 10001 /var/lib/foretoken
 # Compiled kernels are kept beside their sources, by the processor that this is built on:
-# elsewhere the first start compiles them, ten seconds.
+# elsewhere the first start compiles them, ten to twenty seconds.
 COPY --chown=10001 --from=build /venv /venv
 USER 10001
 WORKDIR /home/foretoken
