@@ -186,7 +186,7 @@ def with_usage(payload: bytes, body: Body) -> bytes | None:
     if body.stream_options and body.stream_options != msgspec.Raw(b"null"):
         try:
             options = _decode_options(body.stream_options)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return None  # not an object: the endpoint says so
     if options.get("include_usage") == msgspec.Raw(b"true"):
         return None

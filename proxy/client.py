@@ -41,6 +41,7 @@ class ClientConnection(asyncio.Protocol):
         "_admission",
         "_admitted",
         "_advancing",
+        "_blocked",
         "_closing",
         "_crowded",
         "_heard_s",
@@ -75,7 +76,7 @@ class ClientConnection(asyncio.Protocol):
         self._admission: Admission | None = None  # of the request whose body is coming
         self._admitted: RequestHead | None = None
         self._advancing = self._closing = self._crowded = False
-        self._lingering = self._paused = False
+        self._lingering = self._paused = self._blocked = False
         self._heard_s = self._since_s = self._loop.time()  # last byte; first of this request
         self._stuck_bytes, self._stuck_s = 0, self._heard_s
 
@@ -90,21 +91,21 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take in bytes; serve what they complete, unless something is being served."""
         self._heard_s = self._loop.time()
-        if self._lingering:
+        if self._lingering or self._closed:
             return
         parser = self._parser
         if not parser.begun:
             self._since_s = self._heard_s
         requests = parser.feed(data)
-        if len(requests) == 1 and self._reply is None and not self._queue:
+        if len(requests) == 1 and self._reply is None and not (self._queue or self._blocked):
             self._serve(requests[0])  # the usual case
         elif requests:
             self._queue.extend(requests)
         if self._reply is None:
             self._advance()
-        elif len(self._queue) >= _PIPELINED and not self._paused and self._transport is not None:
+        if self._full and not (self._paused or self._lingering or self._closed):
             self._paused = True
-            self._transport.pause_reading()
+            cast("asyncio.Transport", self._transport).pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's
         """Tell whoever serves a request, and forget the rest."""
@@ -120,14 +121,18 @@ class ClientConnection(asyncio.Protocol):
         self._reply = self._serving = None
 
     def pause_writing(self) -> None:
-        """Hold whoever writes back: the client reads slowly."""
+        """Hold whoever writes back, and begin nothing: the client reads slowly."""
+        self._blocked = True
         if self._serving is not None:
             self._serving.hold_back()
 
     def resume_writing(self) -> None:
         """Let them go on."""
+        self._blocked = False
         if self._serving is not None:
             self._serving.go_on()
+        elif self._reply is None:
+            self._advance()
 
     # Called by uvicorn and the acceptor
 
@@ -164,6 +169,16 @@ class ClientConnection(asyncio.Protocol):
         """Count bytes that wait for the client to read."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
+    @property
+    def _closed(self) -> bool:
+        """Tell whether nothing more can be answered."""
+        return self._transport is None or self._transport.is_closing()
+
+    @property
+    def _full(self) -> bool:
+        """Tell whether no more is to be read for now."""
+        return self._blocked or len(self._queue) >= _PIPELINED
+
     def check(self, now: float) -> None:
         """Look after time limits, about once a second.
 
@@ -174,9 +189,10 @@ class ClientConnection(asyncio.Protocol):
         if transport is None:
             return
         unsent = self.unsent_bytes
-        if unsent != self._stuck_bytes or not unsent:
-            self._stuck_bytes, self._stuck_s = unsent, now
-        elif now - self._stuck_s > settings.write_timeout_s:
+        if unsent < self._stuck_bytes or not unsent:
+            self._stuck_bytes, self._stuck_s = unsent, now  # it reads
+        self._stuck_bytes = max(unsent, self._stuck_bytes)
+        if now - self._stuck_s > settings.write_timeout_s:
             transport.abort()
             return
         if self._serving is not None:
@@ -207,7 +223,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._advancing = True
         try:
-            while self._reply is None and not self._lingering and self._transport is not None:
+            while self._reply is None and not (self._blocked or self._lingering or self._closed):
                 if self._queue:
                     self._serve(self._queue.popleft())
                 elif self._parser.refusal is not None:
@@ -218,9 +234,9 @@ class ClientConnection(asyncio.Protocol):
                     break
         finally:
             self._advancing = False
-        if self._paused and len(self._queue) < _PIPELINED and self._transport is not None:
+        if self._paused and not (self._full or self._closed):
             self._paused = False
-            self._transport.resume_reading()
+            cast("asyncio.Transport", self._transport).resume_reading()
 
     def _admit(self, head: RequestHead) -> None:
         """Let a request in whose body is still coming, or refuse it before that comes."""
@@ -289,6 +305,7 @@ class ClientConnection(asyncio.Protocol):
     def _replied(self, keep: bool) -> None:  # noqa: FBT001  # called by position
         """Go on with the next request, or close."""
         self._reply = self._serving = None
+        self._heard_s = self._since_s = self._loop.time()  # idle from here on
         if keep and not self._closing:
             self._advance()
         else:

@@ -62,6 +62,7 @@ class Delivery:
 
     __slots__ = (
         "_exchange",
+        "_held",
         "_host",
         "_keepalive_s",
         "_reply",
@@ -83,6 +84,7 @@ class Delivery:
     ) -> None:
         self.way: Way | None = None
         self.live = True
+        self._held = False  # whatever way it takes
         self._exchange = exchange
         self._reply = reply
         self._host = host
@@ -104,6 +106,8 @@ class Delivery:
     def received(self, head: ResponseHead, body: bytes, trailers: bytes | None) -> None:
         """Take what one read from the endpoint brought."""
         self._do(self._exchange.received, head, body, trailers)
+        if self._held and self.way is not None:
+            self.way.pause_reading()
 
     def failed(self, error: UpstreamError) -> None:
         """Take that the endpoint failed."""
@@ -128,11 +132,13 @@ class Delivery:
 
     def hold_back(self) -> None:
         """Take nothing more from the endpoint: the client reads slowly."""
+        self._held = True
         if self.way is not None:
             self.way.pause_reading()
 
     def go_on(self) -> None:
         """Go on: the client reads again."""
+        self._held = False
         if self.way is not None:
             self.way.resume_reading()
 

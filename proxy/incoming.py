@@ -114,7 +114,7 @@ def read_request(
         block_hashes=prompt.block_hashes,
         token_blocks=blocks,
         session_id=session_of(named, body),
-        tenant=wishes.tenant or tenant,
+        tenant=_tenant(tenant, wishes.tenant),
         tier=wishes.tier,
         priority=_priority(wishes.priority or body.priority),
         objective=wishes.objective,
@@ -130,6 +130,15 @@ def read_request(
         hide_usage=spliced is not None,
         wants_trailers=wishes.trailers,
     )
+
+
+def _tenant(caller: str | None, wished: str | None) -> str | None:
+    """Name whom a request is served for; nobody with a key can name another key's tenants.
+
+    >>> _tenant("key-a", "team-1"), _tenant(None, "team-1"), _tenant("key-a", None)
+    ('key-a/team-1', 'team-1', 'key-a')
+    """
+    return wished or caller if caller is None or wished is None else f"{caller}/{wished}"
 
 
 def _wishes(named: HeaderMap) -> _Wishes:

@@ -251,3 +251,9 @@ def test_hashes_depend_on_the_text_alone(contents: list[str]) -> None:
 
     assert decoded is not None
     assert prompt_of(decoded, compact).block_hashes == hashes(body)
+
+
+def test_options_that_are_no_text_are_left_to_the_endpoint() -> None:
+    payload = b'{"stream":true,"stream_options":{"\xff":1}}'
+
+    assert with_usage(payload, decode_body(payload) or Body()) is None

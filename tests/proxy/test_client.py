@@ -168,6 +168,45 @@ async def test_idle_connections_are_closed_in_time() -> None:
         writer.close()
 
 
+async def test_a_connection_is_idle_from_its_last_answer_on() -> None:
+    go = asyncio.Event()
+    steps: list[Step] = [go, json_response({}), json_response({})]
+    async with FakeEndpoint(steps) as endpoint, running_proxy(endpoint) as proxy:
+        reader, writer = await proxy.connect()
+        writer.write(raw_chat(BODY))
+        await endpoint.arrived.wait()
+        begun_s = asyncio.get_running_loop().time()
+        await asyncio.sleep(0.05)
+        go.set()
+        await read_response(reader)
+
+        proxy.acceptor.sweep(begun_s + 75.02)  # 75 s are allowed, and have not passed since
+
+        writer.write(raw_chat(BODY))
+        head, _ = await read_response(reader)
+        assert head.startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
+async def test_who_reads_no_answers_is_read_no_further() -> None:
+    async with FakeEndpoint() as endpoint, running_proxy(endpoint) as proxy:
+        _, writer = await proxy.connect()
+        refused = raw_chat(BODY, b"x-slo-ttft-ms: soon")
+
+        sent = 0
+        for _ in range(300):  # 20 MB of them, if they were taken
+            writer.write(refused * 400)
+            sent += 400
+            for _ in range(20):
+                await asyncio.sleep(0)
+            if writer.transport.get_write_buffer_size() > 8 * len(refused) * 400:
+                break
+
+        assert sent < 300 * 400
+        assert proxy.acceptor.unsent_bytes < 2**21
+        writer.transport.abort()
+
+
 async def test_a_request_that_is_served_has_no_limit_in_time_here() -> None:
     go = asyncio.Event()
     async with FakeEndpoint([go, json_response({})]) as endpoint, running_proxy(endpoint) as proxy:

@@ -69,7 +69,7 @@ async def test_a_keys_name_is_the_tenant_and_the_key_goes_no_further() -> None:
         for seen in endpoint.seen:
             sent = {name for name, _ in seen.headers}
             assert not sent & {"authorization", "x-api-key"}
-        assert [record.request.tenant for record in proxy.records] == ["team-a", "somebody"]
+        assert [record.request.tenant for record in proxy.records] == ["team-a", "team-b/somebody"]
 
 
 async def test_without_keys_clients_credentials_are_the_endpoints_to_judge() -> None:

@@ -95,6 +95,10 @@ async def test_clients_are_served_by_tls_and_refused_in_it(certificate: tuple[Pa
         await serving
 
         assert [got[9:12] for got in answers] == [b"200", b"400"]
+        rejected = proxy.registry.get_sample_value(
+            "foretoken_rejected_requests_total", {"reason": "bad_request"}
+        )
+        assert rejected == 1.0
 
 
 def test_a_certificate_without_its_key_is_refused() -> None:
