@@ -86,19 +86,26 @@ def configure(log_format: LogFormat, level: str) -> LogLines | None:
     """Send every record of this process to standard error.
 
     Returns:
-        Where request lines go that are JSON already, ``None`` where people read: there
-        requests are records like all others.
+        Where request lines go that are JSON already. ``None`` where people read, or where
+        standard error is no descriptor: there requests are records like all others.
     """
     if log_format == "auto":
         log_format = "console" if sys.stderr.isatty() else "json"
-    lines = LogLines(sys.stderr.fileno())
-    handler = LinesHandler(lines)
+    lines = _open_lines()
+    handler = logging.StreamHandler() if lines is None else LinesHandler(lines)
     handler.setFormatter(JsonFormatter() if log_format == "json" else ConsoleFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # One line a scrape, five times a second, says nothing; uvicorn's are said better here.
     for chatty in ("httpx", "httpcore", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     return lines if log_format == "json" else None
+
+
+def _open_lines() -> LogLines | None:
+    try:
+        return LogLines(sys.stderr.fileno())
+    except OSError:  # somebody has put an object of theirs in its place
+        return None
 
 
 def _short(value: object) -> str:

@@ -18,6 +18,13 @@ class Pipe:
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
         self.lines = LogLines(self.writer)
+        self.closed = False
+
+    def hang_up(self) -> None:
+        """Close the reader's end, once."""
+        if not self.closed:
+            self.closed = True
+            os.close(self.reader)
 
     def read(self) -> bytes:
         """Read what is there."""
@@ -29,11 +36,8 @@ class Pipe:
 def pipe() -> Iterator[Pipe]:
     opened = Pipe()
     yield opened
-    for descriptor in (opened.reader, opened.writer):
-        try:
-            os.close(descriptor)
-        except OSError:  # a test has closed it
-            continue
+    opened.hang_up()
+    os.close(opened.writer)
 
 
 def test_lines_wait_until_they_are_flushed(pipe: Pipe) -> None:
@@ -102,7 +106,7 @@ def test_nobody_waits_for_a_reader_who_takes_nothing_and_the_loss_is_counted(pip
 
 
 def test_a_broken_pipe_costs_lines_and_nothing_else(pipe: Pipe) -> None:
-    os.close(pipe.reader)
+    pipe.hang_up()
 
     pipe.lines.write(b"one")
     pipe.lines.append(b"two")
