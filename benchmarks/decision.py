@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from predictor import LatencyPredictor, OutputLengths, train
-from predictor.feature_rows import complete
+from predictor.feature_rows import request_rows
 from predictor.features import TIERS
 from predictor.protocol import Predictor
 from predictor.types import (
@@ -114,20 +114,22 @@ def measure(endpoints: int, decisions: int, *, trees: bool) -> dict[str, float]:
 
 
 def feature_rows(scheduler: Scheduler, repeats: int) -> list[float]:
-    """Gather and complete the rows of all endpoints; give the CPU seconds of each time."""
+    """Complete the rows of all endpoints; give the CPU seconds of each time."""
     table = EndpointTable()
     for state in scheduler.states.values():
         table.see(state)
     members = table.members(scheduler.states.values())
     matched = np.zeros((len(members), len(TIERS)))
+    trust = table.effectiveness(members.rows)
     seconds = []
     for _ in range(repeats):
         started_ns = time.process_time_ns()
-        complete(
-            table.gather(members.rows),
+        request_rows(
+            table.columns,
+            members.rows,
             prompt_tokens=1000,
             matched_tokens=matched,
-            cached_tokens=matched * table.effectiveness(members.rows)[:, None],
+            effectiveness=trust,
             max_tokens=512,
             expected_output_tokens=50.0,
             streamed=True,

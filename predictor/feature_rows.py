@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from predictor.features import (
     CLOCKS,
-    COLUMN,
     DECODING,
     LARGEST,
     N_FEATURES,
@@ -86,63 +85,12 @@ def request_rows(
     return matrix
 
 
-def complete(
-    rows: EndpointRows,
-    *,
-    prompt_tokens: float,
-    matched_tokens: FloatArray,
-    cached_tokens: FloatArray,
-    max_tokens: int | None,
-    expected_output_tokens: float,
-    streamed: bool,
-    now: float,
-) -> FloatArray:
-    """Build the rows one request has at each endpoint, of which all are given.
-
-    Args:
-        rows: The endpoints.
-        prompt_tokens: Length of the prompt, exact or estimated.
-        matched_tokens: ``(n, len(TIERS))`` prompt tokens believed held, by tier.
-        cached_tokens: Likewise, what of these is expected to be found.
-        max_tokens: The client's bound on output tokens, ``None`` if it set none.
-        expected_output_tokens: Mean output length expected of this request.
-        streamed: Whether the client asked for a stream.
-        now: Time on the clock of the rows.
-
-    Returns:
-        ``(n, N_FEATURES)`` in the order of :data:`FEATURES`.
-    """
-    n = len(rows.values)
-    matrix = np.empty((n, N_FEATURES))
-    request = _request(prompt_tokens, max_tokens, expected_output_tokens, streamed=streamed)
-    kernels.complete(
-        plain(rows.values), plain(rows.clocks), np.arange(n), request, plain(matched_tokens),
-        plain(cached_tokens), np.ones(n), float(now), float("inf"), matrix,
-    )  # fmt: skip
-    return matrix
-
-
 def _request(
     prompt_tokens: float, max_tokens: int | None, expected: float, *, streamed: bool
 ) -> tuple[float, float, float, float]:
     """Give the columns that the request alone decides."""
     bound = UNKNOWN if max_tokens is None else float(min(max_tokens, LONGEST_OUTPUT_TOKENS))
     return float(prompt_tokens), bound, float(expected), float(streamed)
-
-
-def forget_stale(matrix: FloatArray, older_than_s: float) -> None:
-    """Make unknown, in place, what rows hold of scrapes that are too old to go by.
-
-    Left are our own counts; ``scrape_age_s`` still says how old.
-
-    >>> rows = np.zeros((2, N_FEATURES))
-    >>> rows[:, COLUMN["scrape_age_s"]] = 0.1, 60.0
-    >>> forget_stale(rows, 2.0)
-    >>> rows[:, COLUMN["waiting_requests"]]
-    array([ 0., nan])
-    """
-    for place in np.flatnonzero(matrix[:, COLUMN["scrape_age_s"]] > older_than_s).tolist():
-        kernels.forget(matrix, place)
 
 
 def feature_matrix(
@@ -175,6 +123,7 @@ def feature_matrix(
     Returns:
         ``(n, N_FEATURES)`` in the order of :data:`FEATURES`.
 
+    >>> from predictor.features import COLUMN
     >>> row = feature_matrix(
     ...     prompt_tokens=1000, cached_tokens=np.array([600.0]), max_tokens=None,
     ...     expected_output_tokens=100, streamed=True,
@@ -185,21 +134,19 @@ def feature_matrix(
     >>> bool(np.isnan(row[COLUMN["max_tokens"]]))
     True
     """
-    cached = _by_tier(cached_tokens)
-    return complete(
-        _snapshot_rows(states, loads, now),
-        prompt_tokens=prompt_tokens,
-        matched_tokens=cached if matched_tokens is None else _by_tier(matched_tokens),
-        cached_tokens=cached,
-        max_tokens=max_tokens,
-        expected_output_tokens=expected_output_tokens,
-        streamed=streamed,
-        now=now,
-    )
+    cached, n = _by_tier(cached_tokens), len(states)
+    matched = cached if matched_tokens is None else _by_tier(matched_tokens)
+    table, matrix = _snapshot_rows(states, loads, now), np.empty((n, N_FEATURES))
+    request = _request(prompt_tokens, max_tokens, expected_output_tokens, streamed=streamed)
+    kernels.complete(
+        table.values, table.clocks, np.arange(n), request, plain(matched), plain(cached),
+        np.ones(n), float(now), float("inf"), matrix,
+    )  # fmt: skip
+    return matrix
 
 
 def outside_columns(state: EndpointState) -> tuple[float, ...]:
-    """Give the columns :data:`OUTSIDE` of one endpoint; its age is left to :func:`complete`."""
+    """Give the columns :data:`OUTSIDE` of one endpoint; its age is left to the clocks."""
     usage, capacity = _known(state.kv_cache_usage), _known(state.kv_capacity_tokens)
     profile = profile_of(state.hardware)
     return (

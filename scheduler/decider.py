@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from predictor import PredictorError
-from predictor.feature_rows import complete, forget_stale
+from predictor.feature_rows import request_rows
 from predictor.types import Decision, FloatArray, Predictions, RequestFeatures
 from scheduler.affinity import Affinity
 from scheduler.candidates import Candidates, Terms, total
@@ -153,17 +153,18 @@ class Decider:
         expected = fleet.output_lengths.expected(
             request.tenant, request.max_tokens, session=request.session_id
         )
-        features = complete(
-            table.gather(rows),
+        features = request_rows(
+            table.columns,
+            rows,
             prompt_tokens=prompt_tokens,
             matched_tokens=matches.believed,
-            cached_tokens=matches.believed * matches.trust[:, None],
+            effectiveness=matches.trust,
             max_tokens=request.max_tokens,
             expected_output_tokens=expected,
             streamed=request.streamed,
             now=now,
+            stale_after_s=self._settings.stale_after_s,
         )
-        forget_stale(features, self._settings.stale_after_s)
         # Under the kill switch the predictor is not asked: it may be what is wrong.
         asks = self.mode != "heuristic" and fleet.trust.rests(now) is None
         draw = self._rng.random

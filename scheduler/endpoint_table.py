@@ -1,7 +1,7 @@
 """What a decision reads of every endpoint, as one row each of shared arrays.
 
 A decision over a hundred endpoints must not make a hundred objects: whoever learns
-something writes it into the endpoint's row at once, and a decision gathers rows. Each
+something writes it into the endpoint's row at once, and a decision completes rows. Each
 part has one writer: the scheduler what scrapes say, the accounting what is in flight
 and whose turn it was, the prefix index how far its matches can be trusted. A row keeps
 its number as long as the endpoint is known or has requests. Called by these three and
@@ -121,9 +121,10 @@ class EndpointTable:
             self._clear(row)
             self._free.append(row)
 
-    def gather(self, rows: Rows) -> EndpointRows:
-        """Copy rows, to be completed for one request."""
-        return EndpointRows(values=self._values.take(rows, 0), clocks=self._clocks.take(rows, 0))
+    @property
+    def columns(self) -> EndpointRows:
+        """Give all rows as they stand, to be completed for a request; only to be read."""
+        return self._columns
 
     def turns(self, rows: Rows) -> FloatArray:
         """Give the sequence number of our last dispatch to each, 0 for none, ``(n,)``."""
@@ -142,6 +143,7 @@ class EndpointTable:
         more = max(before, _FIRST_ROWS)
         self._values = np.concatenate((self._values, np.empty((more, N_FEATURES))))
         self._clocks = np.concatenate((self._clocks, np.empty((more, CLOCKS))))
+        self._columns = EndpointRows(values=self._values, clocks=self._clocks)
         self._turns = np.concatenate((self._turns, np.empty(more)))
         self._trust = np.concatenate((self._trust, np.empty(more)))
         added = range(before, before + more)

@@ -238,12 +238,15 @@ class _Stream:
         self.processing.ended()
 
     def _step(self, step: Callable[[_T], Answers], told: _T) -> None:
+        before = self.processing.phase
         try:
             for answer in step(told):
                 self._call.send(answer)
         except Exception as error:  # a connection carries the requests of many
             logger.error("picker_failed", exc_info=error)
             self._call.finish(_INTERNAL, type(error).__name__)
+            return
+        if self.processing.phase == before:  # what that asks for is under way already
             return
         match self.processing.phase:
             case "refused":

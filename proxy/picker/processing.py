@@ -144,8 +144,11 @@ class Processing:
 
     def tokenized(self, tokens: bytes | None) -> Answers:
         """Place the request, its prompt's tokens being known, ``None`` where they are not."""
-        if self.phase == "over":  # it went while its tokens were being found out
+        if self.phase != "tokenizing":  # it went while its tokens were being found out
             return []
+        return self._place(tokens)
+
+    def _place(self, tokens: bytes | None) -> Answers:
         try:
             self._incoming = incoming = self._read(tokens)
             self.request_id = incoming.features.request_id
@@ -213,7 +216,7 @@ class Processing:
         if self._desk.wants_tokens and self.upload.body:
             self.phase = "tokenizing"
             return []
-        return self.tokenized(None)
+        return self._place(None)
 
     def _read(self, tokens: bytes | None) -> IncomingRequest:
         upload = self.upload

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from predictor.feature_rows import complete, feature_matrix
+from predictor.feature_rows import feature_matrix, request_rows
 from predictor.types import IDLE, EndpointState, FloatArray
 from scheduler.accounting import InflightAccounting
 from scheduler.endpoint_table import EndpointTable
@@ -16,12 +16,12 @@ STATES = tuple(EndpointState(endpoint=name, url="") for name in ENDPOINTS)
 
 
 def from_table(table: EndpointTable, now: float) -> FloatArray:
-    nothing = np.zeros((len(STATES), 3))
-    return complete(
-        table.gather(table.members(STATES).rows),
+    return request_rows(
+        table.columns,
+        table.members(STATES).rows,
         prompt_tokens=100,
-        matched_tokens=nothing,
-        cached_tokens=nothing,
+        matched_tokens=np.zeros((len(STATES), 3)),
+        effectiveness=np.ones(len(STATES)),
         max_tokens=None,
         expected_output_tokens=10.0,
         streamed=True,

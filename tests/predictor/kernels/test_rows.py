@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from predictor.feature_rows import EndpointRows, complete, forget_stale, request_rows
+from predictor.feature_rows import EndpointRows, request_rows
 from predictor.features import (
     CLOCKS,
     COLUMN,
@@ -12,6 +12,7 @@ from predictor.features import (
     DRAIN,
     N_FEATURES,
     OLDEST,
+    PASSING,
     RATE_TAU_S,
     RATED,
     SCRAPED,
@@ -42,7 +43,7 @@ def expected_rows(table: EndpointRows, matched: FloatArray, cached: FloatArray) 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 6))
-def test_serving_and_snapshots_complete_rows_alike(seed: int, n: int) -> None:
+def test_rows_are_completed_and_stale_scrapes_forgotten(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     table = EndpointRows(
         values=np.where(
@@ -52,19 +53,19 @@ def test_serving_and_snapshots_complete_rows_alike(seed: int, n: int) -> None:
     )
     rows, trust = rng.permutation(8)[:n].astype(np.intp), rng.random(n)
     matched = rng.uniform(0, 600, (n, len(TIERS)))
-    chosen = EndpointRows(values=table.values[rows], clocks=table.clocks[rows])
     asked = {"prompt_tokens": PROMPT, "max_tokens": 64, "expected_output_tokens": 30.0}
-    cached = matched * trust[:, None]
 
-    served = request_rows(
-        table, rows, matched_tokens=matched, effectiveness=trust, streamed=True, now=NOW,
-        stale_after_s=10.0, **asked,
+    fresh, served = (
+        request_rows(
+            table, rows, matched_tokens=matched, effectiveness=trust, streamed=True, now=NOW,
+            stale_after_s=stale_after_s, **asked,
+        )
+        for stale_after_s in (float("inf"), 10.0)
     )  # fmt: skip
-    played = complete(
-        chosen, matched_tokens=matched, cached_tokens=cached, streamed=True, now=NOW, **asked
-    )
 
-    expected = expected_rows(chosen, matched, cached)
-    np.testing.assert_allclose(played, expected, rtol=1e-14)
-    forget_stale(expected, 10.0)
+    chosen = EndpointRows(values=table.values[rows], clocks=table.clocks[rows])
+    expected = expected_rows(chosen, matched, matched * trust[:, None])
+    np.testing.assert_allclose(fresh, expected, rtol=1e-14)
+    stale = expected[:, COLUMN["scrape_age_s"]] > 10.0
+    expected[np.ix_(stale, PASSING)] = np.nan
     np.testing.assert_allclose(served, expected, rtol=1e-14)
