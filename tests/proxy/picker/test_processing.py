@@ -273,6 +273,20 @@ def test_what_a_fallback_served_counts_there_and_the_pick_is_suspect() -> None:
     assert table.scheduler.inflight_requests == 0
 
 
+def test_a_server_nobody_knows_is_not_held_against_the_pick() -> None:
+    table = Table()
+    told = Told(table.processing(), BUFFERED, STREAMED)
+    told.request_headers()
+    told.request_body(chat())
+
+    told.response_headers(served="10.9.9.9:8000")
+    told.response_body(WHOLE)
+
+    assert table.scheduler.suspicion(FAST, 0.0) is None
+    assert table.physics.learned == []
+    assert table.scheduler.inflight_requests == 0
+
+
 @pytest.mark.parametrize("how", ["header", "metadata"])
 def test_a_data_plane_may_say_in_other_ways_who_served(how: str) -> None:
     question = ProcessingRequest()
