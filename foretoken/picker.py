@@ -5,8 +5,13 @@ HTTP port beside it. Imported only where the extra ``picker`` is installed.
 """
 
 import socket
+from collections.abc import Sequence
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
+from collectors import EndpointSettings
 from foretoken.build import Built, Entrance, Inside, build
+from foretoken.errors import ConfigurationInvalid
 from foretoken.log_lines import LogLines
 from foretoken.serve import listen, listen_at, prepare, serve_app
 from foretoken.settings import ConfigFile, Settings
@@ -42,7 +47,14 @@ def build_picker(
     log_lines: LogLines | None,
     listener: socket.socket,
 ) -> Built:
-    """Construct the service with Envoy for its data path."""
+    """Construct the service with Envoy for its data path.
+
+    Raises:
+        ConfigurationInvalid: An endpoint is not as Envoy names it, or none is configured.
+    """
+    problems = misnamed(settings.endpoints)
+    if problems:
+        raise ConfigurationInvalid("endpoints", problems)
 
     def make_entrance(inside: Inside) -> Entrance:
         picker = Picker(
@@ -57,3 +69,28 @@ def build_picker(
         return Entrance(path=picker, serving=serving)
 
     return build(settings, config, log_lines, make_entrance=make_entrance)
+
+
+def misnamed(endpoints: Sequence[EndpointSettings]) -> tuple[str, ...]:
+    """Name the endpoints that Envoy would call otherwise: it knows addresses, no host names.
+
+    >>> misnamed([EndpointSettings(url="http://10.0.0.1:8000"), EndpointSettings(url="http://a:1")])
+    ("endpoints.1.url = 'http://a:1': give the IP address, as in Envoy's cluster",)
+    """
+    return tuple(
+        f"endpoints.{number}.url = {endpoint.url!r}: give the IP address, as in Envoy's cluster"
+        for number, endpoint in enumerate(endpoints)
+        if not _is_address(urlsplit(endpoint.url).hostname or "")
+    )
+
+
+def _is_address(host: str) -> bool:
+    """Tell whether a host is an IP address, written the way Envoy writes it.
+
+    >>> [_is_address(host) for host in ("10.0.0.1", "::1", "0:0::1", "localhost")]
+    [True, True, False, False]
+    """
+    try:
+        return str(ip_address(host)) == host
+    except ValueError:
+        return False

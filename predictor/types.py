@@ -302,9 +302,10 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         request: As it came in.
         fleet: Base model whose fleet served it, ``None`` when none did.
-        decision: The last decision, ``None`` if it was shed before one.
-        endpoint: Where it was when it ended, ``None`` if it was at none.
-        attempts: Dispatches made.
+        decision: The last decision, ``None`` if it was shed before one; without predictions
+            where a data plane sent the request nobody knows where.
+        endpoint: Where it was when it ended, ``None`` if it was at none or nobody knows.
+        attempts: Dispatches made; a data plane's own are not counted.
         measurement: How it ended.
         refused: Why the scheduler refused it, from a small closed set; ``None`` if it did not.
         waited_for: Why it last waited in the scheduler's queue, likewise.

@@ -95,7 +95,7 @@ class CacheMetrics:
     def observe(self, record: RequestRecord) -> None:
         """Take in a finished request."""
         decision, cached = record.decision, record.measurement.cached_tokens
-        if decision is None or cached is None:
+        if decision is None or cached is None or record.endpoint is None:
             return
         predicted = round(decision.matched_tokens.item(decision.chosen))
         result = "exact" if predicted == cached else "more" if predicted > cached else "fewer"

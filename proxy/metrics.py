@@ -320,7 +320,7 @@ class _FleetSeries:
 
     def _count_tokens(self, record: RequestRecord) -> None:
         measured, decision = record.measurement, record.decision
-        if decision is not None:
+        if decision is not None and record.endpoint is not None:
             self._matched.inc(decision.matched_tokens.item(decision.chosen))
         if measured.prompt_tokens:
             self._prompt.inc(measured.prompt_tokens)

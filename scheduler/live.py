@@ -6,6 +6,7 @@ Called by the scheduler only.
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from predictor.types import (
     NO_OBJECTIVE,
@@ -41,10 +42,11 @@ class LiveRequest(msgspec.Struct, kw_only=True):
         decision: The last one.
         endpoint: Where it is booked, ``None`` while it waits.
         hardware: The label of where it was last dispatched to.
-        attempts: Dispatches so far.
+        attempts: Dispatches so far, those aside that a data plane made by itself.
         dispatched_s: When the last one was.
         first_token_s: When its first token came.
-        teaches: Whether it is of those that models learn from and that are scored in shadow.
+        teaches: Whether it is of those that models learn from and that are scored in shadow;
+            false also once it runs where nobody can tell.
         leanings: ``(2, n)`` factors its candidates' ranking was corrected by, ``None`` for none.
         waited_s: Time it had waited for that when its miss was counted.
         early_s: Time its early TPOT label covers, ``None`` before there is one.
@@ -84,7 +86,6 @@ class LiveRequest(msgspec.Struct, kw_only=True):
         """Note that it goes where it was decided to go, and say so."""
         self.decision, self.endpoint = decision, state.endpoint
         self.hardware = state.hardware
-        self.attempts += 1
         return Dispatch(
             request_id=self.request.request_id,
             endpoint=state.endpoint,
@@ -92,6 +93,19 @@ class LiveRequest(msgspec.Struct, kw_only=True):
             decision=decision,
             attempt=self.attempts,
         )
+
+    def lost(self) -> None:
+        """Note that it runs where nobody can tell: what was predicted is not of that."""
+        self.teaches = False
+        if self.decision is not None:
+            self.decision = replace(
+                self.decision,
+                predictions=None,
+                predicted_s=None,
+                shadow_predicted_s=None,
+                likely=None,
+                announced=False,
+            )
 
     def observation(
         self,

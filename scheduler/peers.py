@@ -253,7 +253,7 @@ def _sent(live: LiveRequest, endpoint: str) -> Sent | None:
 def _shown(record: RequestRecord) -> Shown | None:
     """Say what a completed request teaches beside its times, ``None`` for nothing."""
     request, measured, decision = record.request, record.measurement, record.decision
-    if record.fleet is None or decision is None:
+    if record.fleet is None or decision is None or record.endpoint is None:
         return None
     if record.observation is None and request.session_id is None:
         return None  # of many requests a share teaches, here as in what predictors learn

@@ -110,6 +110,7 @@ class Placement:
         if isinstance(decision, Infeasible):
             return self._shed(live, "objective_infeasible", now, decision.retry_after_s)
         live.dispatched_s = now
+        live.attempts += 1
         return self._book(live, decision, now)
 
     def _book(self, live: LiveRequest, decision: Decision, now: float) -> Dispatch:

@@ -222,7 +222,7 @@ class Scheduler(Placement):
 
         Returns:
             The decision as if for that endpoint, ``None`` where that was no candidate: the
-            request is booked nowhere then and teaches nothing.
+            request is booked nowhere then, teaches nothing, and no prediction is of it.
 
         Raises:
             UnknownRequest: No such request is in flight.
@@ -234,6 +234,7 @@ class Scheduler(Placement):
         self._release(live, tpot_s=None)
         decision = live.decision
         if decision is None or endpoint not in decision.endpoints or endpoint not in self._states:
+            live.lost()
             return None
         chosen = decision.endpoints.index(endpoint)
         decision = replace(decision, chosen=chosen, predicted_s=None, likely=None, announced=False)

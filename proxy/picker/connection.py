@@ -9,6 +9,7 @@ Source: RFC 9113; gRPC over HTTP/2.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -17,6 +18,8 @@ from proxy.picker.call import Call, Handler
 from proxy.picker.errors import CallFailed, ConnectionViolated
 from proxy.picker.frames import frame
 from proxy.picker.header_blocks import HEAD, MAX_BLOCK_BYTES, HeaderBlocks
+
+logger = logging.getLogger(__name__)
 
 _FIRST_WINDOW: Final = 65_535  # of the connection, and of streams until settings say otherwise
 _MOST_WINDOW: Final = 0x7FFF_FFFF
@@ -110,9 +113,14 @@ class Connection(asyncio.Protocol):
         self._closing = True
         calls, self._calls = list(self._calls.values()), {}
         self._blocked.clear()
-        for call in calls:
-            call.end()
-        self._on_lost(self)
+        try:
+            for call in calls:
+                try:
+                    call.end()
+                except Exception as error:  # the others hold bookings too
+                    logger.error("picker_call_failed", exc_info=error)
+        finally:
+            self._on_lost(self)
 
     def pause_writing(self) -> None:
         """Read nothing while the peer takes nothing."""

@@ -230,12 +230,15 @@ class _Stream:
 
     def half_closed(self) -> None:
         """End: Envoy half-closes when its request is over, one way or the other."""
-        self.processing.ended()
+        self.ended()
         self._call.finish()
 
     def ended(self) -> None:
         """End, whoever ended the call."""
-        self.processing.ended()
+        try:
+            self.processing.ended()
+        except Exception as error:  # the connection carries others, and must end them too
+            logger.error("picker_failed", exc_info=error)
 
     def _step(self, step: Callable[[_T], Answers], told: _T) -> None:
         before = self.processing.phase

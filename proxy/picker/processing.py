@@ -291,8 +291,10 @@ class Processing:
         if served == decision.endpoint or (served is None and not observing):
             return decision  # nobody says: Envoy's own answer, or it is not configured to
         now = self._desk.clock()
-        failed = not observing  # Envoy goes elsewhere only where an endpoint failed
-        moved = self._desk.scheduler.moved(self.request_id, served, now, failed=failed)
+        scheduler = self._desk.scheduler
+        # Envoy goes elsewhere only where an endpoint failed; another name may be the same one.
+        failed = not observing and served in scheduler.states
+        moved = scheduler.moved(self.request_id, served, now, failed=failed)
         self._decision = moved or decision
         return self._decision
 

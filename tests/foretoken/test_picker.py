@@ -1,15 +1,19 @@
 """``foretoken picker`` as people run it: a real process, simulated endpoints, gRPC's client."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import grpc
 import httpx
+import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as ext_proc_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from foretoken.errors import ConfigurationInvalid
+from foretoken.picker import build_picker
 from foretoken.processes import free_ports
 from foretoken.settings import load_settings
 from tests.foretoken.running import Running
@@ -65,6 +69,19 @@ def test_it_picks_counts_and_ends_when_told(tmp_path: Path) -> None:
     assert decisions
     assert status == 0
     assert list((tmp_path / "data" / "traces").glob("*.parquet"))
+
+
+@pytest.mark.parametrize("host", ["localhost", "vllm-0.vllm", "[0:0::1]"])
+def test_an_endpoint_that_envoy_calls_otherwise_is_refused_by_its_path(host: str) -> None:
+    settings = load_settings(
+        None, endpoints=[{"url": "http://10.0.0.1:8000"}, {"url": f"http://{host}:8000"}]
+    )
+
+    with socket.socket() as listener, pytest.raises(ConfigurationInvalid) as caught:
+        build_picker(settings, None, None, listener)
+
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"endpoints.1.url = 'http://{host}:8000': give the IP address")
 
 
 def test_a_taken_port_is_one_line_that_names_the_flag(tmp_path: Path) -> None:

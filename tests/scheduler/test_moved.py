@@ -36,7 +36,7 @@ def test_a_moved_request_is_booked_and_learned_where_it_runs() -> None:
     record = scheduler.finished("r", DONE, now=2.0)
     assert record.endpoint == "slow:1"
     assert record.upstream_ttft_s == pytest.approx(1.0)  # from the dispatch, not from the move
-    assert record.attempts == 2
+    assert record.attempts == 1  # the other dispatch was not ours
     learned = physics.learned[-1]
     assert learned.endpoint == "slow:1"
     row = before.features[before.endpoints.index("slow:1")]
@@ -71,6 +71,12 @@ def test_a_request_that_runs_nobody_knows_where_is_booked_nowhere_and_teaches_no
     assert scheduler.first_token("r", now=1.0) is None
     record = scheduler.finished("r", DONE, now=2.0)
     assert record.endpoint is None
+    assert record.observation is None
+    assert record.decision is not None
+    assert record.decision.endpoint == "fast:1"
+    assert record.decision.predictions is None
+    assert record.decision.predicted_s is None
+    assert record.attempts == 1
     assert physics.learned == []
 
 

@@ -50,6 +50,7 @@ class Echo:
     def __init__(self, call: Call) -> None:
         self.call = call
         self.heard: list[bytes | str] = []
+        self.fails = False
 
     def message(self, data: bytes) -> None:
         if data == b"fail":
@@ -63,6 +64,8 @@ class Echo:
 
     def ended(self) -> None:
         self.heard.append("ended")
+        if self.fails:
+            raise RuntimeError
 
 
 class Peer:
@@ -131,6 +134,22 @@ async def test_the_peer_is_greeted_with_our_settings_and_acknowledged() -> None:
     }
     assert came[1][:3] == (frames.WINDOW_UPDATE, 0, 0)
     assert came[2] == (frames.SETTINGS, frames.ACK, 0, b"")
+
+
+@pytest.mark.anyio
+async def test_a_lost_connection_ends_every_call_though_one_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    peer = Peer()
+    for stream in (1, 3, 5):
+        peer.open(stream)
+    peer.handlers[3].fails = True
+
+    peer.connection.connection_lost(None)
+
+    assert [handler.heard for handler in peer.handlers.values()] == [["ended"]] * 3
+    assert peer.lost
+    assert [record.message for record in caplog.records] == ["picker_call_failed"]
 
 
 @pytest.mark.anyio

@@ -7,6 +7,7 @@ import pytest
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
 
 from predictor.kv_cache import BlocksStored
+from predictor.types import RequestRecord
 from proxy.picker.call import Call
 from tests.proxy.picker.told import CHAT, EVENT, FAST, Table, chat
 from tests.scheduler.known_physics import endpoint
@@ -58,6 +59,9 @@ def _headers(*pairs: tuple[str, str]) -> dict[str, Any]:
     return {"headers": {"headers": [{"key": k, "raw_value": v.encode()} for k, v in pairs]}}
 
 
+_PLACED = _headers((":method", "POST"), (":path", CHAT))
+
+
 async def test_a_request_is_placed_once_however_much_comes_while_it_is_tokenized() -> None:
     tokens = SlowTokens()
     table = Table([endpoint(FAST, block_size=16)], tokens=tokens)
@@ -65,10 +69,9 @@ async def test_a_request_is_placed_once_however_much_comes_while_it_is_tokenized
     stored = BlocksStored(hashes=[1], parent=None, tokens=b"\x01\0\0\0" * 16, block_tokens=16)
     table.scheduler.caches.hear(FAST, [stored])
     stream = table.picker.accept(Call(Line(), 1, 65_535))
-    asked = (":method", "POST"), (":path", CHAT)
     answered = (":status", "200"), ("content-type", "text/event-stream")
 
-    stream.message(_watching(request_headers=_headers(*asked)))
+    stream.message(_watching(request_headers=_PLACED))
     stream.message(_watching(request_body={"body": chat(stream=True), "end_of_stream": True}))
     stream.message(_watching(response_headers=_headers(*answered)))
     stream.message(_watching(response_body={"body": EVENT}))
@@ -85,3 +88,27 @@ async def test_a_request_is_placed_once_however_much_comes_while_it_is_tokenized
     assert table.scheduler.inflight_requests == 0
     assert table.picker.live_requests == 0
     assert len(table.records) == 1
+
+
+async def test_a_sink_that_fails_ends_neither_the_call_nor_what_others_have(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    line, table = Line(), Table(sinks=[_failing])
+    one, two = (table.picker.accept(Call(line, number, 65_535)) for number in (1, 3))
+    for stream in (one, two):
+        stream.message(ProcessingRequest(request_headers=_PLACED).SerializeToString())
+    placed = table.scheduler.inflight_requests
+
+    one.half_closed()
+    one.ended()  # as the call says then
+    two.ended()
+
+    assert placed == 2
+    assert len(line.finished) == 1
+    assert table.scheduler.inflight_requests == 0
+    assert table.picker.live_requests == 0
+    assert [record.message for record in caplog.records] == ["picker_failed"] * 2
+
+
+def _failing(record: RequestRecord) -> None:
+    raise RuntimeError(record.request.request_id)

@@ -268,7 +268,22 @@ def test_what_a_fallback_served_counts_there_and_the_pick_is_suspect() -> None:
     assert heard["x-foretoken-endpoint"] == SLOW
     (record,) = table.records
     assert record.endpoint == SLOW
+    assert record.attempts == 1  # the second one was Envoy's
     assert table.scheduler.suspicion(FAST, 0.0) == "unreachable"
+    assert table.scheduler.inflight_requests == 0
+
+
+def test_a_server_nobody_knows_is_not_held_against_the_pick() -> None:
+    table = Table()
+    told = Told(table.processing(), BUFFERED, STREAMED)
+    told.request_headers()
+    told.request_body(chat())
+
+    told.response_headers(served="10.9.9.9:8000")
+    told.response_body(WHOLE)
+
+    assert table.scheduler.suspicion(FAST, 0.0) is None
+    assert table.physics.learned == []
     assert table.scheduler.inflight_requests == 0
 
 
@@ -488,6 +503,10 @@ def test_who_only_watches_teaches_nothing_where_nobody_says_who_served() -> None
     told.response_headers(served=None)
     told.response_body(WHOLE)
 
+    (record,) = table.records
+    assert record.observation is None
+    assert record.decision is not None
+    assert record.decision.predictions is None
     assert table.physics.learned == []
     assert table.scheduler.inflight_requests == 0
 

@@ -13,6 +13,7 @@ from proxy import ProxyMetrics, ProxySettings
 from proxy.picker.picker import Picker
 from proxy.picker.processing import Processing
 from proxy.picker.questions import BodyMode
+from proxy.relay import Sink
 from proxy.settings import PickerSettings
 from scheduler import Scheduler, SchedulerSettings
 from tests.scheduler.known_physics import MODEL, KnownPhysics, endpoint, make_scheduler
@@ -52,6 +53,7 @@ class Table:
         settings: ProxySettings | None = None,
         fallbacks: int = 0,
         tokens: Any = None,
+        sinks: Sequence[Sink] = (),
     ) -> None:
         self.clock = Manual()
         self.records: list[RequestRecord] = []
@@ -66,7 +68,7 @@ class Table:
             scheduler=self.scheduler,
             settings=given.model_copy(update={"picker": PickerSettings(fallbacks=fallbacks)}),
             metrics=ProxyMetrics(self.registry, scheduling),
-            sinks=[self.records.append],
+            sinks=[self.records.append, *sinks],
             clock=self.clock,
             tokens=tokens,
         )
