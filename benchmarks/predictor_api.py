@@ -16,7 +16,6 @@ import argparse
 import asyncio
 import http.client
 import json
-import os
 import random
 import statistics
 import tempfile
@@ -30,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.command import run
+from benchmarks.data_path.process_tree import cpu_s
 from foretoken.processes import Processes, free_ports
 
 ROWS = (8, 100)
@@ -106,18 +106,20 @@ def measure(asked: Asked, rows: int, calls: int) -> dict[str, object]:
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     for body in bodies:
         ask(connection, parts.path, body, rows)
-    cpu_s, wall_s = cpu_seconds(asked.pid), []
+    before_s, wall_s = None if asked.pid is None else cpu_s(asked.pid), []
     for call in range(calls):
         started_s = time.perf_counter()
         ask(connection, parts.path, bodies[call % len(bodies)], rows)
         wall_s.append(time.perf_counter() - started_s)
-    spent_s = cpu_seconds(asked.pid)
+    after_s = None if asked.pid is None else cpu_s(asked.pid)
     connection.close()
     return {
         "server": asked.name,
         "rows": rows,
         "calls": calls,
-        "cpu_ms": None if spent_s is None or cpu_s is None else (spent_s - cpu_s) / calls * 1e3,
+        "cpu_ms": None
+        if before_s is None or after_s is None
+        else (after_s - before_s) / calls * 1e3,
         "p50_ms": statistics.median(wall_s) * 1e3,
         "p99_ms": statistics.quantiles(wall_s, n=100)[98] * 1e3,
     }
@@ -130,15 +132,6 @@ def ask(connection: http.client.HTTPConnection, base: str, body: bytes, rows: in
     content = answer.read()
     if answer.status != 200 or content.count(b'"ttft_ms"') != rows:
         raise RuntimeError(f"{answer.status}: {content[:300]!r}")
-
-
-def cpu_seconds(pid: int | None) -> float | None:
-    """Give the CPU time a process has used, user and system; ``None`` where unknown."""
-    if pid is None:
-        return None
-    # After the name, which may hold spaces: fields 3 on; utime is 14, stime 15.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def row_of(rng: random.Random, length: int) -> dict[str, object]:

@@ -3,8 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,12 +23,13 @@ from collectors import (
     open_scrape_client,
 )
 from foretoken.control import ServicePlane
+from foretoken.entrance import Entrance, Inside, build_relay, keys_of
 from foretoken.errors import ConfigurationInvalid
 from foretoken.log_lines import LogLines
 from foretoken.model_updates import ModelUpdates
 from foretoken.predictor_host import PredictorHost
 from foretoken.predictor_service import PredictorService
-from foretoken.service import DataPath, Service
+from foretoken.service import Service
 from foretoken.settings import ConfigFile, Settings
 from foretoken.trainer import Trainer
 from models_store import ModelsStore
@@ -39,23 +39,23 @@ from proxy import (
     CacheCollector,
     CacheMetrics,
     FleetCollector,
-    Guard,
     History,
-    KeyRing,
-    KeysUnusable,
     LogCollector,
     ProxyApp,
     ProxyMetrics,
     Relay,
     RequestLog,
-    ResponseCacheCollector,
     Sink,
-    StallWatch,
     Upstream,
     log_request,
-    read_keys,
 )
-from proxy.control import build_control, build_predictor_app, is_loopback
+from proxy.control import (
+    AdminGate,
+    build_control,
+    build_predictor_app,
+    guards_reads,
+    is_loopback,
+)
 from proxy.control.views import snapshot
 from scheduler import Fleet, Scheduler, policies_of, rehearse
 
@@ -87,78 +87,6 @@ class BuiltPredictor:
     app: ASGIApp
     service: PredictorService
     closing: asyncio.Event
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inside:
-    """Hold what a data path stands on.
-
-    Attributes:
-        scheduler: Places requests.
-        upstream: Reaches endpoints.
-        settings: Everything that is set.
-        access: Knows callers by their keys.
-        metrics: Told of what no record tells.
-        registry: What ``/metrics`` shows.
-        sinks: Take every finished request's record.
-        clock: The scheduler's.
-        tokens: Asked for the tokens of prompts.
-    """
-
-    scheduler: Scheduler
-    upstream: Upstream
-    settings: Settings
-    access: Access
-    metrics: ProxyMetrics
-    registry: CollectorRegistry
-    sinks: Sequence[Sink]
-    clock: Callable[[], float]
-    tokens: Tokens
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entrance:
-    """Hold what requests come by.
-
-    Attributes:
-        path: Serves them.
-        serving: Entered when all else runs, left before the rest ends.
-        relay: The same as ``path`` where requests come over HTTP.
-        guard: Stands before the relay, ``None`` where Envoy is the data path.
-        stalls: Looks for endpoints that fall silent, likewise.
-    """
-
-    path: DataPath
-    serving: AbstractAsyncContextManager[object]
-    relay: Relay | None = None
-    guard: Guard | None = None
-    stalls: StallWatch | None = None
-
-
-def build_relay(inside: Inside) -> Entrance:
-    """Make the entrance of the proxy: requests come by the application itself."""
-    settings = inside.settings.proxy
-    guard = Guard(
-        settings,
-        access=inside.access,
-        scheduler=inside.scheduler,
-        clock=inside.clock,
-        sinks=inside.sinks,
-        host=lambda: relay,
-    )
-    inside.registry.register(ResponseCacheCollector(guard.cache))
-    relay = Relay(
-        scheduler=inside.scheduler,
-        upstream=inside.upstream,
-        settings=settings,
-        metrics=inside.metrics,
-        sinks=(guard.observe, *inside.sinks),
-        clock=inside.clock,
-        gate=guard,
-        tokens=inside.tokens,
-    )
-    stalls = StallWatch(relay, inside.scheduler, settings.stalls, inside.clock)
-    return Entrance(path=relay, serving=nullcontext(), relay=relay, guard=guard, stalls=stalls)
 
 
 def build(
@@ -219,7 +147,7 @@ def build(
     )
     upstream = Upstream(settings.proxy.upstream)
     client = open_scrape_client(settings.scrape)
-    access = Access(_keys(settings))
+    access = Access(keys_of(settings))
     entrance = make_entrance(
         Inside(
             scheduler=scheduler,
@@ -307,13 +235,14 @@ def _control(
 ) -> tuple[ASGIApp, Callable[[], Awaitable[bytes]] | None]:
     """Make the control plane, and the page of ``/metrics`` where all workers make it."""
     plane = ServicePlane(service)
+    beyond = not is_loopback(settings.proxy.host)
     control: ASGIApp = build_control(
         plane,
         closing=closing,
         settings=settings.control,
         predictors=host,
         access=service.access,
-        listens_beyond=not is_loopback(settings.proxy.host),
+        listens_beyond=beyond,
     )
     if member is None:
         return control, None
@@ -324,7 +253,9 @@ def _control(
         snapshot=lambda since_s: snapshot(plane, since_s=since_s).model_dump_json().encode(),
     )
     whole = member.control(control, settings=settings, closing=closing)
-    return whole, whole.metrics
+    # What is made of all workers' answers never passes the gate of our own.
+    guarded = guards_reads(settings.control, listens_beyond=beyond)
+    return AdminGate(whole, service.access, guarded=guarded), whole.metrics
 
 
 def build_predictor(settings: Settings) -> BuiltPredictor:
@@ -352,14 +283,6 @@ def build_predictor(settings: Settings) -> BuiltPredictor:
     )
     app = build_predictor_app(host, settings.control, lifespan=service.running)
     return BuiltPredictor(app=app, service=service, closing=asyncio.Event())
-
-
-def _keys(settings: Settings) -> KeyRing:
-    access = settings.proxy.access
-    try:
-        return read_keys(access.keys_file, access.environment)
-    except KeysUnusable as error:
-        raise ConfigurationInvalid("proxy.access", (str(error),)) from error
 
 
 def _host(

@@ -4,26 +4,33 @@ The picker's own port speaks gRPC; metrics, health and the control plane are at 
 HTTP port beside it. Imported only where the extra ``picker`` is installed.
 """
 
+import logging
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from collectors import EndpointSettings
-from foretoken.build import Built, Entrance, Inside, build
+from foretoken.build import Built, build
+from foretoken.entrance import Entrance, Inside
 from foretoken.errors import ConfigurationInvalid
 from foretoken.log_lines import LogLines
-from foretoken.serve import listen, listen_at, prepare, serve_app
+from foretoken.serve import listen, listen_at, prepare, serve_app, warn_if_open
 from foretoken.settings import ConfigFile, Settings
 from proxy import build_server
+from proxy.control import is_loopback
 from proxy.picker.picker import Picker
 from proxy.picker.server import PickerServer
+
+log = logging.getLogger(__name__)
 
 
 def run_picker(settings: Settings, config: ConfigFile | None) -> int:
     """Serve until told to stop; give the exit status."""
     log_lines = prepare(settings, settings.trace_dir, settings.store_dir)
     own = settings.proxy.picker
+    warn_if_open(settings)
+    warn_if_seen(settings)
     with (
         listen(settings) as listener,
         listen_at(own.host, own.port, "--grpc-port or --grpc-host") as grpc_listener,
@@ -39,6 +46,14 @@ def run_picker(settings: Settings, config: ConfigFile | None) -> int:
             endpoints=endpoints,
             picker=f"{host}:{port}",
         )
+
+
+def warn_if_seen(settings: Settings) -> None:
+    """Say plainly when anyone on the network may reach the picker, which knows no keys."""
+    host = settings.proxy.picker.host
+    if not is_loopback(host):
+        advice = "let nobody but Envoy reach it, or listen on 127.0.0.1"
+        log.warning("open_to_the_network", extra={"host": host, "advice": advice})
 
 
 def build_picker(

@@ -5,18 +5,24 @@ import logging
 import socket
 import tempfile
 from pathlib import Path
+from typing import Final
 
 import uvicorn
 
 from foretoken.build import Built, build, build_predictor
+from foretoken.entrance import keys_of
 from foretoken.errors import CannotListen, FolderNotWritable
 from foretoken.log_lines import LogLines
 from foretoken.logs import configure
 from foretoken.settings import ConfigFile, Settings
-from proxy import build_server
+from proxy import Access, build_server
 from proxy.control import is_loopback
 
 log = logging.getLogger(__name__)
+
+BACKLOG: Final = 4096
+"""Connections that wait to be accepted: a burst of new ones, or a worker's restart; the
+kernel's own bound (``net.core.somaxconn``) is the same since Linux 5.4."""
 
 
 def run_server(settings: Settings, config: ConfigFile | None) -> int:
@@ -25,21 +31,25 @@ def run_server(settings: Settings, config: ConfigFile | None) -> int:
     Where one process serves, nothing is loaded of what several need.
     """
     log_lines = prepare(settings, settings.trace_dir, settings.store_dir)
+    warn_if_open(settings)
     with listen(settings) as listener:
         if settings.workers > 1:
             from foretoken.workers.supervisor import supervise  # noqa: PLC0415  # as above
 
             return supervise(settings, config, listener)
         built = build(settings, config, log_lines)
-        warn_if_open(built, settings)
         endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
         server = server_of(built, settings)
         return serve_app(server, listener, live_page="/foretoken/", endpoints=endpoints)
 
 
-def warn_if_open(built: Built, settings: Settings) -> None:
-    """Say plainly when anyone on the network may use what was built."""
-    if built.service.access.open and not is_loopback(settings.proxy.host):
+def warn_if_open(settings: Settings) -> None:
+    """Say plainly when anyone on the network may use what is about to be served.
+
+    Raises:
+        ConfigurationInvalid: There are API keys that cannot be used.
+    """
+    if Access(keys_of(settings)).open and not is_loopback(settings.proxy.host):
         log.warning(
             "open_to_the_network",
             extra={
@@ -119,7 +129,7 @@ def listen_at(host: str, port: int, flags: str) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise CannotListen(
             f"cannot listen on {_bracketed(host)}:{port}: {error.strerror}; "

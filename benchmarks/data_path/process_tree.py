@@ -45,17 +45,17 @@ def used(pid: int) -> Used:
     >>> mine.cpu_s > 0, mine.rss_bytes > 1_000_000, mine.trainer_s
     (True, True, 0.0)
     """
-    cpu_s = trainer_s = 0.0
+    others_s = trainer_s = 0.0
     rss_bytes = processes = 0
     for number, apart in _tree(pid, apart=False):
-        spent_s = _cpu_s(number)
+        spent_s = cpu_s(number)
         if apart:
             trainer_s += spent_s
         else:
-            cpu_s += spent_s
+            others_s += spent_s
             rss_bytes += _rss_bytes(number)
             processes += 1
-    return Used(cpu_s=cpu_s, trainer_s=trainer_s, rss_bytes=rss_bytes, processes=processes)
+    return Used(cpu_s=others_s, trainer_s=trainer_s, rss_bytes=rss_bytes, processes=processes)
 
 
 def _tree(pid: int, *, apart: bool) -> Iterator[tuple[int, bool]]:
@@ -73,7 +73,12 @@ def _tasks(pid: int) -> list[str]:
         return []
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """Give the CPU seconds of one process, its children's left aside; 0.0 once it ended.
+
+    >>> cpu_s(os.getpid()) > 0
+    True
+    """
     fields = _read(f"{pid}/stat").rpartition(b")")[2].split()
     return (int(fields[_USER]) + int(fields[_SYSTEM])) * TICK_S if fields else 0.0
 

@@ -1,10 +1,8 @@
 """CPU per tiny chat with two workers against one, all processes of a server together.
 
-Where ``foretoken serve`` has no ``--workers``, nothing is measured and it says so.
+Also what ``python -m benchmarks.workers --part cost`` measures, for any number of workers.
 """
 
-import asyncio
-import sys
 from dataclasses import asdict
 from typing import Final
 
@@ -27,28 +25,23 @@ WHAT: Final = "CPU per tiny chat, two workers against one"
 
 async def measure(options: Options) -> Outcome:
     """Measure both in turns."""
-    if not await _has_workers():
-        verdict = Verdict(what=WHAT, kind="must", measured=None, most=MUST, unit="x")
-        return Outcome(tables={}, verdicts=(verdict,), notes=("serve has no --workers yet",))
+    turns, resident = await compare(options, TWO)
+    return outcome(turns, resident, judged=not options.quick)
+
+
+async def compare(options: Options, several: Choice) -> tuple[Turns, dict[str, int]]:
+    """Measure several workers and one in turns; give also what is resident, in bytes."""
     traffic = Traffic(make=cycle([chat("hi")]), connections=32, seconds=options.seconds(SECONDS))
     async with (
         stubs(options.site, 2) as urls,
-        started(options.site, [ONE, TWO], urls) as routers,
+        started(options.site, [ONE, several], urls) as routers,
     ):
         for router in routers:
             await teach(router, lessons())
         await in_turns(routers, traffic, 1)
         turns = await in_turns(routers, traffic, options.rounds)
         resident = {router.name: used(router.pid).rss_bytes for router in routers}
-    return outcome(turns, resident, judged=not options.quick)
-
-
-async def _has_workers() -> bool:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "foretoken", "serve", "--help", stdout=asyncio.subprocess.PIPE
-    )
-    text, _ = await process.communicate()
-    return b"--workers" in text
+    return turns, resident
 
 
 def outcome(turns: Turns, resident: dict[str, int], *, judged: bool) -> Outcome:

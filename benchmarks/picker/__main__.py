@@ -17,7 +17,6 @@ Must: the default at most 1 / 1.5 of the plain one in every mode.
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.command import run
+from benchmarks.data_path.process_tree import cpu_s
 from benchmarks.picker.endpoint import MODEL
 from benchmarks.picker.envoy_config import envoy_config
 from foretoken.processes import Processes, free_ports
@@ -43,7 +43,6 @@ MODES = (
 )
 PICKERS = ("plain", "wire", "foretoken")
 MUST_RATIO = 1 / 1.5
-_TICKS = os.sysconf("SC_CLK_TCK")
 _WRK = """wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
 wrk.body = [[%s]]
@@ -117,10 +116,10 @@ async def with_idle(
 ) -> dict[tuple[str, tuple[str, str]], Scene]:
     """Measure what every picker uses without requests."""
     await asyncio.sleep(seconds)  # for what is still to be written and trained
-    before_s = {key: _cpu_s(scene.picker) for key, scene in scenes.items()}
+    before_s = {key: cpu_s(scene.picker) for key, scene in scenes.items()}
     await asyncio.sleep(seconds)
     return {
-        key: replace(scene, idle_cores=(_cpu_s(scene.picker) - before_s[key]) / seconds)
+        key: replace(scene, idle_cores=(cpu_s(scene.picker) - before_s[key]) / seconds)
         for key, scene in scenes.items()
     }
 
@@ -175,13 +174,13 @@ async def start_picker(
 
 async def play(scene: Scene, folder: Path, seconds: int) -> Turn:
     """Play one turn."""
-    before_s = _cpu_s(scene.picker)
+    before_s = cpu_s(scene.picker)
     wrk = await asyncio.create_subprocess_exec(
         *("wrk", "-t1", "-c32", f"-d{seconds}s", "-s", str(folder / "post.lua"), scene.url),
         stdout=subprocess.PIPE,
     )
     said = (await wrk.communicate())[0].decode()
-    spent_s = _cpu_s(scene.picker) - before_s - scene.idle_cores * seconds
+    spent_s = cpu_s(scene.picker) - before_s - scene.idle_cores * seconds
     if "Non-2xx" in said or "requests in" not in said:
         raise SystemExit(f"{scene.url}: not every request was served:\n{said}")
     requests = int(said.split(" requests in")[0].split()[-1])
@@ -222,12 +221,6 @@ def chat() -> dict[str, object]:
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", f"benchmarks.picker.{module}", *arguments)
-
-
-def _cpu_s(pid: int) -> float:
-    """Give the CPU time a process has used, its children's left aside."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 if __name__ == "__main__":

@@ -255,7 +255,9 @@ class Member:
         async def play() -> None:
             for change in changes:
                 answer = await self._asking.self(change)
-                log.info("change_taken_over", extra={"path": change.path, "status": answer.status})
+                level = logging.INFO if answer.status < 300 else logging.ERROR
+                told = {"path": change.path, "status": answer.status}
+                log.log(level, "change_taken_over", extra=told)
 
         self._playing = asyncio.create_task(play())
 
@@ -275,6 +277,9 @@ class Member:
     async def _beat(self) -> None:
         began_s = self.clock()
         self._table.join(began_s)
+        if self._service is not None and not self._told:
+            # Drains may be told before the first scrape is: their endpoints must be known.
+            self.on_states(self._service.scraper.states)
         while True:
             now = self.clock()
             self._table.beat(now)

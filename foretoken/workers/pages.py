@@ -1,9 +1,10 @@
 """Make one metrics page out of every worker's.
 
 Counters and histograms add up. What a gauge of the whole is, its name says by its unit:
-numbers of requests, bytes, connections and entries add up, ratios are the mean, ages and
-times of creation the least, and what is left (whether an endpoint is up, which model is in
-use) is the same everywhere but for a moment, and the most wins. Every worker's predictors
+numbers of requests, bytes, answers and connections add up, ratios are the mean, ages and
+times of creation the least. What is the same everywhere but for a moment (whether an
+endpoint is up, which model is in use) is named below, and the most wins, as of whatever
+nobody has said anything about. Every worker's predictors
 learn from the same observations: what they count of them is not counted again.
 """
 
@@ -13,8 +14,17 @@ from typing import Final
 
 _Merge = Callable[[Sequence[float]], float]
 
-_ADD_UP: Final = ("_requests", "_bytes", "_connections", "_entries")
+_ADD_UP: Final = ("_requests", "_bytes", "_answers", "_connections")
 _LEAST: Final = ("_created", "_age_seconds")
+_SAME: Final = (
+    "_up",
+    "_suspect",
+    "_fallback_level",
+    "_info",
+    "_cache_exact",
+    "_announced_blocks",
+    "_training_rows",
+)
 _SEEN_BY_ALL: Final = frozenset(
     {"foretoken_drift_events_total", "foretoken_refused_observations_total"}
 )
@@ -64,6 +74,15 @@ def _read(page: str, families: dict[str, _Family]) -> None:
         elif line:
             sample, _, value = line.rpartition(" ")
             family.samples.setdefault(sample, []).append(float(value))
+
+
+def says_how(gauge: str) -> bool:
+    """Say whether anybody has decided what a gauge of the whole is.
+
+    >>> says_how("foretoken_waiting_requests"), says_how("foretoken_things")
+    (True, False)
+    """
+    return gauge.endswith((*_ADD_UP, *_LEAST, *_SAME, "_ratio"))
 
 
 def _rule(name: str, kind: str) -> _Merge:

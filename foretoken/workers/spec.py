@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from foretoken.settings import ConfigFile, Settings
 from scheduler import SchedulerSettings
+
+LEAST_CACHE_BYTES: Final = 2**16
+"""The least that the settings allow a response cache to hold."""
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,18 +72,26 @@ def divided(settings: Settings) -> Settings:
 
     >>> divided(Settings(workers=4)).scheduler.max_waiting_requests
     250
+
+    One answer may still be kept by each, however small its share of the response cache.
     """
     scheduler = divided_scheduler(settings.scheduler, settings.workers)
-    return settings.model_copy(update={"scheduler": scheduler})
+    cache = settings.proxy.response_cache
+    share_bytes = max(cache.max_bytes // settings.workers, cache.max_entry_bytes, LEAST_CACHE_BYTES)
+    proxy = settings.proxy.model_copy(
+        update={"response_cache": cache.model_copy(update={"max_bytes": share_bytes})}
+    )
+    return settings.model_copy(update={"scheduler": scheduler, "proxy": proxy})
 
 
 def divided_scheduler(scheduler: SchedulerSettings, workers: int) -> SchedulerSettings:
     """Give one worker's share of the scheduler's bounds."""
-    shares: dict[str, float] = {
+    floor_per_s = scheduler.retries.floor_per_s / workers
+    shares = {
         "max_waiting_requests": -(-scheduler.max_waiting_requests // workers),
         "max_waiting_bytes": -(-scheduler.max_waiting_bytes // workers),
+        # All workers learn from each of them.
+        "learned_requests_per_s": scheduler.learned_requests_per_s / workers,
+        "retries": scheduler.retries.model_copy(update={"floor_per_s": floor_per_s}),
     }
-    pace = "learned_requests_per_s"
-    if pace in type(scheduler).model_fields:  # all workers learn from each of them
-        shares[pace] = getattr(scheduler, pace) / workers
     return scheduler.model_copy(update=shares)

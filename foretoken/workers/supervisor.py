@@ -31,6 +31,8 @@ STEADY_S: Final = 60.0
 GRACE_S: Final = 10.0
 """Beyond the time requests in flight may go on: for what is flushed after them."""
 _LOOK_S: Final = 0.05
+_NEVER_RAN: Final = 127
+"""The exit status a shell gives for what cannot be started."""
 
 
 def supervise(settings: Settings, config: ConfigFile | None, listener: socket.socket) -> int:
@@ -50,6 +52,7 @@ class Supervisor:
         listener: Where clients connect.
         table: What workers share.
         folder: Where they meet, and where models live that nobody wants to keep.
+        python: Runs a worker.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class Supervisor:
         listener: socket.socket,
         table: SharedTable,
         folder: Path,
+        *,
+        python: str = sys.executable,
     ) -> None:
         store = settings.store_dir or folder / "models"
         kept = settings.store.model_copy(update={"directory": store})
@@ -67,6 +72,7 @@ class Supervisor:
         self._listener = listener
         self._table = table
         self._folder = folder
+        self._python = python
         self._epoch_offset_s = time.time() - time.monotonic()
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
@@ -130,14 +136,18 @@ class Supervisor:
     async def _live_once(self, worker: int, *, restarted: bool) -> tuple[int, bool]:
         """Run a worker once; give its exit status, and whether it ever served."""
         table, listener = self._table.descriptor, self._listener.fileno()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "foretoken.workers.process",
-            stdin=asyncio.subprocess.PIPE,
-            pass_fds=(table, listener),
-            start_new_session=True,  # Ctrl-C is for us
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                self._python,
+                "-m",
+                "foretoken.workers.process",
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=(table, listener),
+                start_new_session=True,  # Ctrl-C is for us
+            )
+        except OSError as error:  # no process, memory or descriptor left: a death like others
+            log.error("worker_not_started", extra={"worker": worker, "problem": str(error)})
+            return _NEVER_RAN, False
         self._processes[worker] = process
         log.info("worker_started", extra={"worker": worker, "pid": process.pid})
         if self._stopping.is_set():  # told meanwhile

@@ -2,12 +2,15 @@
 
 What is looked at is gathered from all and merged; what is changed is changed at the worker
 that was asked, and where it took the change, at all others, and kept for those that begin
-later. The models behind the predictor's API are those of the worker that leads. Wraps the
-control plane of one worker, which knows nothing of the others.
+later. Where another worker refuses it, whoever asked is told so; one that does not answer
+is dead, and plays it when it is back, or late. The models behind the predictor's API are
+those of the worker that leads. Wraps the control plane of one worker, which knows nothing
+of the others; who may look at all this is asked before.
 """
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
@@ -15,10 +18,13 @@ from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from foretoken.workers.asking import METRICS, SNAPSHOT, Asking, read, reply
+from foretoken.workers.asking import METRICS, SNAPSHOT, Asking, admitted, read, reply
 from foretoken.workers.messages import Answered, Asked
 from foretoken.workers.pages import merged_page
 from foretoken.workers.views import merged
+from proxy.errors import ErrorResponse
+
+log = logging.getLogger(__name__)
 
 _PREFIX: Final = "/foretoken"
 _EVENT_STREAM: Final = [
@@ -158,11 +164,18 @@ class WholeControl:
 
     async def _change(self, path: str, question: Asked) -> Answered:
         answer = await self._asking.self(question)
-        if answer.status < 300:
-            if path != "/reload":  # whoever begins reads the file as it is then
-                self._changes.add(question)
-            await self._asking.all(self._crew.others, question)
-        return answer
+        if answer.status >= 300:
+            return answer
+        change = admitted(question)
+        if path != "/reload":  # whoever begins reads the file as it is then
+            self._changes.add(change)
+        answers = await self._asking.all(self._crew.others, change)
+        refused = {
+            worker: other.status
+            for worker, other in answers.items()
+            if other.status >= 300 and not _is_gone(change, other)
+        }
+        return _refused_by_some(refused, question) if refused else answer
 
     async def _stream(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
@@ -187,6 +200,25 @@ class WholeControl:
         answers = await self._asking.all(self._crew.others, question)
         body = merged("snapshot", [own.body, *(each.body for each in answers.values())])
         return body, repr(json.loads(own.body)["at_s"] // 1)  # this second may still grow
+
+
+def _is_gone(change: Asked, answer: Answered) -> bool:
+    """Say whether what was to be removed was not there to begin with."""
+    return change.method == "DELETE" and answer.status == 404
+
+
+def _refused_by_some(refused: dict[int, int], change: Asked) -> Answered:
+    """Say that workers now differ, and where."""
+    told = ", ".join(f"worker {worker}: status {status}" for worker, status in refused.items())
+    log.error("change_refused", extra={"path": change.path, "refused": told})
+    error = ErrorResponse(
+        status=503,
+        message=f"changed at the worker that was asked, but refused by others ({told}); "
+        "undo the change and make it again",
+        type="service_unavailable",
+        code="workers_differ",
+    )
+    return Answered(0, error.status, [(b"content-type", b"application/json")], error.body)
 
 
 async def _until_gone(receive: Receive) -> None:

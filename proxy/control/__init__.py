@@ -1,6 +1,6 @@
 """The control plane: admin routes, the predictor's API and the live page."""
 
-from proxy.control.access import is_loopback
+from proxy.control.access import AdminGate, guards_reads, is_loopback
 from proxy.control.app import build_control, build_predictor_app
 from proxy.control.errors import (
     ControlError,
@@ -23,6 +23,7 @@ from proxy.control.schemas import (
 from proxy.control.settings import ControlSettings, PredictorApiSettings
 
 __all__ = [
+    "AdminGate",
     "ControlError",
     "ControlPlane",
     "ControlSettings",
@@ -42,5 +43,6 @@ __all__ = [
     "UnknownEndpoint",
     "build_control",
     "build_predictor_app",
+    "guards_reads",
     "is_loopback",
 ]

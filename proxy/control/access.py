@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from proxy.access import Access
 from proxy.answers import send_error
 from proxy.control.errors import ChangeForbidden
+from proxy.control.settings import ControlSettings
 from proxy.errors import ErrorResponse
 
 _ADMIN: Final = "foretoken.admin"  # in the scope of a request that has an admin's key
@@ -49,6 +50,15 @@ class AdminGate:
             await send_error(send, _REFUSED)
             return
         await self._app(scope, receive, send)
+
+
+def guards_reads(settings: ControlSettings, *, listens_beyond: bool) -> bool:
+    """Say whether callers from elsewhere need an admin's key to look.
+
+    >>> guards_reads(ControlSettings(), listens_beyond=True)
+    True
+    """
+    return listens_beyond and not (settings.allow_remote_reads or settings.allow_remote_changes)
 
 
 async def local_only(request: Request) -> None:

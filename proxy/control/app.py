@@ -13,7 +13,7 @@ from starlette.types import Lifespan
 
 from dashboards import live_page
 from proxy.access import Access
-from proxy.control.access import AdminGate
+from proxy.control.access import AdminGate, guards_reads
 from proxy.control.errors import add_error_handlers
 from proxy.control.live import live_routes
 from proxy.control.llmd_routes import llmd_change_routes, llmd_predict_routes
@@ -57,10 +57,8 @@ def build_control(
         app.include_router(router, prefix=PREFIX)
     if predictors is not None:
         _include_predictor(app, predictors, settings, f"{PREFIX}/predictor")
-    open_to_all = settings.allow_remote_reads or settings.allow_remote_changes
-    app.add_middleware(
-        AdminGate, access=access or Access(), guarded=listens_beyond and not open_to_all
-    )
+    guarded = guards_reads(settings, listens_beyond=listens_beyond)
+    app.add_middleware(AdminGate, access=access or Access(), guarded=guarded)
     return app
 
 

@@ -222,12 +222,12 @@ def test_workers_end_with_their_parent(service: Service) -> None:
         subprocess.run(["tail", f"--pid={pid}", "-f", "/dev/null"], check=True, timeout=60)
 
 
-def test_a_service_that_cannot_start_ends_instead_of_trying_for_ever(tmp_path: Path) -> None:
+def test_a_service_that_cannot_start_says_what_is_wrong_and_ends(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     (tmp_path / "tokenizer.json").write_text("not one")
     config = tmp_path / "foretoken.toml"
     config.write_text(
-        f'workers = 2\n[proxy]\nport = {port}\n[[endpoints]]\nurl = "http://127.0.0.1:9"\n'
+        f'workers = 2\n[proxy]\nhost = "0.0.0.0"\nport = {port}\n[[endpoints]]\nurl = "http://127.0.0.1:9"\n'
         f'[tokens.files]\nm = "{tmp_path / "tokenizer.json"}"\n'
     )
 
@@ -237,4 +237,5 @@ def test_a_service_that_cannot_start_ends_instead_of_trying_for_ever(tmp_path: P
         log = running.log("foretoken")
 
     assert code == 1
+    assert '"event": "open_to_the_network"' in log
     assert '"event": "worker_cannot_start"' in log

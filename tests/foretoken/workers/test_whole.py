@@ -2,18 +2,21 @@
 
 import asyncio
 import json
+import re
 import socket
 from itertools import chain
 from pathlib import Path
 
+import httpx
 import pytest
 
+from foretoken.build import build
 from foretoken.settings import Settings
 from foretoken.workers.asking import Asking, respond
 from foretoken.workers.bus import Bus
 from foretoken.workers.door import PATIENCE_S, Door
 from foretoken.workers.messages import Asked
-from foretoken.workers.pages import merged_page
+from foretoken.workers.pages import merged_page, says_how
 from foretoken.workers.spec import Spec, divided
 from foretoken.workers.table import SharedTable
 from foretoken.workers.views import merged, series
@@ -71,6 +74,28 @@ def test_series_that_only_one_worker_has_stay() -> None:
         "# TYPE b gauge",
         "b 4.0",
     ]
+
+
+def test_answers_kept_by_all_add_up() -> None:
+    name = "foretoken_response_cache_stored_answers"
+    page = f"# TYPE {name} gauge\n{name} 2.0\n".encode()
+
+    assert merged_page((page, page)).decode().endswith(f"{name} 4.0\n")
+
+
+def test_it_is_decided_of_every_gauge_how_it_is_merged(tmp_path: Path) -> None:
+    async def scenario() -> str:
+        settings = Settings.model_validate(
+            {"endpoints": [{"url": "http://127.0.0.1:9"}], "trainer": {"enabled": False}}
+        )
+        transport = httpx.ASGITransport(build(settings).app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://router") as client:
+            return (await client.get("/metrics")).text
+
+    gauges = re.findall(r"^# TYPE (\S+) gauge$", asyncio.run(scenario()), re.MULTILINE)
+
+    assert "foretoken_response_cache_stored_answers" in gauges
+    assert [gauge for gauge in gauges if not says_how(gauge)] == []
 
 
 def test_decisions_of_all_are_listed_the_last_finished_first() -> None:
@@ -160,6 +185,21 @@ def test_a_worker_reads_what_the_supervisor_writes() -> None:
     assert Spec.read(spec.line()) == spec
     assert spec.line().count(b"\n") == 1
     assert spec.config() is None
+
+
+def test_retries_and_kept_answers_are_divided_too() -> None:
+    cache = {"max_bytes": 1_000_000, "max_entry_bytes": 300_000}
+    settings = Settings.model_validate(
+        {"workers": 2, "proxy": {"response_cache": cache}, "scheduler": {"retries": {}}}
+    )
+
+    two, many = divided(settings), divided(settings.model_copy(update={"workers": 8}))
+
+    assert two.scheduler.retries.floor_per_s == settings.scheduler.retries.floor_per_s / 2
+    assert two.scheduler.learned_requests_per_s == settings.scheduler.learned_requests_per_s / 2
+    assert two.proxy.response_cache.max_bytes == 500_000
+    assert many.proxy.response_cache.max_bytes == 300_000
+    assert Settings.model_validate(many.model_dump()) == many
 
 
 class Doors:
