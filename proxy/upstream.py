@@ -247,7 +247,7 @@ class Upstream:
                 _, made = await loop.create_connection(
                     connection, pool.host, pool.port, ssl=self._context() if pool.tls else None
                 )
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, ValueError) as error:  # the last: no name of a host
             dial.fail(UpstreamUnreachable(pool.url, f"cannot connect: {error}"))
             return
         pool.connections.add(made)

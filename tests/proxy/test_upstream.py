@@ -149,6 +149,12 @@ async def test_nobody_listening_is_unreachable() -> None:
             await upstream.send(url, POST)
 
 
+async def test_a_name_that_no_host_can_have_is_unreachable() -> None:
+    async with Upstream() as upstream:
+        with pytest.raises(UpstreamUnreachable):
+            await asyncio.wait_for(upstream.send("http://a..b:80", POST), 5)
+
+
 @pytest.mark.parametrize(
     "steps",
     [
