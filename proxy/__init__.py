@@ -31,6 +31,7 @@ from proxy.server import build_server
 from proxy.settings import ProxySettings, UpstreamSettings
 from proxy.sinks import Sink
 from proxy.stalls import StallWatch
+from proxy.tls import endpoint_tls
 from proxy.upstream import Upstream
 from proxy.upstream_response import UpstreamResponse
 
@@ -78,6 +79,7 @@ __all__ = [
     "UpstreamSilent",
     "UpstreamUnreachable",
     "build_server",
+    "endpoint_tls",
     "log_request",
     "read_keys",
 ]

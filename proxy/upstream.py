@@ -17,6 +17,7 @@ from proxy.connection import Connection, OutgoingRequest, Receiver
 from proxy.errors import UpstreamBroken, UpstreamDown, UpstreamSilent, UpstreamUnreachable
 from proxy.outbox import Outbox
 from proxy.settings import UpstreamSettings
+from proxy.tls import endpoint_tls
 from proxy.upstream_response import UpstreamResponse
 
 # How often idle and silent connections are looked for.
@@ -256,10 +257,7 @@ class Upstream:
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = ssl.create_default_context(cafile=self._settings.ca_file)
-            if not self._settings.verify:
-                self._tls.check_hostname = False
-                self._tls.verify_mode = ssl.CERT_NONE
+            self._tls = endpoint_tls(self._settings)
         return self._tls
 
     def _sweep_again(self) -> None:
