@@ -211,6 +211,7 @@ class Delivery:
     def _give_up(self) -> None:
         """End the request and release what it has booked."""
         self._leave_endpoint()
+        self._exchange.broken_off()
         try:
             self._end(whole=False)
         finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx
 import pytest
 
 from predictor.types import RequestRecord
@@ -122,11 +123,21 @@ class BreakingTap:
         raise Broken
 
 
+class BreakingMidway(BreakingTap):
+    """Raise at a piece of the body."""
+
+    def started(self, head: ReplyHead) -> None:
+        pass
+
+    def ended(self, *, whole: bool) -> None:
+        pass
+
+
 class Tapping:
     """Let all pass; tap the first."""
 
-    def __init__(self) -> None:
-        self._taps = [BreakingTap()]
+    def __init__(self, tap: BreakingTap | None = None) -> None:
+        self._taps = [tap or BreakingTap()]
 
     def admit(self, head: RequestHead) -> Admission | ErrorResponse:
         return ADMITTED
@@ -152,3 +163,15 @@ async def test_of_those_that_waited_one_that_fails_keeps_no_other_from_being_sen
             assert proxy.scheduler.waiting_requests == 0
             assert proxy.relay.live_requests == 0
             assert "delivery_failed" in caplog.messages
+
+
+async def test_an_answer_that_a_fault_of_ours_breaks_off_is_no_complete_one() -> None:
+    async with (
+        FakeEndpoint() as endpoint,
+        running_proxy(endpoint, gate=Tapping(BreakingMidway())) as proxy,
+    ):
+        with pytest.raises(httpx.RemoteProtocolError):
+            await proxy.client.post(CHAT, json=BODY)
+
+        assert proxy.records[0].measurement.outcome == "cut"
+        assert proxy.scheduler.inflight_requests == 0
