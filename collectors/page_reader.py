@@ -29,12 +29,13 @@ class PageReader:
 
     Args:
         settings: How long and how much to wait for.
+        tls: Whom to believe behind ``https://``; those the system does where ``None``.
     """
 
-    def __init__(self, settings: ScrapeSettings) -> None:
+    def __init__(self, settings: ScrapeSettings, tls: ssl.SSLContext | None = None) -> None:
         self._settings = settings
         self._idle: dict[str, _Connection] = {}
-        self._tls: ssl.SSLContext | None = None
+        self._tls = tls
 
     async def read(self, base_url: str, api_key: str | None = None) -> bytes:
         """Read one endpoint's page.

@@ -9,6 +9,7 @@ immutable snapshots of all endpoints whenever one of them changed. Called by
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Final, Protocol
@@ -74,9 +75,17 @@ class _Version(msgspec.Struct):
     version: str
 
 
-def open_scrape_client(settings: ScrapeSettings) -> httpx.AsyncClient:
-    """Open a client for what :class:`Scraper` asks now and then: names, version and health."""
+def open_scrape_client(
+    settings: ScrapeSettings, tls: ssl.SSLContext | None = None
+) -> httpx.AsyncClient:
+    """Open a client for what :class:`Scraper` asks now and then: names, version and health.
+
+    Args:
+        settings: How long to wait.
+        tls: Whom to believe behind ``https://``; those httpx does where ``None``.
+    """
     return httpx.AsyncClient(
+        verify=True if tls is None else tls,
         timeout=settings.timeout_s,
         limits=httpx.Limits(max_connections=None, keepalive_expiry=60.0),
         headers={"accept-encoding": "identity"},

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ from proxy import (
     RequestLog,
     Sink,
     Upstream,
+    endpoint_tls,
     log_request,
 )
 from proxy.control import (
@@ -107,10 +109,11 @@ def build(
         make_entrance: Makes what requests come by.
 
     Raises:
-        ConfigurationInvalid: No endpoint is configured.
+        ConfigurationInvalid: No endpoint is configured, or a file that is cannot be used.
     """
     if not settings.endpoints:
         raise ConfigurationInvalid("endpoints", ("give --endpoint URL or [[endpoints]] url = ...",))
+    tls = _tls(settings)
     rehearse()
     clock = unix_clock() if member is None else member.clock
     registry = CollectorRegistry()
@@ -146,7 +149,7 @@ def build(
         requests=settings.control.history_requests, seconds=settings.control.history_s
     )
     upstream = Upstream(settings.proxy.upstream)
-    client = open_scrape_client(settings.scrape)
+    client = open_scrape_client(settings.scrape, tls)
     access = Access(keys_of(settings))
     entrance = make_entrance(
         Inside(
@@ -190,7 +193,7 @@ def build(
             settings.endpoints,
             settings.scrape,
             client=client,
-            pages=PageReader(settings.scrape),
+            pages=PageReader(settings.scrape, tls),
             clock=clock,
             on_states=lambda states: (member or service).on_states(states),  # noqa: PLW0108  # bound
             counts=metrics.scrapes,
@@ -283,6 +286,13 @@ def build_predictor(settings: Settings) -> BuiltPredictor:
     )
     app = build_predictor_app(host, settings.control, lifespan=service.running)
     return BuiltPredictor(app=app, service=service, closing=asyncio.Event())
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    try:
+        return endpoint_tls(settings.proxy.upstream)
+    except OSError as error:
+        raise ConfigurationInvalid("proxy.upstream.ca_file", (str(error),)) from error
 
 
 def _host(

@@ -205,8 +205,15 @@ class Service:
 
     def remove_endpoint(self, name: str) -> None:
         """Forget an endpoint; what is in flight there runs to its end."""
+        urls = {state.url for state in self.scraper.states if state.endpoint == name}
         self._feeds.remove(name)  # first: what it still announced would be of nobody known
         self.scraper.remove(name)
+        self._forget(urls)
+
+    def _forget(self, urls: set[str]) -> None:
+        """Close what is kept for addresses that no endpoint has any more."""
+        for url in urls - {state.url for state in self.scraper.states}:
+            self._upstream.forget(url)
 
     def _tell(self, state: EndpointState) -> None:
         level, event = (
@@ -231,15 +238,16 @@ class Service:
             self.guard.hide_credentials = any(one.api_key for one in settings.endpoints)
 
     def _change_endpoints(self, wanted: Settings) -> None:
-        self._authorize(wanted)
         before = {endpoint.name: endpoint for endpoint in self.settings.endpoints}
         after = {endpoint.name: endpoint for endpoint in wanted.endpoints}
         for name in before.keys() - after.keys():
             self.remove_endpoint(name)
+        self._authorize(wanted)  # before any of them is asked, after those that leave took a key
         for name, endpoint in after.items():
             if before.get(name) != endpoint:
                 self.scraper.add(endpoint)
                 self._feeds.add(endpoint)
+        self._forget({endpoint.url for endpoint in before.values()})
 
     def _jobs(self) -> list[Job]:
         jobs: list[Job] = [

@@ -24,12 +24,14 @@ from proxy.guard_metrics import ResponseCacheCollector
 from proxy.history import History
 from proxy.http_request import RequestHead
 from proxy.metrics import ProxyMetrics
-from proxy.relay import Relay, Sink
+from proxy.relay import Relay
 from proxy.reply import Reply, ReplyHead
 from proxy.request_log import RequestLog, log_request
 from proxy.server import build_server
 from proxy.settings import ProxySettings, UpstreamSettings
+from proxy.sinks import Sink
 from proxy.stalls import StallWatch
+from proxy.tls import endpoint_tls
 from proxy.upstream import Upstream
 from proxy.upstream_response import UpstreamResponse
 
@@ -77,6 +79,7 @@ __all__ = [
     "UpstreamSilent",
     "UpstreamUnreachable",
     "build_server",
+    "endpoint_tls",
     "log_request",
     "read_keys",
 ]

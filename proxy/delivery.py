@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeVarTuple
 
 from predictor.types import RequestRecord
 from proxy.connection import OutgoingRequest, Receiver, Way
-from proxy.errors import ErrorResponse, ShuttingDown, UpstreamError, to_response
+from proxy.errors import ShuttingDown, UpstreamError, to_response
 from proxy.exchange import Exchange, Failure, Output, Step
 from proxy.gate import Serving, Tap
 from proxy.http_response import ResponseHead
@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 Told = TypeVarTuple("Told")
 
-_FAULT: Final = ErrorResponse(status=500, message="the router failed", type="server_error")
 _SHUTTING_DOWN: Final = to_response(ShuttingDown())
 
 
@@ -218,13 +217,11 @@ class Delivery:
     def _give_up(self) -> None:
         """End the request and release what it has booked."""
         self._leave_endpoint()
+        self._exchange.broken_off()
         try:
             self._end(whole=False)
         finally:
-            if not self._reply.started:
-                self._reply.refuse(_FAULT)
-            elif not self._reply.ended:
-                self._reply.cut()
+            self._reply.give_up()
 
     def _log_failure(self, failure: Failure) -> None:
         self._exchange.failure = None

@@ -173,6 +173,10 @@ class Exchange:
         """Take that nobody reads any more."""
         self._outcome = "client_gone"
 
+    def broken_off(self) -> None:
+        """Take that a fault of ours ends it: what the client has is not the whole."""
+        self._outcome = "cut" if self._shown else "upstream_error"
+
     def shut_down(self) -> Output:
         """Tell the client that the server stops and has waited long enough."""
         self._outcome = "shutdown"

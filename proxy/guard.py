@@ -25,6 +25,7 @@ from proxy.reply import Reply, ReplyHead
 from proxy.response_cache import ResponseCache
 from proxy.settings import ProxySettings
 from proxy.sharing import MISS_LINES, Following, Host, Leading, answered_record, replay
+from proxy.sinks import Sink, tell
 from scheduler import Scheduler
 
 CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
@@ -32,8 +33,6 @@ CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
 
 _ANONYMOUS: Final = Admission(dropped=CREDENTIALS)
 _BYTES_PER_TOKEN: Final = 4  # of a prompt for a fleet that nobody has heard of
-
-Sink = Callable[[RequestRecord], None]
 
 
 class Guard:
@@ -232,8 +231,7 @@ class Guard:
         return tap
 
     def _tell(self, record: RequestRecord) -> None:
-        for sink in self._sinks:
-            sink(record)
+        tell(self._sinks, record)
 
 
 class _Charge(msgspec.Struct, frozen=True):

@@ -79,6 +79,7 @@ class RequestParser:
         "_pieces",
         "_raw_left",
         "_ready",
+        "_shared",
         "_size",
         "_target",
         "_trailers",
@@ -100,6 +101,7 @@ class RequestParser:
         self._size = 0
         self._trailers = 0
         self._fed_bytes = 0  # of this head, then of this body with its framing
+        self._shared = False  # whether this read has held the end of a request before
         self._upgrading = False
         self._raw_left: int | None = None  # of the body of a request that offers an upgrade
         self.head: RequestHead | None = None
@@ -132,6 +134,7 @@ class RequestParser:
                 data = self._feed_raw(data)
                 continue
             self._fed_bytes += len(data)
+            self._shared = False
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
@@ -200,7 +203,7 @@ class RequestParser:
         lines = self._lines
         if len(lines) > self._max_headers:
             self._refuse(HeadTooLarge(f"more than {self._max_headers} headers"))
-        if self._fed_bytes > self._max_head_bytes:
+        if self._fed_bytes > self._max_head_bytes or self._shared:
             self._check_size()
         self._fed_bytes = 0
         parser = self._parser
@@ -243,6 +246,7 @@ class RequestParser:
         self.head = None
         self.begun = False
         self._fed_bytes = 0
+        self._shared = True
         if pieces:
             self._pieces = []
             self._size = 0

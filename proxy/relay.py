@@ -8,6 +8,7 @@ updates the scheduler's endpoint states.
 
 import asyncio
 import itertools
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
@@ -25,10 +26,11 @@ from proxy.metrics import ProxyMetrics
 from proxy.outbox import Outbox
 from proxy.reply import Reply
 from proxy.settings import ProxySettings
+from proxy.sinks import Sink, tell
 from proxy.upstream import Upstream
 from scheduler import Action, Scheduler, SchedulerError, ShedReason
 
-Sink = Callable[[RequestRecord], None]
+logger = logging.getLogger(__name__)
 
 # vLLM's inference paths beside /v1/*.
 _INFERENCE_PATHS: Final = frozenset(
@@ -122,8 +124,12 @@ class Relay:
         preparation = Preparation(reply)
 
         async def look_up(tokens: PromptTokens) -> None:
-            ids = await tokens.of(request.head.path, request.body)
-            preparation.serving = self._place(request, admission, reply, arrived_s, ids)
+            try:
+                ids = await tokens.of(request.head.path, request.body)
+                preparation.serving = self._place(request, admission, reply, arrived_s, ids)
+            except Exception:  # the boundary of one request: a fault of ours ends it, no other
+                logger.exception("placing_failed")
+                reply.give_up()
 
         task = asyncio.get_running_loop().create_task(look_up(self._tokens))
         preparation.start(task)
@@ -185,7 +191,7 @@ class Relay:
         if not self._scheduler.waiting_requests:
             return
         for action in self._scheduler.tick(self._clock()):
-            self._live[action.request_id].deliver(action)
+            self._deliver(action)
 
     # What deliveries ask
 
@@ -204,8 +210,7 @@ class Relay:
         del self._live[record.request.request_id]
         if refused is not None:
             self._metrics.shed(refused)
-        for sink in self._sinks:
-            sink(record)
+        tell(self._sinks, record)
         self.tick()
 
     # How
@@ -245,7 +250,7 @@ class Relay:
         incoming = passed.request
         try:
             action = self._route(incoming.features)
-        except SchedulerError:
+        except Exception:
             if passed.tap is not None:
                 passed.tap.ended(whole=False)
             raise
@@ -261,6 +266,12 @@ class Relay:
         self._live[incoming.features.request_id] = delivery
         delivery.deliver(action)
         return delivery if delivery.live else None
+
+    def _deliver(self, action: Action) -> None:
+        try:
+            self._live[action.request_id].deliver(action)
+        except Exception:  # the boundary of one request: what the others have booked is sent
+            logger.exception("delivery_failed", extra={"request_id": action.request_id})
 
     def _route(self, features: RequestFeatures) -> Action:
         started_s = self._clock()

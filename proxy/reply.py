@@ -13,6 +13,7 @@ import msgspec
 
 from proxy.errors import ErrorResponse
 
+_FAULT: Final = ErrorResponse(status=500, message="the router failed", type="server_error")
 _BODILESS: Final = frozenset({204, 304})
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 _STATUS_LINES: Final = {
@@ -147,6 +148,13 @@ class Reply:
         if request_id is not None:
             lines += b"x-request-id: %b\r\n" % request_id.encode("latin-1")
         self.answer(ReplyHead(error.status, lines, len(body)), body)
+
+    def give_up(self) -> None:
+        """End after a fault of ours: say so where nothing has been sent, else break off."""
+        if not self.started:
+            self.refuse(_FAULT)
+        elif not self.ended:
+            self.cut()
 
     def _finish(self, *, keep: bool) -> None:
         if not self.ended:

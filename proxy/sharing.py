@@ -196,8 +196,7 @@ class Following:
         except Exception:  # the boundary of one request: a fault of ours ends it, no other
             logger.exception("following_failed")
             self._end("upstream_error")
-            if self._reply.started:
-                self._reply.cut()
+            self._reply.give_up()
 
     def _pass_on(self) -> None:
         follower, reply = self._follower, self._reply

@@ -17,6 +17,7 @@ from proxy.connection import Connection, OutgoingRequest, Receiver
 from proxy.errors import UpstreamBroken, UpstreamDown, UpstreamSilent, UpstreamUnreachable
 from proxy.outbox import Outbox
 from proxy.settings import UpstreamSettings
+from proxy.tls import endpoint_tls
 from proxy.upstream_response import UpstreamResponse
 
 # How often idle and silent connections are looked for.
@@ -34,6 +35,7 @@ class _EndpointPool:
         "dials",
         "host",
         "host_line",
+        "leaving",
         "port",
         "tls",
         "url",
@@ -46,6 +48,7 @@ class _EndpointPool:
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if self.tls else 80)
         self.host_line = self._host_line = b"host: %b\r\n" % parts.netloc.encode()
+        self.leaving = False  # gone as soon as nothing is under way
         self.connections: set[Connection] = set()
         self.dials: set[_Dial] = set()
         self._idle: list[Connection] = []
@@ -67,10 +70,22 @@ class _EndpointPool:
 
     def put(self, connection: Connection) -> None:
         """Take a connection back, or close it when enough are idle."""
-        if len(self._idle) < self._max_idle:
+        if len(self._idle) < self._max_idle and not self.leaving:
             self._idle.append(connection)
         else:
             connection.abort(UpstreamBroken(self.url, "not needed"))
+
+    def leave(self) -> None:
+        """Keep nothing that is idle, and no key; what is under way goes on."""
+        self.leaving = True
+        self.authorize(None)
+        for connection in list(self._idle):
+            connection.abort(UpstreamBroken(self.url, "not needed"))
+
+    @property
+    def gone(self) -> bool:
+        """Tell whether it was told to leave and nothing is under way."""
+        return self.leaving and not self.connections and not self.dials
 
     def forget(self, connection: Connection) -> None:
         """Drop a connection that is closed."""
@@ -194,6 +209,8 @@ class Upstream:
             limit_s = connection.silent_limit_s(self._settings)
             if now - connection.heard_s > limit_s:
                 connection.abort(UpstreamSilent(connection.url, f"silent for {limit_s:g} s"))
+        for url in [url for url, pool in self._pools.items() if pool.gone]:
+            del self._pools[url]
 
     def give_up_silent(self, url: str) -> None:
         """Break every exchange of whose response body nothing has come.
@@ -209,7 +226,24 @@ class Upstream:
     def authorize(self, url: str, key: str | None) -> None:
         """Send a key of an endpoint's own with every request to it, ``None`` for none."""
         pool = self._pools.get(url) or self._pool(url)
+        pool.leaving = False
         pool.authorize(key)
+
+    def forget(self, url: str) -> None:
+        """Let go of an endpoint that has left, and of its key; what is under way goes on.
+
+        An address that comes back is authorized anew.
+        """
+        pool = self._pools.get(url)
+        if pool is not None:
+            pool.leave()
+            if pool.gone:
+                del self._pools[url]
+
+    @property
+    def endpoints(self) -> int:
+        """Count the endpoints of which something is kept."""
+        return len(self._pools)
 
     def connections(self, url: str) -> int:
         """Count open connections to an endpoint."""
@@ -247,7 +281,7 @@ class Upstream:
                 _, made = await loop.create_connection(
                     connection, pool.host, pool.port, ssl=self._context() if pool.tls else None
                 )
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, ValueError) as error:  # the last: no name of a host
             dial.fail(UpstreamUnreachable(pool.url, f"cannot connect: {error}"))
             return
         pool.connections.add(made)
@@ -256,10 +290,7 @@ class Upstream:
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = ssl.create_default_context(cafile=self._settings.ca_file)
-            if not self._settings.verify:
-                self._tls.check_hostname = False
-                self._tls.verify_mode = ssl.CERT_NONE
+            self._tls = endpoint_tls(self._settings)
         return self._tls
 
     def _sweep_again(self) -> None:

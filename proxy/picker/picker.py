@@ -22,8 +22,9 @@ from proxy.picker.processing import Processing
 from proxy.picker.questions import read_question
 from proxy.picker.reading import read
 from proxy.picker.upload import Answers
-from proxy.relay import PromptTokens, Sink, serves
+from proxy.relay import PromptTokens, serves
 from proxy.settings import ProxySettings
+from proxy.sinks import Sink, tell
 from scheduler import Action, Dispatch, Scheduler, Shed, ShedReason
 
 logger = logging.getLogger(__name__)
@@ -154,8 +155,7 @@ class Picker:
         self._waiting.pop(request_id, None)
         if refused is not None:
             self._metrics.shed(refused)
-        for sink in self._sinks:
-            sink(record)
+        tell(self._sinks, record)
         self.tick()
 
     def hold(self, processing: Processing, until_s: float) -> None:

@@ -28,6 +28,7 @@ from proxy import (
 )
 from proxy.access import Access
 from proxy.guard import Guard
+from proxy.relay import PromptTokens
 from scheduler import Scheduler, SchedulerSettings
 from tests.fakes import FakeEndpoint
 from tests.scheduler.known_physics import MODEL, KnownPhysics, make_scheduler
@@ -76,6 +77,8 @@ async def running_proxy(
     control: ASGIApp | None = None,
     access: Access | None = None,
     gate: Gate | None = None,
+    tokens: PromptTokens | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> AsyncIterator[RunningProxy]:
     """Run a proxy in front of endpoints; the first one is predicted to be the fastest."""
     settings = settings or ProxySettings()
@@ -95,13 +98,13 @@ async def running_proxy(
         records.append(record)
         ended.set()
 
-    sinks: list[Sink] = [metrics.observe, log_request, keep]
+    told: list[Sink] = [*sinks, metrics.observe, log_request, keep]
     guard = Guard(
         settings,
         access=access or Access(),
         scheduler=scheduler,
         clock=time.monotonic,
-        sinks=sinks,
+        sinks=told,
         host=lambda: relay,
     )
     async with Upstream(settings.upstream) as upstream:
@@ -110,8 +113,9 @@ async def running_proxy(
             upstream=upstream,
             settings=settings,
             metrics=metrics,
-            sinks=[guard.observe, *sinks],
+            sinks=[guard.observe, *told],
             clock=time.monotonic,
+            tokens=tokens,
             gate=gate or guard,
         )
         app = ProxyApp(

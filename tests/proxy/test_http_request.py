@@ -261,3 +261,14 @@ def test_a_large_body_in_small_pieces_is_not_taken_for_a_large_head() -> None:
 
     assert [len(request.body) for request in requests] == [9000, 0]
     assert reading.refusal is None
+
+
+def test_a_head_is_bounded_though_another_request_came_in_the_same_read() -> None:
+    small = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    large = b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"b" * 50_000 + b"\r\n\r\n"
+    parser = RequestParser(max_head_bytes=999, max_headers=9, max_body_bytes=99)
+
+    ready = parser.feed(small + large + small)
+
+    assert len(ready) == 1
+    assert isinstance(parser.refusal, HeadTooLarge)

@@ -149,6 +149,12 @@ async def test_nobody_listening_is_unreachable() -> None:
             await upstream.send(url, POST)
 
 
+async def test_a_name_that_no_host_can_have_is_unreachable() -> None:
+    async with Upstream() as upstream:
+        with pytest.raises(UpstreamUnreachable):
+            await asyncio.wait_for(upstream.send("http://a..b:80", POST), 5)
+
+
 @pytest.mark.parametrize(
     "steps",
     [
@@ -262,6 +268,37 @@ async def test_idle_connections_are_bounded_in_number() -> None:
         await asyncio.gather(*(upstream.send(endpoint.url, POST) for _ in range(4)))
 
         assert upstream.connections(endpoint.url) == 1
+
+
+async def test_nothing_is_kept_of_an_endpoint_that_has_left() -> None:
+    rest = asyncio.Event()
+    script: list[Step] = [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no", rest, b"k"]
+    async with FakeEndpoint(OK, script) as endpoint, Upstream() as upstream:
+        upstream.authorize(endpoint.url, "sk-of-the-endpoint")
+        await whole(await upstream.send(endpoint.url, POST))
+        under_way = await upstream.send(endpoint.url, POST)
+
+        upstream.forget(endpoint.url)
+        kept = upstream.endpoints
+        rest.set()
+        body = await whole(under_way)
+        upstream.sweep(asyncio.get_running_loop().time())
+
+        assert (kept, body) == (1, b"ok")
+        assert upstream.endpoints == 0
+
+
+async def test_an_idle_endpoint_is_forgotten_at_once_and_comes_back_without_its_key() -> None:
+    async with FakeEndpoint() as endpoint, Upstream() as upstream:
+        upstream.authorize(endpoint.url, "sk-of-the-endpoint")
+        await whole(await upstream.send(endpoint.url, POST))
+
+        upstream.forget(endpoint.url)
+        await until(lambda: upstream.connections(endpoint.url) == 0)
+        await whole(await upstream.send(endpoint.url, POST))
+
+        assert endpoint.seen[1].header("authorization") is None
+        assert endpoint.connections == 2
 
 
 async def test_a_slow_reader_holds_the_endpoint_back() -> None:
