@@ -219,6 +219,7 @@ class Guard:
             clock=self._clock,
             on_record=ended,
             fleet=fleet,
+            keepalive_s=self._settings.sse_keepalive_s,
         )
 
     def _tapped(

@@ -20,6 +20,8 @@ NO = ErrorResponse(status=401, message="no", type="invalid_request_error", code=
 class Tape:
     """Keep what a tap sees."""
 
+    lines = b""
+
     def __init__(self, *, wanted: bool = False) -> None:
         self.wanted = wanted
         self.head: ReplyHead | None = None
