@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeVarTuple
 from predictor.types import RequestRecord
 from proxy.connection import OutgoingRequest, Receiver, Way
 from proxy.errors import ShuttingDown, UpstreamError, to_response
-from proxy.exchange import Exchange, Failure, Output, Step
+from proxy.exchange import Comment, Exchange, Failure, Output, Step
 from proxy.gate import Serving, Tap
 from proxy.http_response import ResponseHead
 from proxy.reply import Reply, ReplyHead
@@ -168,11 +168,13 @@ class Delivery:
             logger.exception("exchange_failed")
             self._give_up()
 
-    def _carry_out(self, step: Output | Dispatch | Wait | None) -> None:
+    def _carry_out(self, step: Output | Comment | Dispatch | Wait | None) -> None:
         if self._exchange.failure is not None:
             self._log_failure(self._exchange.failure)
         if isinstance(step, Output):
             self._show(step)
+        elif isinstance(step, Comment):
+            self._remark(step)
         elif step is not None:
             self._leave_endpoint()
             if isinstance(step, Dispatch):
@@ -186,7 +188,8 @@ class Delivery:
             if tap is not None:
                 tap.started(head)
                 head = ReplyHead(head.status, head.lines + tap.lines, head.length)
-            reply.start(head)
+            if not reply.started:
+                reply.start(head)
         if tap is not None and output.data:
             tap.passed(output.data)
         if output.end is None:
@@ -197,6 +200,12 @@ class Delivery:
         else:
             reply.cut(output.data)
         self._end(whole=output.end == "whole")
+
+    def _remark(self, comment: Comment) -> None:
+        """Send what nobody else is to see: it is of this client's waiting."""
+        if comment.head is not None:
+            self._reply.start(comment.head)
+        self._reply.write(comment.data)
 
     def _end(self, *, whole: bool) -> None:
         if not self.live:

@@ -37,17 +37,16 @@ from scheduler import Action, Dispatch, Scheduler, Shed, ShedReason, Wait
 _ELSEWHERE: Final = frozenset({502, 503})
 _CUT: Final = to_response(UpstreamError("", ""))
 _SHUTTING_DOWN: Final = to_response(ShuttingDown())
-_STREAM_LINES: Final = (
-    b"content-type: text/event-stream; charset=utf-8\r\nx-accel-buffering: no\r\n"
-)
-_COMMENT: Final = b": keepalive\n\n"
+STREAM_LINES: Final = b"content-type: text/event-stream; charset=utf-8\r\nx-accel-buffering: no\r\n"
+COMMENT: Final = b": keepalive\n\n"
 
 
 class Output(msgspec.Struct, frozen=True, gc=False):
     """Send this to the client.
 
     Attributes:
-        head: Status and headers, with the first output only.
+        head: Status and headers, with the first output only; whoever has sent those of a
+            comment sends no others.
         data: A piece of the body.
         end: Whether the response ends with it, whole or cut; ``None`` if it goes on.
         trailers: Lines that follow a whole body.
@@ -59,6 +58,18 @@ class Output(msgspec.Struct, frozen=True, gc=False):
     trailers: bytes = b""
 
 
+class Comment(msgspec.Struct, frozen=True, gc=False):
+    """Send this to the client: it is no part of the answer.
+
+    Attributes:
+        head: Status and headers, where none have been sent.
+        data: A comment.
+    """
+
+    head: ReplyHead | None = None
+    data: bytes = COMMENT
+
+
 class Failure(msgspec.Struct, frozen=True):
     """Say which dispatch failed, and why."""
 
@@ -66,7 +77,7 @@ class Failure(msgspec.Struct, frozen=True):
     cause: str
 
 
-Step = bytes | Output | Dispatch | Wait | None
+Step = bytes | Output | Comment | Dispatch | Wait | None
 """What to do next: send a piece of the body, or more than that; send the request to an
 endpoint; wait for :meth:`Exchange.deliver`; nothing."""
 
@@ -78,6 +89,7 @@ class Exchange:
         incoming: The request.
         scheduler: Decides where it goes, and hears how it went.
         clock: What the scheduler calls ``now``.
+        committed: Whether the head of a stream has gone to the client already.
 
     Attributes:
         incoming: As above.
@@ -104,7 +116,12 @@ class Exchange:
     )
 
     def __init__(
-        self, incoming: IncomingRequest, *, scheduler: Scheduler, clock: Callable[[], float]
+        self,
+        incoming: IncomingRequest,
+        *,
+        scheduler: Scheduler,
+        clock: Callable[[], float],
+        committed: bool = False,
     ) -> None:
         self.incoming = incoming
         self.failure: Failure | None = None
@@ -117,8 +134,8 @@ class Exchange:
         self._outcome: Outcome = "upstream_error"
         self._ended_s: float | None = None
         self._shown = False  # whether bytes of an endpoint have gone to the client
-        self._committed = False  # whether the head of a stream has, with comments alone
-        self._streamed = False  # whether what goes to the client is an event stream
+        self._committed = committed  # whether the head of a stream has, with comments alone
+        self._streamed = committed  # whether what goes to the client is an event stream
         self._watching = False  # whether the first token, or its progress, is still to be told
         self._progress_s: float | None = None
 
@@ -165,9 +182,9 @@ class Exchange:
         if self._shown or not self.incoming.features.streamed:
             return None
         if self._committed:
-            return _COMMENT
+            return Comment()
         self._committed = self._streamed = True
-        return Output(ReplyHead(200, _STREAM_LINES + self._id_line, None), _COMMENT)
+        return Comment(ReplyHead(200, STREAM_LINES + self._id_line, None))
 
     def client_gone(self) -> None:
         """Take that nobody reads any more."""
@@ -240,7 +257,7 @@ class Exchange:
         shown = self._observer.feed(body)
         if streamed:
             self._watch()
-        reply_head = None if self._committed else self._reply_head(head)
+        reply_head = self._reply_head(head)
         if trailers is None:
             return Output(reply_head, shown)
         return self._end(reply_head, shown, trailers)

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from predictor.types import EndpointState, RequestFeatures, RequestRecord
+from predictor.types import EndpointState, Measurement, RequestFeatures, RequestRecord
 from proxy.access import Access, Caller
 from proxy.cache_rules import cache_key, serving, wants_cache
 from proxy.clamp import Room, fitting, with_bound
@@ -95,7 +95,6 @@ class Guard:
         Raises:
             ProxyError: It is refused.
         """
-        charge = None if self._access.open else self._charge(head, request.features)
         if self._settings.context.excess != "pass":
             request = self._fitted(request)
         outgoing, features = request.outgoing, request.features
@@ -106,6 +105,8 @@ class Guard:
             outgoing.body or b"",
             head.named,
         )
+        # Last of what may refuse: whoever is refused has used nothing.
+        charge = None if self._access.open else self._charge(head, features)
         if not cached:
             return Passed(request=request, tap=self._tapped(features, charge, None))
         return self._answered(head, request, reply, charge)
@@ -219,6 +220,7 @@ class Guard:
             clock=self._clock,
             on_record=ended,
             fleet=fleet,
+            keepalive_s=self._settings.sse_keepalive_s,
         )
 
     def _tapped(
@@ -303,11 +305,24 @@ class GuardTap:
         if self._leading is not None:
             completed = measured is not None and measured.outcome == "completed"
             self._leading.ended(whole=whole, completed=completed)
-        if self._charge is not None and measured is not None:
+        if self._charge is not None:
             charge = self._charge
-            counts = measured.prompt_tokens, measured.output_tokens
-            used = sum(filter(None, counts)) if any(counts) else None
-            charge.limits.settle(charge.caller, charge.counted, used)
+            charge.limits.settle(charge.caller, charge.counted, _used_tokens(measured))
+
+
+def _used_tokens(measured: Measurement | None) -> int | None:
+    """Give the tokens a request took, 0 where nothing was served, ``None``: not told.
+
+    >>> _used_tokens(Measurement(outcome="shed")), _used_tokens(Measurement(outcome="client_gone"))
+    (0, None)
+    """
+    if measured is None:
+        return 0
+    counts = measured.prompt_tokens, measured.output_tokens
+    if any(counts):
+        return sum(filter(None, counts))
+    began = measured.status is not None or measured.outcome in {"client_gone", "shutdown"}
+    return None if began else 0
 
 
 def room_of(model: str, states: Iterable[EndpointState]) -> Room | None:

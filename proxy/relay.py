@@ -254,7 +254,9 @@ class Relay:
             if passed.tap is not None:
                 passed.tap.ended(whole=False)
             raise
-        exchange = Exchange(incoming, scheduler=self._scheduler, clock=self._clock)
+        exchange = Exchange(
+            incoming, scheduler=self._scheduler, clock=self._clock, committed=reply.started
+        )
         delivery = Delivery(
             exchange,
             reply,
@@ -299,4 +301,7 @@ class Relay:
 
     def _refuse(self, reply: Reply, answer: ErrorResponse, headers: HeaderMap) -> None:
         self._metrics.rejected(answer.code or "bad_request")
-        reply.refuse(answer, request_id_of(headers) or next(self._ids))
+        if reply.started:  # with comments, while it followed another one's answer
+            reply.cut(b"data: %b\n\n" % answer.body)
+        else:
+            reply.refuse(answer, request_id_of(headers) or next(self._ids))

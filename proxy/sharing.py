@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from predictor.types import Measurement, Outcome, RequestFeatures, RequestRecord
 from proxy.errors import ShuttingDown, UpstreamError, to_response
+from proxy.exchange import COMMENT, STREAM_LINES
 from proxy.flight import Flight, Head
 from proxy.gate import Passed, Serving
 from proxy.headers import HeaderMap
@@ -89,7 +90,7 @@ class Leading:
 
     def passed(self, data: bytes) -> None:
         """Take a piece of its body."""
-        if self._flight.state == "open":
+        if self._flight.state == "open" and self._flight.head is not None:
             self._flight.feed(data)
 
     def ended(self, *, whole: bool, completed: bool) -> None:
@@ -111,6 +112,7 @@ class Following:
         clock: Its clock.
         on_record: Takes the whole story, unless the request went on its own.
         fleet: Base model that it is for.
+        keepalive_s: Longest silence before a comment is sent, ``None`` for any.
     """
 
     def __init__(
@@ -123,7 +125,10 @@ class Following:
         clock: Callable[[], float],
         on_record: Callable[[RequestRecord], None],
         fleet: str | None,
+        keepalive_s: float | None = None,
     ) -> None:
+        self._keepalive_s = keepalive_s
+        self._spoke_s = passed.request.features.arrived_s
         self._passed = passed
         self._reply = reply
         self._headers = headers
@@ -170,9 +175,17 @@ class Following:
             self._on_news()
 
     def tick(self, now: float) -> None:
-        """Pass it on: the leader is who waits."""
+        """Send a comment where one is due, or pass it on."""
         if self._own is not None:
             self._own.tick(now)
+            return
+        waits = not self._over and self._first_s is None and self._features.streamed
+        if waits and self._keepalive_s is not None and now - self._spoke_s >= self._keepalive_s:
+            self._spoke_s = now
+            if not self._reply.started:
+                lines = STREAM_LINES + answer_lines(self._features, "coalesced")
+                self._reply.start(ReplyHead(200, lines, None))
+            self._reply.write(COMMENT)
 
     def shut_down(self) -> None:
         """End now and say so, or pass it on."""
@@ -201,13 +214,18 @@ class Following:
     def _pass_on(self) -> None:
         follower, reply = self._follower, self._reply
         data, state = follower.take(), follower.state
-        if (data or state == "complete") and not reply.started:
+        if (data or state == "complete") and self._first_s is None:
             self._first_s = self._clock()
-            reply.start(self._reply_head())
+            if not reply.started:
+                reply.start(self._reply_head())
+            elif not self._streamed:
+                self._end("cut")
+                reply.cut(b"data: %b\n\n" % _CUT.body)
+                return
         if state == "complete":
             self._end("completed")
             reply.end(data)
-        elif state == "failed" and not reply.started:
+        elif state == "failed" and self._first_s is None:
             self._go_alone()
         elif state == "failed":
             self._end("cut")
@@ -221,9 +239,13 @@ class Following:
         return ReplyHead(200, lines + answer_lines(self._features, "coalesced"), length)
 
     def _last_words(self, error: bytes) -> bytes:
-        head = self._follower.head
-        streamed = head is not None and is_stream(head.lines)
+        streamed = self._streamed or (self._reply.started and self._first_s is None)
         return b"\n\ndata: %b\n\n" % error if streamed else b""
+
+    @property
+    def _streamed(self) -> bool:
+        head = self._follower.head
+        return head is not None and is_stream(head.lines)
 
     def _go_alone(self) -> None:
         self._over = True

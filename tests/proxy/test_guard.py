@@ -9,7 +9,8 @@ import pytest
 from predictor.types import EndpointState
 from proxy import ProxySettings
 from proxy.access import Access, read_keys
-from tests.fakes import FakeEndpoint, json_response
+from scheduler import SchedulerSettings
+from tests.fakes import CLOSE, FakeEndpoint, json_response
 from tests.proxy.harness import CHAT, RunningProxy, running_proxy, state_of
 from tests.proxy.raw import BODY
 
@@ -176,3 +177,21 @@ async def test_where_no_endpoint_tells_its_context_all_bounds_pass(excess: str) 
 
         assert answer.status_code == 200
         assert json.loads(endpoint.seen[0].body)["max_tokens"] == 10**9
+
+
+async def test_tokens_of_what_was_refused_or_never_served_are_not_counted() -> None:
+    settings = limited(tokens_per_minute=6)
+    async with (
+        FakeEndpoint(default=[CLOSE]) as endpoint,
+        running_proxy(
+            endpoint,
+            settings=settings,
+            access=keys(),
+            scheduling=SchedulerSettings(max_wait_s=0, failure_backoff_s=1e-3),
+        ) as proxy,
+    ):
+        refused = [await ask(proxy, x_foretoken_cache="maybe", **BEARER) for _ in range(9)]
+        failed = [await ask(proxy, **BEARER) for _ in range(4)]
+
+        assert {answer.status_code for answer in refused} == {400}
+        assert {answer.status_code for answer in failed} <= {502, 503}

@@ -1,13 +1,14 @@
 """Comments while a prefill is long: when they come, and what they commit the response to."""
 
 import asyncio
+import json
 
 import pytest
 
 from proxy import ProxySettings
 from scheduler import SchedulerSettings
 from tests.fakes import HOLD, LAST_CHUNK, RESET, FakeEndpoint, Step, json_response, token_event
-from tests.proxy.harness import RunningProxy, running_proxy, state_of, until
+from tests.proxy.harness import CHAT, RunningProxy, running_proxy, state_of, until
 from tests.proxy.raw import BODY, STREAM, STREAMED, raw_chat
 
 pytestmark = pytest.mark.anyio
@@ -146,4 +147,40 @@ async def test_a_stream_that_waits_for_an_endpoint_gets_comments_too() -> None:
             proxy.relay.tick()
 
             assert b"data: [DONE]" in await reader.readuntil(LAST_CHUNK)
+            writer.close()
+
+
+@pytest.mark.parametrize("good", [True, False])
+async def test_comments_are_of_each_client_alone_though_they_share_an_answer(good: bool) -> None:
+    go = asyncio.Event()
+    refused = json_response({"error": {"message": "no"}}, status=b"400 Bad Request")
+    script: list[Step] = [go, *STREAM] if good else [go, refused]
+    async with (
+        FakeEndpoint(script, default=STREAM) as endpoint,
+        running_proxy(endpoint, settings=SETTINGS) as proxy,
+    ):
+        on = b"x-foretoken-cache: on"
+        _, to_leader = await proxy.connect()
+        to_leader.write(raw_chat(STREAMED, on))
+        await endpoint.arrived.wait()
+        tick(proxy, 6)
+        following, to_follower = await proxy.connect()
+        to_follower.write(raw_chat(STREAMED, on))
+        await until(lambda: proxy.guard.cache.counts.coalesced == 1)
+        for client in list(proxy.acceptor._connections):
+            if client._serving is not None:
+                client._serving.tick(proxy.relay.now() + 12)
+        go.set()
+        followed = await following.readuntil(LAST_CHUNK)
+        third = await proxy.client.post(
+            CHAT, content=json.dumps(STREAMED), headers={"x-foretoken-cache": "on"}
+        )
+
+        assert followed.count(COMMENT) == 1
+        assert token_event("a") in followed
+        assert b"data: [DONE]" in followed
+        assert COMMENT not in third.content
+        assert third.headers["x-foretoken-cache"] == ("hit" if good else "miss")
+        assert proxy.scheduler.inflight_requests == 0
+        for writer in (to_leader, to_follower):
             writer.close()
