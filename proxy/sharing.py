@@ -82,8 +82,8 @@ class Leading:
         return self._flight.followers > 0
 
     def started(self, head: ReplyHead) -> None:
-        """Take its head; only answers with status 200 are shared."""
-        if head.status == 200:
+        """Take its head; only answers with status 200 that all can read are shared."""
+        if head.status == 200 and b"\ncontent-encoding:" not in b"\n" + head.lines.lower():
             self._flight.begin(Head(lines=sharable_lines(head.lines), length=head.length))
         else:
             self._cache.fail(self._flight)

@@ -107,7 +107,7 @@ async def test_a_sink_that_fails_ends_neither_the_call_nor_what_others_have(
     assert len(line.finished) == 1
     assert table.scheduler.inflight_requests == 0
     assert table.picker.live_requests == 0
-    assert [record.message for record in caplog.records] == ["picker_failed"] * 2
+    assert [record.message for record in caplog.records] == ["sink_failed"] * 2
 
 
 def _failing(record: RequestRecord) -> None:
