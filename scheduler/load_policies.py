@@ -144,7 +144,7 @@ class Lmetric:
 
     def terms(self, candidates: Candidates) -> Terms:
         """Give (queued + own uncached tokens) x (requests in flight + 1)."""
-        products = np.empty(len(candidates))
+        products = np.empty(len(candidates.names))
         tokens_x_batch(candidates.features, products)
         return {"tokens_x_batch": products}
 

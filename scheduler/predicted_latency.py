@@ -74,7 +74,7 @@ def _cost_to_all(candidates: Candidates, predicted: Predictions) -> Terms:
     leanings = candidates.leanings
     if leanings is None:
         leanings = np.ones((2, len(candidates)))
-    values = np.empty((kernels.TOTAL + 1, len(candidates)))
+    values = np.empty((kernels.TOTAL + 1, len(candidates.names)))
     kernels.latency_cost(
         candidates.features,
         predicted.rank_ttft_s,

@@ -99,5 +99,10 @@ class Refusals:
             tallies.doubted.discard(endpoint)
 
     def _of(self, fleet: str, endpoint: str) -> tuple[_FleetTally, _Tally]:
-        tallies = self._fleets.setdefault(fleet, _FleetTally())
-        return tallies, tallies.endpoints.setdefault(endpoint, _Tally())
+        tallies = self._fleets.get(fleet)
+        if tallies is None:
+            tallies = self._fleets[fleet] = _FleetTally()
+        tally = tallies.endpoints.get(endpoint)
+        if tally is None:
+            tally = tallies.endpoints[endpoint] = _Tally()
+        return tallies, tally

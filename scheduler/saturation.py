@@ -48,7 +48,7 @@ def full(candidates: Candidates) -> BoolArray | None:
 
     Unknown bounds are none.
     """
-    found = np.empty(len(candidates), np.bool_)
+    found = np.empty(len(candidates.names), np.bool_)
     return found if closed(candidates.features, FULL_KV, found) else None
 
 

@@ -187,9 +187,10 @@ class Trust:
         self._settle(seen.observed_s)
 
     def _settle(self, now: float) -> None:
+        ttft, tpot = self._errors
         if not self._inaccurate:
-            self._inaccurate = any(watch.is_bad for watch in self._errors)
-        elif not all(watch.is_good for watch in self._errors):
+            self._inaccurate = ttft.is_bad or tpot.is_bad
+        elif not (ttft.is_good and tpot.is_good):
             self._good_since_s = None
         elif self._good_since_s is None:
             self._good_since_s = now

@@ -21,9 +21,7 @@ def priority_of(request: RequestFeatures, tier: TierSettings) -> int:
     -6
     """
     own = request.priority
-    if own:
-        own = min(max(own, -MOST_OWN_PRIORITY), MOST_OWN_PRIORITY)
-    return tier.priority + own
+    return tier.priority + (min(max(own, -MOST_OWN_PRIORITY), MOST_OWN_PRIORITY) if own else 0)
 
 
 def objective_of(request: RequestFeatures, tier: TierSettings) -> Objective:
@@ -33,12 +31,12 @@ def objective_of(request: RequestFeatures, tier: TierSettings) -> Objective:
     >>> objective_of(asked, TierSettings(ttft_s=0.5)).ttft_s
     0.5
     """
-    wanted, default = request.objective, tier.objective
-    if not wanted:
-        return default
+    wanted = request.objective
+    if tier.ttft_s is None and tier.tpot_s is None:
+        return wanted
     return Objective(
-        ttft_s=wanted.ttft_s if wanted.ttft_s is not None else default.ttft_s,
-        tpot_s=wanted.tpot_s if wanted.tpot_s is not None else default.tpot_s,
+        ttft_s=wanted.ttft_s if wanted.ttft_s is not None else tier.ttft_s,
+        tpot_s=wanted.tpot_s if wanted.tpot_s is not None else tier.tpot_s,
     )
 
 
