@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import httpx
@@ -30,6 +29,7 @@ from foretoken.log_lines import LogLines
 from foretoken.model_updates import ModelUpdates
 from foretoken.predictor_host import PredictorHost
 from foretoken.predictor_service import PredictorService
+from foretoken.scratch import Scratch
 from foretoken.service import Service
 from foretoken.settings import ConfigFile, Settings
 from foretoken.trainer import Trainer
@@ -118,7 +118,7 @@ def build(
     clock = unix_clock() if member is None else member.clock
     registry = CollectorRegistry()
     metrics = ProxyMetrics(registry, settings.scheduler)
-    scratch = TemporaryDirectory(prefix="foretoken-")
+    scratch = Scratch()
     store_dir = settings.store_dir or Path(scratch.name)
     store = ModelsStore(store_dir)
     models = ModelUpdates(store, metrics.models)
@@ -265,7 +265,7 @@ def build_predictor(settings: Settings) -> BuiltPredictor:
     """Construct the predictor's API alone; nothing runs until the app's lifespan starts."""
     clock = unix_clock()
     metrics = ProxyMetrics(CollectorRegistry(), settings.scheduler)
-    scratch = TemporaryDirectory(prefix="foretoken-")
+    scratch = Scratch()
     store_dir = settings.store_dir or Path(scratch.name)
     store = ModelsStore(store_dir)
     models = ModelUpdates(store, metrics.models)
