@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -20,17 +19,6 @@ pytestmark = [
 
 PAGE = b'vllm:num_requests_running{engine="0",model_name="m"} 3.0\n'
 CARDS = json.dumps({"data": [{"id": "m", "root": "/models/m"}]}).encode()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    files = ["-nodes", "-days", "2", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run([*command, *files, *names], check=True, capture_output=True)
-    return cert, key
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -4,22 +4,10 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    consumes,
-    invariant,
-    multiple,
-    rule,
-)
 
-from predictor.types import Measurement, Objective
+from predictor.types import Objective
 from scheduler import (
-    Action,
     Dispatch,
-    Scheduler,
     SchedulerSettings,
     Shed,
     TierSettings,
@@ -30,23 +18,7 @@ from scheduler.live import LiveRequest, record_unplaced
 from scheduler.objectives import Held
 from scheduler.settings import PlainPolicySettings
 from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
-
-DONE = Measurement(outcome="completed", prompt_tokens=1000, output_tokens=11, cached_tokens=0)
-
-# KnownPhysics: a first token after 10 ms + 0.1 ms a queued and own prompt token (1,000 of
-# them here: 0.1 s), and 10 ms + 10 ms for each request in flight between two tokens.
-TIERS = {
-    "interactive": TierSettings(priority=10, ttft_s=0.5, tpot_s=0.045),
-    "standard": TierSettings(ttft_s=2.0, tpot_s=0.1),
-    "batch": TierSettings(priority=-10, sheddable=True, max_wait_s=60.0),
-}
-TIERED = SchedulerSettings(tiers=TIERS, default_tier="standard")
-
-
-def dispatched(scheduler: Scheduler, *names: str, tier: str, now: float = 0.0) -> list[Dispatch]:
-    actions = [scheduler.route(request(name, tier=tier, arrived_s=now), now=now) for name in names]
-    assert all(isinstance(action, Dispatch) for action in actions)
-    return [action for action in actions if isinstance(action, Dispatch)]
+from tests.scheduler.tiered import DONE, TIERED, TIERS, dispatched
 
 
 def test_batch_waits_where_it_would_break_what_others_were_promised() -> None:
@@ -268,136 +240,6 @@ def test_one_that_could_not_be_given_up_is_given_up_a_second_later() -> None:
     assert len(control) == 0
 
 
-def test_a_full_queue_refuses_who_may_be_refused_and_lets_others_queue_at_an_endpoint() -> None:
-    settings = SchedulerSettings(max_waiting_requests=1)
-    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", max_seqs=1)], settings)
-    dispatched(scheduler, "one", tier="standard")
-    scheduler.route(request("waits", tier="standard"), now=0.0)
-
-    bulk = scheduler.route(request("bulk", tier="batch"), now=0.0)
-    other = scheduler.route(request("other", tier="standard"), now=0.0)
-
-    assert isinstance(bulk, Shed)
-    assert (bulk.reason, bulk.retry_after_s) == ("queue_full", pytest.approx(1.0, abs=60.0))
-    assert isinstance(other, Dispatch)
-
-
-def test_bytes_bound_the_queue_too() -> None:
-    settings = SchedulerSettings(max_waiting_bytes=10_000)
-    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)], settings)
-
-    actions = [scheduler.route(request(f"r{i}", prompt_bytes=4000), now=0.0) for i in range(3)]
-
-    assert [type(action) for action in actions] == [Wait, Wait, Shed]
-
-
-def test_one_tenant_takes_up_no_more_than_its_share_of_the_queue() -> None:
-    settings = SchedulerSettings(max_waiting_requests=4)
-    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)], settings)
-
-    greedy = [scheduler.route(request(f"g{i}", tenant="g"), now=0.0) for i in range(3)]
-    modest = scheduler.route(request("m", tenant="m"), now=0.0)
-    unnamed = scheduler.route(request("u"), now=0.0)
-
-    assert [type(action) for action in greedy] == [Wait, Wait, Shed]
-    assert isinstance(greedy[2], Shed)
-    assert greedy[2].reason == "tenant_queue_full"
-    assert isinstance(modest, Wait)
-    assert isinstance(unnamed, Wait)
-
-
-def test_a_tenant_above_its_share_is_refused_and_not_served_sooner_whatever_its_tier() -> None:
-    settings = SchedulerSettings(max_waiting_requests=4)
-    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", max_seqs=1)], settings)
-    dispatched(scheduler, "one", tier="standard")
-
-    flood = [
-        scheduler.route(request(f"f{i}", tier="standard", tenant="flood"), now=0.0)
-        for i in range(2)
-    ]
-    others = [scheduler.route(request(f"o{i}", tier="standard"), now=0.0) for i in range(2)]
-    more = scheduler.route(request("more", tier="standard", tenant="flood"), now=0.0)
-
-    assert [type(action) for action in flood + others] == [Wait] * 4
-    assert isinstance(more, Shed)
-    assert more.reason == "tenant_queue_full"
-
-
-def test_one_bound_to_a_down_endpoint_holds_up_nobody_and_goes_once_it_is_back() -> None:
-    down = [endpoint("a:1", up=False), endpoint("b:1", up=False)]
-    scheduler = make_scheduler(KnownPhysics(), down, TIERED)
-    bound = {"tier": "batch", "allowed_endpoints": frozenset({"b:1"})}
-    for tenant in (None, "t", "u", "v", "w", "x"):
-        scheduler.route(request(f"bound-{tenant}", tenant=tenant, **bound), now=0.0)
-    for tenant in (None, "y"):
-        scheduler.route(request(f"free-{tenant}", tenant=tenant, tier="batch"), now=0.1)
-
-    scheduler.update([endpoint("a:1"), endpoint("b:1", up=False)])
-    ticks = [action.request_id for now in (0.5, 0.6) for action in scheduler.tick(now)]
-    scheduler.update([endpoint("a:1"), endpoint("b:1")])
-    later = {action.request_id for now in (0.7, 0.8) for action in scheduler.tick(now)}
-
-    assert sorted(ticks) == ["free-None", "free-y"]
-    assert later == {f"bound-{tenant}" for tenant in (None, "t", "u", "v", "w", "x")}
-
-
-def test_tenants_leave_the_queue_in_turn() -> None:
-    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)])
-    for number in range(4):
-        scheduler.route(request(f"g{number}", tenant="g"), now=0.0)
-    scheduler.route(request("m0", tenant="m"), now=0.1)
-    scheduler.update([endpoint("a:1")])
-
-    order = [action.request_id for action in scheduler.tick(now=1.0)]
-
-    assert order.index("m0") <= 1
-
-
-def test_a_tenant_pays_for_what_goes_at_the_end_of_its_wait() -> None:
-    tiers = {"short": TierSettings(max_wait_s=1.0), "long": TierSettings(max_wait_s=60.0)}
-    settings = SchedulerSettings(tiers=tiers, default_tier="long")
-    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", max_seqs=1)], settings)
-    dispatched(scheduler, "one", tier="long")
-    for name, tier, tenant in (("g0", "short", "g"), ("g1", "long", "g"), ("m0", "long", "m")):
-        scheduler.route(request(name, tier=tier, tenant=tenant), now=0.0)
-    (overdue,) = scheduler.tick(now=1.0)
-    for name in ("one", "g0"):
-        scheduler.finished(name, DONE, now=1.5)
-
-    (action,) = scheduler.tick(now=2.0)
-
-    assert overdue.request_id == "g0"
-    assert action.request_id == "m0"
-
-
-@pytest.mark.parametrize("priority", [-(10**12), 10**12])
-def test_huge_priorities_are_bands_like_others(priority: int) -> None:
-    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)])
-    scheduler.route(request("usual"), now=0.0)
-    scheduler.route(request("odd", priority=priority), now=0.1)
-    scheduler.update([endpoint("a:1")])
-
-    order = [action.request_id for action in scheduler.tick(now=1.0)]
-
-    assert order == (["odd", "usual"] if priority > 0 else ["usual", "odd"])
-
-
-def test_priorities_of_clients_neither_outrank_a_tier_nor_pile_up() -> None:
-    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", up=False)], TIERED)
-    scheduler.route(request("person", tier="interactive"), now=0.0)
-    for number in range(50):
-        asked = request(f"b{number}", tier="batch", priority=10 * number)
-        scheduler.route(asked, now=0.0)
-    bands = scheduler._queue._lobbies["m"].bands
-    most = len(bands)
-    scheduler.update([endpoint("a:1")])
-
-    first, *_ = scheduler.tick(now=1.0)
-
-    assert most == 3  # the person's, batch's own and its most urgent
-    assert first.request_id == "person"
-
-
 def test_an_end_told_late_with_an_old_clock_still_ends_the_request() -> None:
     scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")], TIERED)
     dispatched(scheduler, "old", tier="interactive")
@@ -430,143 +272,6 @@ def test_a_preview_says_nothing_of_who_would_wait() -> None:
     assert before is not None
     assert scheduler.preview(request("r"), now=0.0) is None
     assert scheduler.waiting_requests == 0
-
-
-class Conservation(RuleBasedStateMachine):
-    """Every routed request ends exactly once, and nothing of it stays behind."""
-
-    requests: Bundle[str] = Bundle("requests")
-    MOST = 6
-    NAMES = ("a:1", "b:1", "c:1")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.settings = SchedulerSettings(
-            tiers=TIERS, max_waiting_requests=self.MOST, max_waiting_bytes=30_000, max_wait_s=5.0
-        )
-        self.scheduler = make_scheduler(
-            KnownPhysics({"b:1": 3e-4}),
-            [endpoint(name, max_seqs=3) for name in self.NAMES],
-            self.settings,
-        )
-        self.now = 0.0
-        self.numbers = 0
-        self.state: dict[str, str] = {}  # waiting, dispatched, ended
-        self.reasons: Counter[str] = Counter()
-
-    def carry_out(self, action: Action) -> None:
-        name = action.request_id
-        assert self.state.get(name) != "ended"
-        if isinstance(action, Shed):
-            assert action.reason == action.record.refused
-            self.state[name] = "ended"
-        else:
-            self.state[name] = "waiting" if isinstance(action, Wait) else "dispatched"
-
-    @rule(
-        target=requests,
-        count=st.integers(1, 4),
-        tier=st.sampled_from(sorted(TIERS)),
-        tenant=st.sampled_from(["x", "y", None]),
-        priority=st.sampled_from([-5, 0, 5]),
-        tokens=st.integers(0, 4000),
-        ttft_s=st.sampled_from([None, 0.001, 0.3, 30.0]),
-        only=st.sampled_from([None, frozenset({"b:1"})]),
-    )
-    def arrive(
-        self,
-        count: int,
-        tier: str,
-        tenant: str | None,
-        priority: int,
-        tokens: int,
-        ttft_s: float | None,
-        only: frozenset[str] | None,
-    ) -> object:
-        names = []
-        for _ in range(count):
-            self.numbers += 1
-            name = f"r{self.numbers}"
-            asked = request(
-                name,
-                arrived_s=self.now,
-                tier=tier,
-                tenant=tenant,
-                priority=priority,
-                prompt_bytes=4 * tokens,
-                streamed=True,
-                objective=Objective(ttft_s=ttft_s),
-                allowed_endpoints=only,
-            )
-            self.carry_out(self.scheduler.route(asked, self.now))
-            names.append(name)
-        return multiple(*names)
-
-    @rule(name=requests)
-    def token(self, name: str) -> None:
-        if self.state[name] == "dispatched":
-            self.scheduler.first_token(name, self.now)
-
-    @rule(
-        name=consumes(requests),
-        outcome=st.sampled_from(["completed", "client_gone", "upstream_error", "cut"]),
-    )
-    def end(self, name: str, outcome: str) -> None:
-        if self.state[name] == "ended":
-            return
-        if self.state[name] == "waiting":
-            outcome = "client_gone"
-        done = Measurement(outcome=outcome, output_tokens=5)  # type: ignore[arg-type]  # drawn
-        self.scheduler.finished(name, done, self.now)
-        self.state[name] = "ended"
-
-    @rule(name=requests)
-    def fail(self, name: str) -> None:
-        if self.state[name] == "dispatched":
-            self.carry_out(self.scheduler.reroute(name, self.now))
-
-    @rule(seconds=st.floats(0.0, 4.0))
-    def tick(self, seconds: float) -> None:
-        self.now += seconds
-        for action in self.scheduler.tick(self.now):
-            assert self.state[action.request_id] == "waiting"
-            self.carry_out(action)
-
-    @rule(up=st.sets(st.sampled_from(NAMES)), drain=st.booleans())
-    def change(self, up: set[str], drain: bool) -> None:
-        self.scheduler.update(
-            [
-                endpoint(name, up=name in up, draining=drain, max_seqs=3, scraped_s=self.now)
-                for name in self.NAMES
-            ]
-        )
-
-    @invariant()
-    def counts_agree(self) -> None:
-        counts = Counter(self.state.values())
-        assert self.scheduler.waiting_requests == counts["waiting"] <= self.MOST
-        assert self.scheduler.inflight_requests == counts["dispatched"]
-        assert self.scheduler._queue.waiting_bytes <= 30_000
-
-    def teardown(self) -> None:
-        for _ in range(20):  # whoever waits has an answer within its bound
-            self.now += 5.0
-            for action in self.scheduler.tick(self.now):
-                self.carry_out(action)
-        assert "waiting" not in self.state.values()
-        for name, state in self.state.items():
-            if state == "dispatched":
-                self.scheduler.finished(name, Measurement(outcome="completed"), self.now)
-        scheduler = self.scheduler
-        assert (scheduler.waiting_requests, scheduler.inflight_requests) == (0, 0)
-        assert scheduler._queue.waiting_bytes == 0
-        assert not scheduler._queue._count_of
-        assert all(not fleet.promises for fleet in scheduler.fleets.values())
-        assert not scheduler._live
-
-
-Conservation.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40)
-TestConservation = Conservation.TestCase
 
 
 def test_a_busy_queue_keeps_the_order_of_chance_out() -> None:
