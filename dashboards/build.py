@@ -1,4 +1,4 @@
-"""Write the Grafana dashboard and the Prometheus rules: ``python -m dashboards.build``.
+"""Write dashboards, rules and the page of metrics: ``python -m dashboards.build``.
 
 The files are committed, so that people can import them without Python; a test compares
 them with what this writes.
@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 
 from dashboards.alerts import rules_yaml
+from dashboards.catalogue import families
+from dashboards.metrics_page import metrics_page
 from dashboards.overview import dashboard
 
 
@@ -16,6 +18,7 @@ def built_files() -> dict[str, str]:
     return {
         "grafana/foretoken.json": json.dumps(dashboard(), indent=2) + "\n",
         "prometheus/alerts.yml": rules_yaml(),
+        "../docs/metrics.md": metrics_page(families()),
     }
 
 

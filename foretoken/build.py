@@ -29,6 +29,7 @@ from foretoken.log_lines import LogLines
 from foretoken.model_updates import ModelUpdates
 from foretoken.predictor_host import PredictorHost
 from foretoken.predictor_service import PredictorService
+from foretoken.published import publish_fleet, publish_process
 from foretoken.scratch import Scratch
 from foretoken.service import Service
 from foretoken.settings import ConfigFile, Settings
@@ -37,9 +38,8 @@ from models_store import ModelsStore
 from predictor import LatencyPredictor, OutputLengths
 from proxy import (
     Access,
-    CacheCollector,
     CacheMetrics,
-    FleetCollector,
+    Encoding,
     History,
     LogCollector,
     ProxyApp,
@@ -74,12 +74,14 @@ class Built:
         service: What runs behind it.
         relay: Serves what comes over HTTP, ``None`` where requests come by Envoy.
         closing: Set it when shutdown begins; ends the live page's streams.
+        registry: What its metrics page shows.
     """
 
     app: ProxyApp
     service: Service
     relay: Relay | None
     closing: asyncio.Event
+    registry: CollectorRegistry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +144,7 @@ def build(
         scheduler = Scheduler(settings=settings.scheduler, make_fleet=make_fleet, rng=rng)
     else:
         scheduler = member.scheduler(settings, make_fleet)
-    registry.register(FleetCollector(scheduler, clock))
-    registry.register(CacheCollector(scheduler))
+    publish_fleet(registry, scheduler, clock)
     cache_metrics = CacheMetrics(registry)
     history = History(
         requests=settings.control.history_requests, seconds=settings.control.history_s
@@ -176,6 +177,7 @@ def build(
         lambda report: service.on_report(report),  # noqa: PLW0108  # bound below
         member,
     )
+    publish_process(registry, trainer, alone=member is None)
     host = _host(settings, clock, models, metrics, trainer)
     host.adopt_stored({settings.control.predictor.llmd_model}.intersection(store.fleets()))
     service = Service(
@@ -226,7 +228,7 @@ def build(
         control=control,
         page=page,
     )
-    return Built(app=app, service=service, relay=entrance.relay, closing=closing)
+    return Built(app=app, service=service, relay=entrance.relay, closing=closing, registry=registry)
 
 
 def _control(
@@ -235,7 +237,7 @@ def _control(
     settings: Settings,
     closing: asyncio.Event,
     member: "Member | None",
-) -> tuple[ASGIApp, Callable[[], Awaitable[bytes]] | None]:
+) -> tuple[ASGIApp, Callable[[Encoding], Awaitable[bytes]] | None]:
     """Make the control plane, and the page of ``/metrics`` where all workers make it."""
     plane = ServicePlane(service)
     beyond = not is_loopback(settings.proxy.host)
@@ -274,6 +276,7 @@ def build_predictor(settings: Settings) -> BuiltPredictor:
         store_dir,
         lambda report: service.on_report(report),  # noqa: PLW0108  # bound below
     )
+    publish_process(metrics.registry, trainer)
     host = _host(settings, clock, models, metrics, trainer)
     service = PredictorService(
         clock=clock,
@@ -335,9 +338,9 @@ def _tokens(
 
 
 def _request_log(lines: LogLines | None, registry: CollectorRegistry) -> Sink:
+    registry.register(LogCollector(lambda: 0 if lines is None else lines.dropped))
     if lines is None:
         return log_request
-    registry.register(LogCollector(lambda: lines.dropped))
     return RequestLog(lines.append).add
 
 

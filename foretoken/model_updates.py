@@ -7,8 +7,10 @@ that cannot be used is named in the log, once, and tried again; what is served s
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from math import expm1
 from typing import Final, NamedTuple
 
 from foretoken.trainer_protocol import Report
@@ -52,6 +54,7 @@ class ModelUpdates:
         self._predictors: dict[str, LatencyPredictor] = {}
         self._seen: dict[str, str] = {}
         self._published: dict[tuple[str, ...], float] = {}
+        self._since_s: dict[str, float] = {}  # by the monotonic clock
         self._training_ended = asyncio.Event()
         self.reports: dict[str, Report] = {}
         self.reported_s: dict[str, float] = {}
@@ -66,13 +69,14 @@ class ModelUpdates:
         """Take care of a fleet's predictor; start it from the version in use."""
         self._predictors[fleet] = predictor
         self._seen.pop(fleet, None)
+        self._metrics.begin(fleet)
         self._serve(fleet, predictor, self._find(fleet))
 
     def trained(self, report: Report, now: float) -> None:
         """Take in what a training came to; :meth:`run` then looks for its version at once."""
         self.heard(report, now)
         result = "accepted" if report.accepted else report.reason or "refused"
-        self._metrics.training_runs.labels(result).inc()
+        self._metrics.training_runs.labels(report.fleet, result).inc()
         self._metrics.training_seconds.observe(report.seconds)
         self._metrics.training_rows.labels(report.fleet).set(report.rows)
         for reason, count in report.refused.items():
@@ -140,6 +144,7 @@ class ModelUpdates:
             return f"version {version}: {error}"
 
     def _serve(self, fleet: str, predictor: LatencyPredictor, found: "_Found | str | None") -> None:
+        self._metrics.skipped.labels(fleet).set(isinstance(found, str))
         if isinstance(found, str):
             if self.problems.get(fleet) != found:  # say it once, not every second
                 self.problems[fleet] = found
@@ -149,21 +154,40 @@ class ModelUpdates:
         if found is not None and found.version != self._seen.get(fleet):
             predictor.swap(found.model, found.version)
             self._seen[fleet] = found.version
+            self._since_s[fleet] = time.monotonic()
             log.info("model_in_use", extra={"model": fleet, "version": found.version})
 
     def _publish(self, fleet: str, report: PredictorReport) -> None:
         metrics = self._metrics
         metrics.info.remove_by_labels({"model_name": fleet})
         metrics.info.labels(fleet, report.version or "none", report.layer).set(1)
-        for target, weights in report.weights.items():
-            for expert, weight in weights.items():
-                metrics.expert_weight.labels(fleet, target, expert).set(weight)
+        if fleet in self._since_s:
+            age_s = time.monotonic() - self._since_s[fleet]
+            metrics.version_age.labels(fleet).set(age_s)
+        self._publish_experts(fleet, report)
         for target, error in report.mdape.items():
             if error is not None:
                 metrics.mdape.labels(fleet, target).set(error)
         for target, coverage in report.p90_coverage.items():
             if coverage is not None:
                 metrics.coverage.labels(fleet, target).set(coverage)
+        self._publish_counts(fleet, report)
+
+    def _publish_experts(self, fleet: str, report: PredictorReport) -> None:
+        metrics = self._metrics
+        for target, weights in report.weights.items():
+            for expert, weight in weights.items():
+                metrics.expert_weight.labels(fleet, target, expert).set(weight)
+        for target, errors in report.expert_errors.items():
+            for expert, log_error in errors.items():
+                if log_error is not None:
+                    metrics.expert_error.labels(fleet, target, expert).set(expm1(log_error))
+
+    def _publish_counts(self, fleet: str, report: PredictorReport) -> None:
+        metrics = self._metrics
+        for target, labels in report.observations.items():
+            grown = self._grown(labels, "labels", fleet, target)
+            metrics.labels.labels(fleet, target).inc(grown)
         for target, alarms in report.drift_alarms.items():
             grown = self._grown(alarms, "drift", fleet, target)
             metrics.drift_events.labels(fleet, target).inc(grown)

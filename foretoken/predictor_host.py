@@ -8,7 +8,7 @@ the service's own predictor; one that observations introduce gets one here.
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 
 from foretoken.fleet_view import fleet_view
 from foretoken.learner import Learner
@@ -16,6 +16,7 @@ from foretoken.model_updates import ModelUpdates
 from predictor import LatencyPredictor, PredictorSettings
 from predictor.labels import usable_labels
 from predictor.types import Observation
+from proxy import Encoding, page_of
 from proxy.control import FleetView, PredictorApiSettings, Taken
 
 
@@ -126,9 +127,9 @@ class PredictorHost:
             for fleet, predictor in self._models.predictors.items()
         ]
 
-    def metrics(self) -> bytes:
-        """Give the Prometheus page."""
-        return generate_latest(self._registry)
+    def metrics(self, encoding: Encoding = "plain") -> bytes:
+        """Give the metrics page."""
+        return page_of(self._registry, encoding)
 
     def _add(self, model: str) -> None:
         own = self._own[model] = LatencyPredictor(self._predictor_settings)

@@ -137,7 +137,10 @@ class Service:
             await stack.enter_async_context(self._scrape_client)
             if self.recorder is not None:
                 stack.push_async_callback(self.recorder.close)
-            jobs = supervised(self._arrange(self._jobs()), self._metrics.background_failed)
+            arranged = self._arrange(self._jobs())
+            for name, _ in arranged:
+                self._metrics.background_task(name)
+            jobs = supervised(arranged, self._metrics.background_failed)
             await stack.enter_async_context(jobs)
             await stack.enter_async_context(self._entrance)  # left first: requests still run
             with _on_hangup(self.reload_and_log):

@@ -8,6 +8,7 @@ dropped and counted. A dead trainer harms nobody: what was published stays in us
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from foretoken.settings import TrainerSettings
-from foretoken.trainer_protocol import Forget, Report, TooLong, frame
+from foretoken.trainer_protocol import SIGN_OF_LIFE, Forget, Report, TooLong, frame
 from predictor import PredictorSettings
 from predictor.types import Observation
 
@@ -42,6 +43,8 @@ class Trainer:
         pid: Of the process that runs now, ``None`` between two.
         dropped: Observations it could not take in time.
         restarts: Times it died and was started again.
+        heard_s: When it was started or last said anything, by the monotonic clock; ``None``
+            between two.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Trainer:
         self.pid: int | None = None
         self.dropped = 0
         self.restarts = 0
+        self.heard_s: float | None = None
 
     @property
     def alive(self) -> bool:
@@ -141,12 +145,13 @@ class Trainer:
             start_new_session=True,  # Ctrl-C is for us: the trainer ends with its input
         )
         self._pipe, self.pid = process.stdin, process.pid
+        self.heard_s = time.monotonic()
         try:
             if process.stdout is not None:
                 await self._read_reports(process.stdout)
             return await process.wait()
         finally:
-            self._pipe = self.pid = None
+            self._pipe = self.pid = self.heard_s = None
             self._send()  # nobody is there: counts what was on its way
             if process.returncode is None:
                 with suppress(ProcessLookupError):
@@ -155,6 +160,9 @@ class Trainer:
 
     async def _read_reports(self, lines: asyncio.StreamReader) -> None:
         async for line in lines:
+            self.heard_s = time.monotonic()
+            if line == SIGN_OF_LIFE:
+                continue
             try:
                 report = msgspec.json.decode(line, type=Report)
             except msgspec.MsgspecError:

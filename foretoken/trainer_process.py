@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from foretoken.trainer_protocol import Forget, Report, words
+from foretoken.trainer_protocol import SIGN_OF_LIFE, Forget, Report, words
 from foretoken.training import FleetTraining
 from models_store import ModelsStore, ModelsStoreError
 from predictor import PredictorSettings
@@ -119,6 +119,7 @@ def main() -> None:
             say(report)
             if report.accepted:
                 prune(store, fleet, int(keep))
+        send(SIGN_OF_LIFE)
         now_s, used_s = time.monotonic(), time.process_time()
         rested_s = rest_s(
             cpu_s=used_s - cpu_s,
@@ -169,7 +170,12 @@ def prune(store: ModelsStore, fleet: str, keep: int) -> None:
 
 def say(report: Report) -> None:
     """Send a report up the pipe."""
-    sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+    send(msgspec.json.encode(report) + b"\n")
+
+
+def send(line: bytes) -> None:
+    """Send a line up the pipe at once."""
+    sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()
 
 

@@ -1,7 +1,8 @@
 """What the server and its trainer say to each other over a pipe.
 
 Down: length-prefixed MessagePack frames, each some observations or the word to forget a
-fleet. Up: JSON lines, one report per training. Both typed; no pickle.
+fleet. Up: JSON lines, one report per training, and an empty line after every round, whether
+anything was trained in it or not. Both typed; no pickle.
 """
 
 import struct
@@ -21,6 +22,9 @@ _NUMBERS: Final = (
     *("observed_s", "upstream_ttft_s", "tpot_s", "output_tokens"),
     *("predicted_ttft_s", "predicted_tpot_s", "total_s"),
 )
+SIGN_OF_LIFE: Final = b"\n"
+"""What the trainer says after a round; one that says nothing for long is stuck or stopped."""
+
 _numbers_of: Final = attrgetter(*_NUMBERS)
 
 

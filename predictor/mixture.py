@@ -93,3 +93,19 @@ class Mixture:
             mean = share @ weights[target] / share.sum()
             shown[name] = dict(zip(self._names, mean.tolist(), strict=True))
         return shown
+
+    def errors(self) -> dict[str, dict[str, float | None]]:
+        """Show the recent mean absolute log error by target and expert; ``None`` before any.
+
+        >>> mixture = Mixture(["good", "bad"])
+        >>> mixture.learn(0, 0, np.array([0.1, np.nan]))
+        >>> mixture.errors()["ttft"]["bad"] is None
+        True
+        """
+        shown = {}
+        for target, name in enumerate(TARGETS):
+            errors = self.state["error"][0, target, N_REGIMES].tolist()
+            labels = self.state["labels"][0, target, N_REGIMES].tolist()
+            known = zip(self._names, errors, labels, strict=True)
+            shown[name] = {expert: error if seen else None for expert, error, seen in known}
+        return shown

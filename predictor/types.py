@@ -110,6 +110,7 @@ class RequestFeatures(msgspec.Struct, frozen=True, kw_only=True):
         priority: Larger is served first when requests wait.
         objective: Latency targets.
         allowed_endpoints: Endpoints the caller restricts the choice to, ``None`` for all.
+        trace_id: Trace it belongs to, 32 lower-case hex digits; ``None`` for no trace.
     """
 
     request_id: str
@@ -128,6 +129,7 @@ class RequestFeatures(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     objective: Objective = NO_OBJECTIVE
     allowed_endpoints: frozenset[str] | None = None
+    trace_id: str | None = None
 
 
 class Predictions(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,13 +17,17 @@ from proxy.errors import (
     UpstreamSilent,
     UpstreamUnreachable,
 )
-from proxy.fleet_metrics import FleetCollector, LogCollector, ModelMetrics
+from proxy.fleet_metrics import FleetCollector, LogCollector
 from proxy.gate import ADMITTED, Admission, Gate, Passed, Serving, Tap
 from proxy.guard import Guard
 from proxy.guard_metrics import ResponseCacheCollector
 from proxy.history import History
 from proxy.http_request import RequestHead
 from proxy.metrics import ProxyMetrics
+from proxy.metrics_page import Encoding, page_of, page_with
+from proxy.model_metrics import ModelMetrics
+from proxy.process_metrics import publish_build
+from proxy.queue_metrics import CapacityCollector, QueueCollector
 from proxy.relay import Relay
 from proxy.reply import Reply, ReplyHead
 from proxy.request_log import RequestLog, log_request
@@ -45,6 +49,8 @@ __all__ = [
     "BodyTooLarge",
     "CacheCollector",
     "CacheMetrics",
+    "CapacityCollector",
+    "Encoding",
     "FleetCollector",
     "Gate",
     "Guard",
@@ -60,6 +66,7 @@ __all__ = [
     "ProxyError",
     "ProxyMetrics",
     "ProxySettings",
+    "QueueCollector",
     "Relay",
     "Reply",
     "ReplyHead",
@@ -81,5 +88,8 @@ __all__ = [
     "build_server",
     "endpoint_tls",
     "log_request",
+    "page_of",
+    "page_with",
+    "publish_build",
     "read_keys",
 ]

@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 import msgspec
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.access import Access
 from proxy.answers import send_answer, send_error
 from proxy.errors import NotAuthenticated, UnknownPath, to_response
+from proxy.metrics_page import CONTENT_TYPES, Encoding, encoding_of, page_of
 from scheduler import Scheduler
 
 Lifespan = Callable[[], AbstractAsyncContextManager[None]]
@@ -40,7 +41,7 @@ class ProxyApp:
         lifespan: Lifespan,
         control: ASGIApp | None = None,
         access: Access | None = None,
-        page: Callable[[], Awaitable[bytes]] | None = None,
+        page: Callable[[Encoding], Awaitable[bytes]] | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._registry = registry
@@ -65,17 +66,18 @@ class ProxyApp:
             "/ready",
             "/metrics",
         }:
+            headers = dict(scope["headers"])
             try:
                 if path == "/v1/models":
-                    self._access.caller_of(dict(scope["headers"]))
+                    self._access.caller_of(headers)
             except NotAuthenticated as error:
                 await send_error(send, to_response(error))
                 return
-            await self._answer(path, send)
+            await self._answer(path, encoding_of(headers.get(b"accept", b"")), send)
         else:
             await send_error(send, to_response(UnknownPath(scope["method"], path)))
 
-    async def _answer(self, path: str, send: Send) -> None:
+    async def _answer(self, path: str, encoding: Encoding, send: Send) -> None:
         match path:
             case "/v1/models":
                 await send_answer(send, 200, self._models())
@@ -84,9 +86,9 @@ class ProxyApp:
             case "/ready":
                 await self._answer_ready(send)
             case _:
-                content_type = CONTENT_TYPE_PLAIN_0_0_4.encode()
-                page = await self._page() if self._page else generate_latest(self._registry)
-                await send_answer(send, 200, page, content_type=content_type)
+                make = self._page
+                page = await make(encoding) if make else page_of(self._registry, encoding)
+                await send_answer(send, 200, page, content_type=CONTENT_TYPES[encoding])
 
     async def _answer_ready(self, send: Send) -> None:
         states = self._scheduler.states.values()

@@ -5,6 +5,7 @@ tokenization and finished requests report as they go.
 """
 
 from collections.abc import Iterator
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -13,8 +14,16 @@ from prometheus_client.registry import Collector
 from collectors.kv_events import Loss
 from collectors.tokens import Origin
 from predictor.types import RequestRecord
-from proxy.tallies import Counters
+from proxy.tallies import Counters, Histograms
 from scheduler import Scheduler
+
+# Of the prompt: below 0 more was cached than believed, above 0 less.
+MATCH_ERROR_BUCKETS: Final = (
+    *(-0.9, -0.5, -0.2, -0.1, -0.05, -0.02, 0.0),
+    *(0.02, 0.05, 0.1, 0.2, 0.5, 0.9, 1.0),
+)
+
+_LOSSES: Final[tuple[Loss, ...]] = get_args(Loss)
 
 
 class CacheCollector(Collector):
@@ -40,10 +49,16 @@ class CacheCollector(Collector):
             if known is not None:
                 exact.add_metric([name], float(known))
         yield exact
+        blocks = caches.announced_blocks
         yield GaugeMetricFamily(
             "foretoken_announced_blocks",
             "Distinct KV blocks that endpoints have announced and hold.",
-            value=caches.announced_blocks,
+            value=blocks,
+        )
+        yield GaugeMetricFamily(
+            "foretoken_announced_blocks_ratio",
+            "The same of what is kept at most; at 1 an endpoint that announces more is estimated.",
+            value=blocks / caches.most_blocks,
         )
 
 
@@ -79,10 +94,21 @@ class CacheMetrics:
             ["index", "result"],
             registry=registry,
         )
+        self._errors = Histograms(
+            "foretoken_prefix_match_error_ratio",
+            "(tokens predicted - tokens reported as cached) / prompt tokens, of the same requests.",
+            ["model_name", "index"],
+            buckets=MATCH_ERROR_BUCKETS,
+            registry=registry,
+        )
 
     def heard(self, endpoint: str, *, replayed: bool) -> None:
         """Count a batch of KV events."""
-        self._batches.labels(endpoint, "yes" if replayed else "no").inc()
+        batches = self._batches.labels(endpoint, "yes" if replayed else "no")
+        if not batches.total:
+            for reason in _LOSSES:
+                self._losses.labels(endpoint, reason)
+        batches.inc()
 
     def lost(self, endpoint: str, reason: Loss) -> None:
         """Count a loss of KV events."""
@@ -97,9 +123,13 @@ class CacheMetrics:
         decision, cached = record.decision, record.measurement.cached_tokens
         if decision is None or cached is None or record.endpoint is None:
             return
-        predicted = round(decision.matched_tokens.item(decision.chosen))
+        matched = decision.matched_tokens.item(decision.chosen)
+        index = "exact" if decision.announced else "approximate"
+        error = (matched - cached) / max(decision.prompt_tokens, cached, 1)
+        self._errors.labels(record.fleet or "none", index).observe(error)
+        predicted = round(matched)
         result = "exact" if predicted == cached else "more" if predicted > cached else "fewer"
-        self._matches.labels("exact" if decision.announced else "approximate", result).inc()
+        self._matches.labels(index, result).inc()
 
     def forget(self, endpoint: str) -> None:
         """Drop the series of an endpoint that has left."""

@@ -1,4 +1,4 @@
-"""What the fleet, its scrapes and its models are published in.
+"""What the fleet and its scrapes are published in.
 
 The present state is read when somebody scrapes us, so that it costs a request nothing
 and an endpoint that leaves takes its series with it. Constructed by ``build`` and by
@@ -6,14 +6,18 @@ and an endpoint that leaves takes its series with it. Constructed by ``build`` a
 """
 
 from collections.abc import Callable, Iterator
+from typing import Final, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from collectors.errors import ScrapeFailure
 from proxy.tallies import Counters, Histograms
-from scheduler import Scheduler
+from scheduler import Scheduler, Suspicion
+
+_SUSPICIONS: Final[tuple[Suspicion, ...]] = get_args(Suspicion)
+_FAILURES: Final[tuple[ScrapeFailure, ...]] = get_args(ScrapeFailure)
 
 
 class FleetCollector(Collector):
@@ -31,41 +35,86 @@ class FleetCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Give the gauges as they are at this moment."""
         now = self._clock()
-        up = GaugeMetricFamily(
-            "foretoken_endpoint_up", "Whether the endpoint answers.", labels=["endpoint"]
+        yield from self._standing(now)
+        yield from self._scraped()
+        yield from self._suspects(now)
+        yield from self._inflight(now)
+        yield from self._ladder()
+        yield from self._lessons(now)
+
+    def _standing(self, now: float) -> Iterator[Metric]:
+        up = _by_endpoint("foretoken_endpoint_up", "Whether the endpoint answers.")
+        age = _by_endpoint(
+            "foretoken_endpoint_scrape_age_seconds", "Age of what is known of the endpoint."
         )
-        age = GaugeMetricFamily(
-            "foretoken_endpoint_scrape_age_seconds",
-            "Age of what is known of the endpoint.",
-            labels=["endpoint"],
-        )
-        inflight = GaugeMetricFamily(
-            "foretoken_inflight_requests", "Sent to it and not yet ended.", labels=["endpoint"]
-        )
-        suspect = GaugeMetricFamily(
-            "foretoken_endpoint_suspect",
-            "1 while it is left alone for how it answered.",
-            labels=["endpoint", "reason"],
+        draining = _by_endpoint(
+            "foretoken_endpoint_draining", "1 while it gets no further requests."
         )
         for name, state in self._scheduler.states.items():
             up.add_metric([name], float(state.up))
-            why = self._scheduler.suspicion(name, now)
-            if why is not None:
-                suspect.add_metric([name, why], 1.0)
-            inflight.add_metric([name], self._scheduler.load(name, now).inflight_requests)
+            draining.add_metric([name], float(state.draining))
             if state.scraped_s is not None:
                 age.add_metric([name], now - state.scraped_s)
-        yield up
-        yield age
-        yield inflight
-        yield suspect
-        yield GaugeMetricFamily(
-            "foretoken_waiting_requests",
-            "Requests that wait here for an endpoint.",
-            value=self._scheduler.waiting_requests,
+        yield from (up, age, draining)
+
+    def _scraped(self) -> Iterator[Metric]:
+        running = _by_endpoint(
+            "foretoken_endpoint_running_requests", "Requests in its batch, by its own count."
         )
-        yield from self._ladder()
-        yield from self._lessons()
+        waiting = _by_endpoint(
+            "foretoken_endpoint_waiting_requests",
+            "Requests it has not yet started, by its own count.",
+        )
+        usage = _by_endpoint(
+            "foretoken_endpoint_kv_cache_usage_ratio", "KV blocks in use, by its own count."
+        )
+        for name, state in self._scheduler.states.items():
+            said = (
+                (running, state.running_requests),
+                (waiting, state.waiting_requests),
+                (usage, state.kv_cache_usage),
+            )
+            for family, value in said:
+                if value is not None:
+                    family.add_metric([name], value)
+        yield from (running, waiting, usage)
+
+    def _suspects(self, now: float) -> Iterator[Metric]:
+        suspect = GaugeMetricFamily(
+            "foretoken_endpoint_suspect",
+            "Its circuit breaker: 1 while it is left alone for how it answered.",
+            labels=["endpoint", "reason"],
+        )
+        times = CounterMetricFamily(
+            "foretoken_endpoint_suspicions",
+            "Times its circuit breaker opened, or stayed open after a trial.",
+            labels=["endpoint", "reason"],
+        )
+        total = self._scheduler.suspicions_total
+        for name in self._scheduler.states:
+            why = self._scheduler.suspicion(name, now)
+            for reason in _SUSPICIONS:
+                suspect.add_metric([name, reason], float(reason == why))
+                times.add_metric([name, reason], total.get((name, reason), 0))
+        yield from (suspect, times)
+
+    def _inflight(self, now: float) -> Iterator[Metric]:
+        inflight = GaugeMetricFamily(
+            "foretoken_inflight_requests",
+            "Sent to it by this router and not yet ended.",
+            labels=["endpoint", "tier"],
+        )
+        queued = _by_endpoint(
+            "foretoken_queued_requests", "Sent to it by this router, without a first token yet."
+        )
+        counts = self._scheduler.inflight()
+        tiers = sorted({*self._scheduler.settings.tiers, *(tier for _, tier in counts)})
+        for name in self._scheduler.states:
+            load = self._scheduler.load(name, now)
+            queued.add_metric([name], load.queued_requests)
+            for tier in tiers:
+                inflight.add_metric([name, tier], counts[name, tier])
+        yield from (inflight, queued)
 
     def _ladder(self) -> Iterator[Metric]:
         labels = ["model_name", "level", "reason"]
@@ -81,18 +130,27 @@ class FleetCollector(Collector):
                 level.add_metric([model, trust.level, trust.reason], 1.0)
             for (name, reason), count in trust.changes_total.items():
                 changes.add_metric([model, name, reason], count)
-        yield level
-        yield changes
+        yield from (level, changes)
 
-    def _lessons(self) -> Iterator[Metric]:
+    def _lessons(self, now: float) -> Iterator[Metric]:
         skipped = CounterMetricFamily(
             "foretoken_unlearned_requests",
             "Requests beyond the pace of learning, which taught nothing.",
             labels=["model_name"],
         )
+        retries = GaugeMetricFamily(
+            "foretoken_retry_budget_used_ratio",
+            "Requests dispatched again of late, of those that may be; 1: no further one is.",
+            labels=["model_name"],
+        )
         for model, fleet in self._scheduler.fleets.items():
             skipped.add_metric([model], fleet.pace.skipped)
-        yield skipped
+            retries.add_metric([model], fleet.retries.used(now))
+        yield from (skipped, retries)
+
+
+def _by_endpoint(name: str, text: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, labels=["endpoint"])
 
 
 class LogCollector(Collector):
@@ -136,7 +194,11 @@ class ScrapeMetrics:
 
     def scraped(self, endpoint: str, seconds: float) -> None:
         """Take in a page read, and how long that took."""
-        self._scrapes.labels(endpoint).inc()
+        scrapes = self._scrapes.labels(endpoint)
+        if not scrapes.total:
+            for reason in _FAILURES:
+                self._failures.labels(endpoint, reason)
+        scrapes.inc()
         self._seconds.observe(seconds)
 
     def failed(self, endpoint: str, reason: ScrapeFailure) -> None:
@@ -148,62 +210,3 @@ class ScrapeMetrics:
         """Drop the series of an endpoint that has left."""
         self._scrapes.forget("endpoint", endpoint)
         self._failures.forget("endpoint", endpoint)
-
-
-class ModelMetrics:
-    """Declare what the models and their training are published in; ``foretoken`` sets it.
-
-    Attributes:
-        info: 1 for what each fleet's predictions rest on.
-        expert_weight: Share of each expert in the mixture.
-        mdape: Median absolute error of recent predictions, relative.
-        coverage: Share of recent observations below their predicted 90 % quantile.
-        training_runs: Trainings ended, by result.
-        training_seconds: How long they took.
-        training_rows: Rows the last one learned from.
-        training_refused: Labels that the trainer's window refused, and why.
-        drift_events: Changes detected in the prediction error.
-        refused_observations: Observations not learned from, and why.
-        trace_dropped: Records that are in no trace file and will be in none.
-        trainer_dropped: Observations that did not reach the trainer.
-    """
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(name, text, labels, registry=registry)
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, registry=registry)
-
-        model, target = "model_name", "target"
-        self.info = gauge(
-            "foretoken_model_info", "What predictions rest on.", model, "version", "layer"
-        )
-        self.expert_weight = gauge(
-            "foretoken_expert_weight_ratio", "Share in the mixture.", model, target, "expert"
-        )
-        self.mdape = gauge(
-            "foretoken_prediction_mdape_ratio", "Median relative error.", model, target
-        )
-        self.coverage = gauge(
-            "foretoken_prediction_coverage_ratio", "Share below the 90 % quantile.", model, target
-        )
-        self.training_runs = counter("foretoken_training_runs", "Trainings ended.", "result")
-        self.training_seconds = Histogram(
-            "foretoken_training_seconds",
-            "Time of a training.",
-            buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
-            registry=registry,
-        )
-        self.training_rows = gauge("foretoken_training_rows", "Rows of the last training.", model)
-        self.training_refused = counter(
-            "foretoken_training_refused_labels", "Labels not trained on.", "reason"
-        )
-        self.drift_events = counter("foretoken_drift_events", "Drifts detected.", model, target)
-        self.refused_observations = counter(
-            "foretoken_refused_observations", "Observations not learned from.", "reason"
-        )
-        self.trace_dropped = counter("foretoken_trace_dropped", "Records not traced.")
-        self.trainer_dropped = counter(
-            "foretoken_trainer_dropped", "Observations that did not reach the trainer."
-        )

@@ -5,6 +5,7 @@ headers pass both ways, in their order and with their duplicates.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -42,6 +43,11 @@ _RESPONSE_DROPPED: Final = HOP_BY_HOP | {
 _TTFT_HEADERS: Final = ("x-slo-ttft-ms", "x-llm-d-slo-ttft-ms")
 _TPOT_HEADERS: Final = ("x-slo-tpot-ms", "x-llm-d-slo-tpot-ms")
 _MAX_ID_LENGTH: Final = 128
+# Source: W3C Trace Context, section 3.2.2; what later versions append is not ours to read.
+_TRACEPARENT: Final = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-|$)"
+)
+_NO_TRACE: Final = b"0" * 32
 _WISHES: Final = frozenset(
     {
         *(name.encode() for name in (*_TTFT_HEADERS, *_TPOT_HEADERS)),
@@ -68,6 +74,19 @@ def request_id_of(headers: HeaderMap) -> str | None:
     value = raw.decode("latin-1")
     usable = 0 < len(value) <= _MAX_ID_LENGTH and value.isascii() and value.isprintable()
     return value if usable else None
+
+
+def trace_id_of(headers: HeaderMap) -> str | None:
+    """Give the trace that the client's ``traceparent`` names, ``None`` where it names none.
+
+    >>> trace_id_of({b"traceparent": b"00-" + b"ab" * 16 + b"-" + b"cd" * 8 + b"-01"})
+    'abababababababababababababababab'
+    """
+    value = headers.get(b"traceparent")
+    found = None if value is None else _TRACEPARENT.match(value)
+    if found is None or found[1] == _NO_TRACE:
+        return None
+    return found[1].decode()
 
 
 def text_of(headers: HeaderMap, name: bytes) -> str | None:

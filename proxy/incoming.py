@@ -17,6 +17,7 @@ from proxy.headers import (
     request_lines,
     subset_of,
     text_of,
+    trace_id_of,
     vllm_priority_of,
 )
 from proxy.http_request import RequestHead
@@ -119,6 +120,7 @@ def read_request(
         priority=_priority(wishes.priority or body.priority),
         objective=wishes.objective,
         allowed_endpoints=wishes.allowed_endpoints,
+        trace_id=trace_id_of(named),
     )
     spliced = None
     if include_usage and body.stream and kind in _STREAM_KINDS:

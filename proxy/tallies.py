@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import INF, floatToGoString
 
 
@@ -43,15 +44,17 @@ class Spread:
         counts: Values by bucket, not cumulated; the last is of those above all bounds.
         total: Sum of the values.
         created_s: When counting began, epoch seconds.
+        examples: By bucket the last value that belongs to a trace, which, and when.
     """
 
-    __slots__ = ("_bounds", "counts", "created_s", "total")
+    __slots__ = ("_bounds", "counts", "created_s", "examples", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
         self.created_s = time.time()
+        self.examples: dict[int, tuple[str, float, float]] = {}
 
     def observe(self, value: float) -> None:
         """Take in a value; a bound belongs to the bucket below it.
@@ -64,6 +67,15 @@ class Spread:
         """
         self.counts[bisect_left(self._bounds, value)] += 1
         self.total += value
+
+    def observe_often(self, value: float, times: int) -> None:
+        """Take in a value that has been seen several times."""
+        self.counts[bisect_left(self._bounds, value)] += times
+        self.total += value * times
+
+    def remember(self, value: float, trace_id: str, at_s: float) -> None:
+        """Keep a trace as the example of a value's bucket; ``at_s`` in epoch seconds."""
+        self.examples[bisect_left(self._bounds, value)] = trace_id, value, at_s
 
 
 _Series = TypeVar("_Series", Count, Spread)
@@ -165,9 +177,15 @@ class Histograms(_Family[Spread]):
 
     def _add(self, family: Metric, labels: dict[str, str], series: Spread) -> None:
         seen = 0
-        for le, count in zip(self._le, series.counts, strict=True):
+        for bucket, (le, count) in enumerate(zip(self._le, series.counts, strict=True)):
             seen += count
-            family.add_sample(f"{self._name}_bucket", {**labels, "le": le}, seen)
+            example = series.examples.get(bucket)
+            exemplar = None
+            if example is not None:
+                trace_id, value, at_s = example
+                exemplar = Exemplar({"trace_id": trace_id}, value, at_s)
+            name = f"{self._name}_bucket"
+            family.add_sample(name, {**labels, "le": le}, seen, exemplar=exemplar)
         family.add_sample(f"{self._name}_count", labels, seen)
         if self._bounds[0] >= 0:  # a sum that can fall would read as a reset
             family.add_sample(f"{self._name}_sum", labels, series.total)

@@ -1,7 +1,8 @@
 """Decide where each request goes; pure, fed by events, returns what to do."""
 
-from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait
+from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait, WaitReason
 from scheduler.candidates import Signal
+from scheduler.capacity import Room
 from scheduler.compilation import rehearse
 from scheduler.errors import (
     DuplicateRequest,
@@ -24,7 +25,7 @@ from scheduler.settings import (
     TierSettings,
 )
 from scheduler.signals import check_signals
-from scheduler.suspects import gets_on
+from scheduler.suspects import Suspicion, gets_on
 
 __all__ = [
     "FALLBACK_REASONS",
@@ -42,17 +43,20 @@ __all__ = [
     "Policy",
     "PolicySettings",
     "Reason",
+    "Room",
     "Scheduler",
     "SchedulerError",
     "SchedulerSettings",
     "Shed",
     "ShedReason",
     "Signal",
+    "Suspicion",
     "TierSettings",
     "TokenRatio",
     "UnknownRequest",
     "UnknownTier",
     "Wait",
+    "WaitReason",
     "build_policy",
     "check_signals",
     "gets_on",

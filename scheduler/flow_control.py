@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from typing import Final
+from typing import Final, NamedTuple
 
 from scheduler.actions import Dispatch, Shed, ShedReason, Wait, WaitReason
 from scheduler.fair_queue import FairQueue, Waiting
@@ -91,6 +91,22 @@ class _Entry:
     expires_s: float
 
 
+class Standing(NamedTuple):
+    """Tell of one request that waits.
+
+    Attributes:
+        model: Base model of its fleet.
+        tier: As asked for, ``None`` for the default one.
+        reason: Why.
+        since_s: Since when.
+    """
+
+    model: str
+    tier: str | None
+    reason: WaitReason
+    since_s: float
+
+
 class FlowControl:
     """Keep waiting requests within bounds, and let them go in order.
 
@@ -117,6 +133,13 @@ class FlowControl:
     def waiting_bytes(self) -> int:
         """Sum up the prompts that wait."""
         return self._bytes
+
+    def standing(self) -> Iterator[Standing]:
+        """Give every request that waits."""
+        for entry in self._entries.values():
+            request = entry.live.request
+            since_s = entry.waiting.since_s
+            yield Standing(entry.live.fleet.model, request.tier, entry.reason, since_s)
 
     def configure(self, settings: SchedulerSettings) -> None:
         """Take other bounds into force, for those that come."""

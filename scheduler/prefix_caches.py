@@ -163,6 +163,11 @@ class PrefixCaches:
         """Count the distinct blocks that endpoints have announced."""
         return len(self._exact)
 
+    @property
+    def most_blocks(self) -> int:
+        """Give how many of these are kept at most."""
+        return self._exact.most_blocks
+
     # What happens
 
     def configure(self, settings: SchedulerSettings) -> None:

@@ -50,13 +50,28 @@ class RetryBudget:
         slot = int(now * self._slots_per_s)
         if slot != self._slot:
             self._move_on(slot)
-        settings = self._settings
-        share = settings.max_ratio * sum(self._requests)
-        floor = settings.floor_per_s * settings.window_s
-        if sum(self._retries) + 1 > max(share, floor):
+        if sum(self._retries) + 1 > self._allowed():
             return False
         self._retries[slot % SLOTS] += 1
         return True
+
+    def used(self, now: float) -> float:
+        """Give the share of the retries allowed of late that were made, 0 to 1.
+
+        >>> budget = RetryBudget(RetrySettings(floor_per_s=0.1))
+        >>> budget.take(now=1.0), budget.used(now=1.0)
+        (True, 1.0)
+        """
+        slot = int(now * self._slots_per_s)
+        if slot != self._slot:
+            self._move_on(slot)
+        made = sum(self._retries)
+        return made / max(self._allowed(), made) if made else 0.0
+
+    def _allowed(self) -> float:
+        settings = self._settings
+        share = settings.max_ratio * sum(self._requests)
+        return max(share, settings.floor_per_s * settings.window_s)
 
     def _move_on(self, slot: int) -> None:
         """Forget what is older than the window; one set back or changed forgets all."""

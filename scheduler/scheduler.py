@@ -6,6 +6,7 @@ ends once: by ``finished``, or by a ``Shed`` that carries its record. Its tokens
 booked on the chosen endpoint before ``route`` returns.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
@@ -20,8 +21,10 @@ from predictor.types import (
     RequestRecord,
 )
 from scheduler.actions import Action, Dispatch, Shed
+from scheduler.capacity import Room, rooms
 from scheduler.errors import DuplicateRequest
 from scheduler.fleet import Fleet
+from scheduler.flow_control import Standing
 from scheduler.ladder import Mode
 from scheduler.learning import early_label_s
 from scheduler.live import LiveRequest, record_unplaced
@@ -74,6 +77,45 @@ class Scheduler(Placement):
     def inflight_requests(self) -> int:
         """Count requests booked at any endpoint."""
         return self._accounting.inflight_requests()
+
+    @property
+    def settings(self) -> SchedulerSettings:
+        """Give the settings in force."""
+        return self._settings
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Sum up the prompts of those that wait."""
+        return self._queue.waiting_bytes
+
+    @property
+    def suspicions_total(self) -> Mapping[tuple[str, Suspicion], int]:
+        """Count how often each endpoint was suspected, by reason."""
+        return self._suspects.times
+
+    def standing(self) -> Iterator[Standing]:
+        """Tell of every request that waits."""
+        return self._queue.standing()
+
+    def inflight(self) -> Counter[tuple[str, str]]:
+        """Count requests booked, by endpoint and tier."""
+        default, counts = self._settings.default_tier, Counter[tuple[str, str]]()
+        for live in self._live.values():
+            if live.endpoint is not None:
+                counts[live.endpoint, live.request.tier or default] += 1
+        return counts
+
+    def rooms(self, fleet: Fleet, now: float) -> dict[str, Room]:
+        """Say how full every endpoint of a fleet is."""
+        members = self._table.members(
+            state for state in self._states.values() if state.model == fleet.model
+        )
+        if not members:
+            return {}
+        ask = self.mode != "heuristic" and fleet.trust.rests(now) is None
+        stale_s = self._settings.stale_after_s
+        found = rooms(fleet, self._table, members, now, stale_after_s=stale_s, ask=ask)
+        return dict(zip(members.names, found, strict=True))
 
     def load(self, endpoint: str, now: float) -> EndpointLoad:
         """Give what this router has in flight at an endpoint."""

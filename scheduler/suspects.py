@@ -9,6 +9,7 @@ but for 429: there the endpoint refuses; and for what :mod:`scheduler.refusals` 
 one endpoint alone refuses. Called by the scheduler only.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -52,6 +53,7 @@ class Suspects:
 
     Attributes:
         backoff_s: How long after a first failure.
+        times: How often each was suspected, by endpoint and reason.
 
     >>> suspects = Suspects(backoff_s=0.5)
     >>> suspects.failed("a:1", now=10.0)
@@ -61,6 +63,7 @@ class Suspects:
 
     def __init__(self, *, backoff_s: float) -> None:
         self.backoff_s = backoff_s
+        self.times: Counter[tuple[str, Suspicion]] = Counter()
         self._suspicions: dict[str, _Suspicion] = {}
         self._refusals = Refusals()
 
@@ -99,6 +102,7 @@ class Suspects:
     def _suspect(self, endpoint: str, reason: Suspicion, now: float) -> None:
         suspicion = self._suspicions.setdefault(endpoint, _Suspicion())
         suspicion.failures += 1
+        self.times[endpoint, reason] += 1
         suspicion.reason = reason
         suspicion.failed_s = now
         suspicion.tried_s, suspicion.reached = None, False
@@ -148,6 +152,8 @@ class Suspects:
         """Drop an endpoint that has left."""
         self._suspicions.pop(endpoint, None)
         self._refusals.forget(endpoint)
+        for known in [each for each in self.times if each[0] == endpoint]:
+            del self.times[known]
 
     def reason(self, endpoint: str, now: float) -> Suspicion | None:
         """Say why the endpoint is to be left alone, ``None`` where it is not."""

@@ -21,6 +21,7 @@ from foretoken.service import Service
 from foretoken.settings import Settings
 from foretoken.trainer import Trainer
 from foretoken.trainer_protocol import Report
+from foretoken.worker_metrics import worker_families
 from foretoken.workers.asking import METRICS, SNAPSHOT, Asking
 from foretoken.workers.bus import Bus
 from foretoken.workers.messages import (
@@ -41,6 +42,7 @@ from foretoken.workers.trainer import SharedTrainer
 from foretoken.workers.whole import Changes, WholeControl
 from predictor import LatencyPredictor, PredictorSettings
 from predictor.types import EndpointState, Observation
+from proxy import Encoding, page_with
 from scheduler import FleetFactory, Scheduler
 from scheduler.peers import Left, PeerScheduler, Sent, Shown, Word
 
@@ -143,7 +145,7 @@ class Member:
         service: Service,
         *,
         control: ASGIApp,
-        page: Callable[[], bytes],
+        page: Callable[[Encoding], bytes],
         snapshot: Callable[[float], bytes],
     ) -> None:
         """Take in the service, and who answers for this worker alone."""
@@ -151,7 +153,7 @@ class Member:
         self._asking.serve(
             control,
             {
-                METRICS: lambda _: page(),
+                METRICS: lambda query: page("openmetrics" if query else "plain"),
                 SNAPSHOT: lambda query: snapshot(float(query)),
             },
         )
@@ -312,30 +314,16 @@ class Member:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    def _own_page(self, answered: set[int]) -> bytes:
-        there = answered | {self.worker}
-        connections, restarts = self._table.connections(), self._table.restarts()
-        lines = [
-            "# HELP foretoken_worker_up Whether the worker's numbers are in this page.",
-            "# TYPE foretoken_worker_up gauge",
-            *_samples("foretoken_worker_up", [int(w in there) for w in range(len(restarts))]),
-            "# HELP foretoken_worker_leads Whether it scrapes and trains for all.",
-            "# TYPE foretoken_worker_leads gauge",
-            *_samples(
-                "foretoken_worker_leads", [int(w == self._leader) for w in range(len(restarts))]
-            ),
-            "# HELP foretoken_worker_connections Connections of clients.",
-            "# TYPE foretoken_worker_connections gauge",
-            *_samples("foretoken_worker_connections", connections),
-            "# HELP foretoken_worker_restarts_total Times it died and was started again.",
-            "# TYPE foretoken_worker_restarts_total counter",
-            *_samples("foretoken_worker_restarts_total", restarts),
-        ]
-        return "".join(f"{line}\n" for line in lines).encode()
-
-
-def _samples(name: str, values: Sequence[int]) -> list[str]:
-    return [f'{name}{{worker="{worker}"}} {float(value)}' for worker, value in enumerate(values)]
+    def _own_page(self, answered: set[int], encoding: Encoding) -> bytes:
+        there, restarts = answered | {self.worker}, self._table.restarts()
+        workers = range(len(restarts))
+        families = worker_families(
+            up=[worker in there for worker in workers],
+            leads=[worker == self._leader for worker in workers],
+            connections=self._table.connections(),
+            restarts=restarts,
+        )
+        return page_with(families, encoding)
 
 
 def _is_private(path: str) -> bool:

@@ -23,6 +23,7 @@ from foretoken.workers.messages import Answered, Asked
 from foretoken.workers.pages import merged_page
 from foretoken.workers.views import merged
 from proxy.errors import ErrorResponse
+from proxy.metrics_page import Encoding
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class WholeControl:
         asking: Asking,
         crew: Crew,
         changes: Changes,
-        extra_page: Callable[[set[int]], bytes],
+        extra_page: Callable[[set[int], Encoding], bytes],
         closing: asyncio.Event,
         interval_s: float,
         most_body_bytes: int,
@@ -132,13 +133,13 @@ class WholeControl:
             answer = await self._change(path, question)
         await reply(send, answer)
 
-    async def metrics(self) -> bytes:
+    async def metrics(self, encoding: Encoding) -> bytes:
         """Give the one metrics page."""
-        question = Asked(0, "GET", METRICS)
+        question = Asked(0, "GET", METRICS, b"openmetrics" if encoding == "openmetrics" else b"")
         own = await self._asking.self(question)
         answers = await self._asking.all(self._crew.others, question)
         pages = [own.body, *(answer.body for answer in answers.values())]
-        return merged_page(pages) + self._extra_page(set(answers))
+        return merged_page((*pages, self._extra_page(set(answers), encoding)))
 
     async def _gather(self, path: str, question: Asked) -> Answered:
         own = await self._asking.self(question)

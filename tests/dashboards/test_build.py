@@ -1,52 +1,31 @@
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from functools import cache
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import promql_parser
 import pytest
-from prometheus_client import CollectorRegistry
 
-from dashboards import grafana, prometheus
+import dashboards
 from dashboards.alerts import ALERTS
 from dashboards.build import built_files
+from dashboards.catalogue import families
 from dashboards.overview import dashboard
-from proxy.fleet_metrics import FleetCollector
-from proxy.metrics import ProxyMetrics
-from scheduler import SchedulerSettings
 
 # What Prometheus adds to every series itself.
 SCRAPE_LABELS = {"job", "instance"}
-SUFFIXES = {
-    "counter": {"_total": ()},
-    "gauge": {"": ()},
-    "histogram": {"_bucket": ("le",), "_sum": (), "_count": ()},
-    "info": {"_info": ()},
-}
 
 
-class EmptyFleet:
-    """A scheduler as the fleet's collector sees it, without endpoints."""
-
-    states: Mapping[str, Any] = {}
-    fleets: Mapping[str, Any] = {}
-    waiting_requests = 0
-
-
+@cache
 def registered_series() -> dict[str, set[str]]:
     """Give the labels of every series the router can publish, by its name."""
-    registry = CollectorRegistry()
-    ProxyMetrics(registry, SchedulerSettings())
-    registry.register(FleetCollector(EmptyFleet(), lambda: 0.0))
-    found: dict[str, set[str]] = {}
-    for collector in registry._collector_to_names:
-        families = [collector] if hasattr(collector, "_type") else collector.collect()
-        for family in families:
-            name = getattr(family, "_name", None) or family.name
-            kind = getattr(family, "_type", None) or family.type
-            for suffix, labels in SUFFIXES[kind].items():
-                found[name + suffix] = {*family._labelnames, *labels, *SCRAPE_LABELS}
-    return found
+    return {
+        name: labels | SCRAPE_LABELS
+        for family in families()
+        for name, labels in family.series.items()
+    }
 
 
 def panels() -> list[dict[str, Any]]:
@@ -124,12 +103,11 @@ def test_the_check_sees_a_metric_that_does_not_exist() -> None:
 
 
 def test_the_committed_files_are_up_to_date() -> None:
-    committed = {
-        "grafana/foretoken.json": (grafana() / "foretoken.json").read_text(),
-        "prometheus/alerts.yml": (prometheus() / "alerts.yml").read_text(),
-    }
+    folder = Path(dashboards.__file__).parent
 
-    assert committed == built_files()
+    built = built_files()
+
+    assert {path: (folder / path).read_text() for path in built} == built
 
 
 def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:

@@ -132,7 +132,8 @@ def test_why_a_training_was_refused_is_counted_and_logged(
                 now=1.0,
             )  # fmt: skip
 
-    runs = registry.get_sample_value("foretoken_training_runs_total", {"result": "worse"})
+    ended = {"model_name": "m", "result": "worse"}
+    runs = registry.get_sample_value("foretoken_training_runs_total", ended)
     labels = registry.get_sample_value(
         "foretoken_training_refused_labels_total", {"reason": "ttft_absurd"}
     )

@@ -1,6 +1,7 @@
 """Which path goes where, and the answers that are our own."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from proxy import ProxyApp
 from proxy.answers import send_answer
-from tests.fakes import FakeEndpoint
+from tests.fakes import DONE, STREAM_HEAD, FakeEndpoint, chunk, event, usage_event
 from tests.proxy.harness import CHAT, running_proxy, state_of
 from tests.scheduler.known_physics import KnownPhysics, make_scheduler
 
@@ -82,6 +83,29 @@ async def test_the_control_plane_gets_its_paths_unchanged() -> None:
         assert (await proxy.client.get("/foretoken/models")).text == "/foretoken/models"
 
 
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+async def test_a_client_that_asks_for_openmetrics_gets_traces_with_the_times() -> None:
+    body = {"model": "m", "prompt": "x", "stream": True}
+    traceparent = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+    accept = {"accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}
+    script = [STREAM_HEAD, event("a"), event("b"), usage_event(3, 2), DONE, chunk(b"")]
+    async with FakeEndpoint(script) as endpoint, running_proxy(endpoint) as proxy:
+        await proxy.client.post(CHAT, json=body, headers=traceparent)
+
+        plain = await proxy.client.get("/metrics")
+        asked = await proxy.client.get("/metrics", headers=accept)
+
+    assert plain.headers["content-type"].startswith("text/plain")
+    assert TRACE not in plain.text
+    assert asked.headers["content-type"].startswith("application/openmetrics-text")
+    assert asked.text.endswith("# EOF\n")
+    exemplar = re.compile(rf'^(\w+)_bucket\{{.*\}} 1\.0 # \{{trace_id="{TRACE}"\}} ', re.MULTILINE)
+    stems = ("ttft", "tpot", "e2e")
+    assert exemplar.findall(asked.text) == [f"foretoken_request_{stem}_seconds" for stem in stems]
+
+
 async def test_metrics_tell_predicted_beside_actual() -> None:
     async with FakeEndpoint() as endpoint, running_proxy(endpoint) as proxy:
         await proxy.client.post(CHAT, json={"model": "m", "prompt": "x"})
@@ -94,8 +118,8 @@ async def test_metrics_tell_predicted_beside_actual() -> None:
             "foretoken_requests",
             "foretoken_endpoint_up",
         } <= names
-        requests = 'foretoken_requests_total{model_name="m",outcome="completed",reason="predicted"}'
-        assert f"{requests} 1.0" in page
+        labels = 'model_name="m",outcome="completed",reason="predicted",tier="standard"'
+        assert f"foretoken_requests_total{{{labels}}} 1.0" in page
         assert f'foretoken_endpoint_up{{endpoint="{endpoint.name}"}} 1.0' in page
 
 

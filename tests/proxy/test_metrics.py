@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
@@ -42,12 +43,92 @@ def test_observed_and_predicted_times_are_counted_side_by_side() -> None:
 
     metrics.proxy.observe(finished())
 
-    labels = {"model_name": "m", "policy": "predicted_latency"}
+    labels = {"model_name": "m", "policy": "predicted_latency", "tier": "standard"}
     assert metrics.value("request_ttft_seconds_sum", **labels) == pytest.approx(0.2)
     assert metrics.value("request_tpot_seconds_sum", **labels) == pytest.approx(0.1)
     assert metrics.value("request_e2e_seconds_sum", **labels) == pytest.approx(1.2)
     assert metrics.value("request_predicted_ttft_seconds_sum", **labels) == pytest.approx(0.11)
     assert metrics.value("request_predicted_tpot_seconds_sum", **labels) == pytest.approx(0.01)
+    assert metrics.value("request_predicted_e2e_seconds_count", **labels) == 1
+    assert metrics.value("request_itl_seconds_count", **labels) == 10  # of 11 tokens
+    assert metrics.value("request_itl_seconds_sum", **labels) == pytest.approx(1.0)
+    assert metrics.value("request_predicted_itl_seconds_sum", **labels) == pytest.approx(0.1)
+
+
+def test_what_was_predicted_of_a_request_that_broke_is_not_laid_beside_others() -> None:
+    metrics = Metrics()
+
+    metrics.proxy.observe(replace(finished(), measurement=Measurement(outcome="cut")))
+
+    labels = {"model_name": "m", "policy": "predicted_latency", "tier": "standard"}
+    for target in ("ttft", "tpot", "itl", "e2e"):
+        for name in (f"request_{target}", f"request_predicted_{target}"):
+            assert metrics.value(f"{name}_seconds_count", **labels) == 0
+
+
+def test_every_quantile_is_counted_where_it_held() -> None:
+    metrics = Metrics()
+    record = finished()
+    assert record.decision is not None
+    assert record.decision.predictions is not None
+    said = replace(record.decision.predictions, quantiles_s=np.full((2, 3, 1), 0.15))
+    said.quantiles_s[0, 1:, 0] = 0.2, 0.3
+
+    metrics.proxy.observe(replace(record, decision=replace(record.decision, predictions=said)))
+
+    def covered(target: str) -> list[float | None]:
+        labels = {"model_name": "m", "target": target}
+        name = "prediction_covered_requests_total"
+        return [metrics.value(name, **labels, quantile=level) for level in ("0.5", "0.9", "0.99")]
+
+    assert covered("ttft") == [0, 1, 1]  # it took 0.2 s
+    assert covered("tpot") == [1, 1, 1]  # 0.1 s
+
+
+def test_a_tier_that_is_not_configured_counts_as_none() -> None:
+    metrics = Metrics()
+    record = finished()
+
+    hostile = replace(record, request=replace(record.request, tier="no such tier"))
+    metrics.proxy.observe(hostile)
+
+    labels = {"model_name": "m", "outcome": "completed", "reason": "predicted"}
+    assert metrics.value("requests_total", **labels, tier="none") == 1
+    assert b"no such tier" not in generate_latest(metrics.registry)
+
+
+def test_what_is_left_of_an_objective_is_counted_by_tier() -> None:
+    metrics = Metrics()
+
+    metrics.proxy.observe(finished(tier="fast"))  # 0.2 s of 0.05 s
+    metrics.proxy.observe(finished(tier="fast", objective=Objective(ttft_s=0.8)))
+
+    name, labels = "slo_headroom_ratio_bucket", {"tier": "fast", "target": "ttft"}
+    assert metrics.value(name, le="-2.0", **labels) == 1
+    assert metrics.value(name, le="0.5", **labels) == 1
+    assert metrics.value(name, le="0.75", **labels) == 2
+    assert metrics.value("slo_objective_seconds", tier="fast", target="ttft") == 0.05
+    assert metrics.value("slo_objective_seconds", tier="fast", target="tpot") is None
+
+
+def test_a_miss_is_a_miss_whatever_else_could_not_be_measured() -> None:
+    metrics = Metrics()
+    record = replace(finished(objective=Objective(ttft_s=0.1, tpot_s=1.0)), tpot_s=None)
+
+    metrics.proxy.observe(record)
+    metrics.proxy.observe(replace(record, ttft_s=0.05))  # nobody can tell
+
+    assert metrics.value("slo_requests_total", tier="standard", met="false") == 1
+    assert metrics.value("slo_requests_total", tier="standard", met="true") == 0
+
+
+def test_reasons_are_there_before_the_first_time() -> None:
+    metrics = Metrics()
+
+    assert metrics.value("shed_requests_total", reason="queue_full") == 0
+    assert metrics.value("fallback_decisions_total", reason="cold") == 0
+    assert metrics.value("queue_wait_seconds_count", reason="endpoints_full") == 0
+    assert metrics.value("slo_requests_total", tier="fast", met="false") == 0
 
 
 def test_tiers_that_came_with_a_reload_are_judged() -> None:
@@ -75,6 +156,7 @@ def test_prediction_errors_are_signed_and_relative() -> None:
     metrics.proxy.observe(finished())
 
     name, labels = "request_prediction_error_ratio_bucket", {"model_name": "m", "target": "ttft"}
+    labels["layer"] = "mixture"
     assert metrics.value(name, le="-0.5", **labels) == 0
     assert metrics.value(name, le="-0.35", **labels) == 1  # 0.11 / 0.2 - 1
 
@@ -96,10 +178,9 @@ def test_times_of_requests_that_did_not_complete_are_not_counted() -> None:
 
     metrics.proxy.observe(replace(finished(), measurement=Measurement(outcome="cut")))
 
-    labels = {"model_name": "m", "policy": "predicted_latency"}
-    assert metrics.value("request_e2e_seconds_count", **labels) == 0
-    counted = metrics.value("requests_total", model_name="m", outcome="cut", reason="predicted")
-    assert counted == 1
+    labels = {"model_name": "m", "tier": "standard"}
+    assert metrics.value("request_e2e_seconds_count", **labels, policy="predicted_latency") == 0
+    assert metrics.value("requests_total", **labels, outcome="cut", reason="predicted") == 1
 
 
 @pytest.mark.parametrize(
@@ -129,7 +210,7 @@ def test_requests_without_an_objective_are_not_judged() -> None:
 
     metrics.proxy.observe(finished())
 
-    assert b"foretoken_slo_requests_total{" not in generate_latest(metrics.registry)
+    assert metrics.value("slo_requests_total", tier="standard", met="false") is None
 
 
 def test_decisions_of_the_fallback_are_counted_by_reason() -> None:
@@ -197,6 +278,8 @@ def test_an_endpoint_that_is_left_alone_shows_with_its_reason() -> None:
     scheduler.turned_away("r", now=0.0)
 
     assert metrics.value("endpoint_suspect", endpoint="a:1", reason="failing") == 1.0
+    assert metrics.value("endpoint_suspect", endpoint="a:1", reason="stalled") == 0.0
+    assert metrics.value("endpoint_suspicions_total", endpoint="a:1", reason="failing") == 1
 
 
 def test_time_in_the_queue_is_counted_by_why() -> None:
@@ -238,10 +321,12 @@ def test_the_state_of_the_fleet_is_read_at_the_scrape() -> None:
 
     scheduler.route(request(), now=5.0)
 
-    assert metrics.value("inflight_requests", endpoint="a:1") == 1
+    assert metrics.value("inflight_requests", endpoint="a:1", tier="standard") == 1
+    assert metrics.value("inflight_requests", endpoint="a:1", tier="fast") == 0
+    assert metrics.value("queued_requests", endpoint="a:1") == 1
     assert metrics.value("endpoint_scrape_age_seconds", endpoint="a:1") == 1.0
     assert metrics.value("endpoint_up", endpoint="a:1") == 1.0
-    assert metrics.value("waiting_requests") == 0
+    assert metrics.value("endpoint_draining", endpoint="a:1") == 0.0
 
 
 def test_every_name_is_ours_and_counters_alone_end_in_total() -> None:

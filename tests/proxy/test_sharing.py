@@ -56,6 +56,7 @@ async def test_a_request_that_comes_again_is_answered_by_itself() -> None:
         assert (answered.answered, answered.endpoint, answered.fleet) == ("cache_hit", None, "m")
         assert len(proxy.physics.learned) <= 1
         labels = {"model_name": "m", "outcome": "completed", "reason": "cache_hit"}
+        labels |= {"tier": "standard"}
         assert proxy.registry.get_sample_value("foretoken_requests_total", labels) == 1
 
 

@@ -1,0 +1,41 @@
+"""Whatever the metrics page reads when somebody asks for it, registered in one place.
+
+Called by :func:`foretoken.build.build` and :func:`foretoken.build.build_predictor`.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry
+
+from foretoken.trainer import Trainer
+from foretoken.trainer_metrics import TrainerCollector
+from foretoken.worker_metrics import OneWorkerCollector
+from proxy import (
+    CacheCollector,
+    CapacityCollector,
+    FleetCollector,
+    QueueCollector,
+    publish_build,
+)
+from scheduler import Scheduler
+
+
+def publish_fleet(
+    registry: CollectorRegistry, scheduler: Scheduler, clock: Callable[[], float]
+) -> None:
+    """Publish endpoints, queue and room as the scheduler knows them."""
+    registry.register(FleetCollector(scheduler, clock))
+    registry.register(QueueCollector(scheduler, clock))
+    registry.register(CapacityCollector(scheduler, clock))
+    registry.register(CacheCollector(scheduler))
+
+
+def publish_process(
+    registry: CollectorRegistry, trainer: Trainer | None, *, alone: bool = True
+) -> None:
+    """Publish the process, its trainer where it has one, and itself where it is the only one."""
+    publish_build(registry)
+    if trainer is not None:
+        registry.register(TrainerCollector(trainer))
+    if alone:
+        registry.register(OneWorkerCollector())
