@@ -129,13 +129,14 @@ class RequestFeatures(msgspec.Struct, frozen=True, kw_only=True):
         block_hashes: Chain of prefix block hashes, each covering all before it.
         block_bytes: Prompt bytes a block stands for (the last partial block is left out).
         token_blocks: The prompt's blocks by its tokens, empty where these are not known.
+        trace: Its place in a distributed trace, ``None`` where none are made.
         session_id: Conversation the request belongs to.
         tenant: Whom it is served for.
         tier: Name of the service tier, ``None`` for the default one.
         priority: Larger is served first when requests wait.
         objective: Latency targets.
         allowed_endpoints: Endpoints the caller restricts the choice to, ``None`` for all.
-        trace: Its place in a distributed trace, ``None`` where none are made.
+        trace_id: Trace it belongs to, 32 lower-case hex digits; ``None`` for no trace.
     """
 
     request_id: str
@@ -148,13 +149,14 @@ class RequestFeatures(msgspec.Struct, frozen=True, kw_only=True):
     block_hashes: tuple[int, ...] = ()
     block_bytes: int = BLOCK_BYTES
     token_blocks: TokenBlocks = msgspec.field(default_factory=dict)
+    trace: TraceContext | None = None
     session_id: str | None = None
     tenant: str | None = None
     tier: str | None = None
     priority: int = 0
     objective: Objective = NO_OBJECTIVE
     allowed_endpoints: frozenset[str] | None = None
-    trace: TraceContext | None = None
+    trace_id: str | None = None
 
 
 class Predictions(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,7 +56,7 @@ WHY: Final[Mapping[str, str]] = MappingProxyType(
 
 def explanation(plane: ControlPlane, record: RequestRecord) -> ExplanationView:
     """Explain one finished request."""
-    decision, trace = record.decision, record.request.trace
+    decision = record.decision
     belief = None
     if record.fleet is not None:
         rows = np.empty((0, len(NAMES))) if decision is None else decision.features
@@ -66,7 +66,7 @@ def explanation(plane: ControlPlane, record: RequestRecord) -> ExplanationView:
     return ExplanationView(
         **summary,
         fleet=record.fleet,
-        trace_id=None if trace is None else trace.trace_id,
+        trace_id=record.request.trace_id,
         why=why(record),
         answered=record.answered,
         request=_asked(record),

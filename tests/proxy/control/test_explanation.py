@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from predictor.experts import EXPERTS, LAYERS
 from predictor.features import COLUMN, N_FEATURES, NAMES
-from predictor.types import EndpointState, FailedDispatch, TraceContext
+from predictor.types import EndpointState, FailedDispatch
 from proxy.control.explanation import WHY
 from scheduler import Reason
 from tests.proxy.control.fakes import (
@@ -113,11 +113,10 @@ def test_failed_dispatches_waits_and_the_trace_are_told() -> None:
         endpoint=ENDPOINTS[1], dispatched_s=900.0, failed_s=900.5, cause="unreachable"
     )
     told_by = record("r-1", finished_s=906.0)
-    trace = TraceContext(trace_id="ab" * 16, span_id=7)
     plane.history.add(
         replace(
             told_by,
-            request=replace(told_by.request, trace=trace),
+            request=replace(told_by.request, trace_id="ab" * 16),
             attempts=2,
             failures=(failure,),
             dispatched_s=901.0,
