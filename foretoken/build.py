@@ -33,6 +33,7 @@ from foretoken.published import publish_fleet, publish_process
 from foretoken.scratch import Scratch
 from foretoken.service import Service
 from foretoken.settings import ConfigFile, Settings
+from foretoken.tracing import open_tracing
 from foretoken.trainer import Trainer
 from models_store import ModelsStore
 from predictor import LatencyPredictor, OutputLengths
@@ -152,6 +153,7 @@ def build(
     upstream = Upstream(settings.proxy.upstream)
     client = open_scrape_client(settings.scrape, tls)
     access = Access(keys_of(settings))
+    tracing = open_tracing(settings.tracing, registry)
     entrance = make_entrance(
         Inside(
             scheduler=scheduler,
@@ -166,9 +168,11 @@ def build(
                 _request_log(log_lines, registry),
                 history.add,
                 lambda record: service.on_record(record),  # noqa: PLW0108  # bound below
+                *tracing.sinks,
             ),
             clock=clock,
             tokens=_tokens(settings, client, scheduler, cache_metrics),
+            tracer=tracing.tracer,
         )
     )
     trainer = _trainer(
@@ -215,6 +219,7 @@ def build(
         trainer=trainer,
         recorder=_recorder(settings, member),
         log_lines=log_lines,
+        exporting=tracing.exporting,
         scratch=scratch,
         arrange=list if member is None else member.arrange,
     )

@@ -9,9 +9,10 @@ from collectors import EndpointSettings
 from foretoken.errors import ConfigurationInvalid
 from foretoken.fleet_view import deciding_view, fleet_view
 from foretoken.service import Service
-from predictor.types import Decision, EndpointLoad, EndpointState, RequestFeatures
+from predictor.types import Decision, EndpointLoad, EndpointState, FloatArray, RequestFeatures
 from proxy import History
 from proxy.control import (
+    Belief,
     ControlError,
     DecidingView,
     DuplicateEndpoint,
@@ -86,6 +87,20 @@ class ServicePlane:
             fleet_view(fleet, predictor, models, trainer_alive=alive)
             for fleet, predictor in models.predictors.items()
         ]
+
+    def belief(self, fleet: str, features: FloatArray) -> Belief | None:
+        """Say how far a fleet's experts are believed now about such rows."""
+        predictor = self._service.models.predictors.get(fleet)
+        if predictor is None:
+            return None
+        report = predictor.report()
+        return Belief(
+            version=report.version, layer=report.layer, weights=predictor.weights(features)
+        )
+
+    def suspicion(self, endpoint: str) -> str | None:
+        """Say why an endpoint is left alone for now."""
+        return self._service.scheduler.suspicion(endpoint, self.now())
 
     def predict(self, request: RequestFeatures) -> Decision:
         """Decide about a request as if it came now."""

@@ -24,6 +24,7 @@ from proxy import (
     ResponseCacheCollector,
     Sink,
     StallWatch,
+    Tracer,
     Upstream,
     read_keys,
 )
@@ -44,6 +45,7 @@ class Inside:
         sinks: Take every finished request's record.
         clock: The scheduler's.
         tokens: Asked for the tokens of prompts.
+        tracer: Gives requests their place in a trace, ``None`` where none are made.
     """
 
     scheduler: Scheduler
@@ -55,6 +57,7 @@ class Inside:
     sinks: Sequence[Sink]
     clock: Callable[[], float]
     tokens: Tokens
+    tracer: Tracer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +99,7 @@ def build_relay(inside: Inside) -> Entrance:
         sinks=(guard.observe, *inside.sinks),
         clock=inside.clock,
         gate=guard,
+        tracer=inside.tracer,
         tokens=inside.tokens,
     )
     stalls = StallWatch(relay, inside.scheduler, settings.stalls, inside.clock)

@@ -79,6 +79,7 @@ def build_picker(
             sinks=inside.sinks,
             clock=inside.clock,
             tokens=inside.tokens,
+            tracer=inside.tracer,
         )
         serving = PickerServer(picker, settings.proxy, listener)
         return Entrance(path=picker, serving=serving)

@@ -100,6 +100,7 @@ class Service:
         trainer: Trainer | None,
         recorder: TraceRecorder | None,
         log_lines: LogLines | None,
+        exporting: AbstractAsyncContextManager[None],
         scratch: AbstractContextManager[str],
         arrange: Callable[[Sequence[Job]], list[Job]] = list,
     ) -> None:
@@ -124,6 +125,7 @@ class Service:
         self._feeds = feeds
         self._metrics = metrics
         self._cache_metrics = cache_metrics
+        self._exporting = exporting
         self._scratch = scratch
         self._arrange = arrange
 
@@ -132,6 +134,7 @@ class Service:
         """Run the background tasks; on leaving, end them and flush the recorder."""
         async with AsyncExitStack() as stack:
             stack.enter_context(self._scratch)
+            await stack.enter_async_context(self._exporting)  # left last: all requests are over
             await stack.enter_async_context(self._upstream)
             self._authorize(self.settings)
             await stack.enter_async_context(self._scrape_client)

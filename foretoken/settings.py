@@ -23,7 +23,7 @@ from collectors import (
 from foretoken.errors import ConfigurationInvalid
 from models_store import StoreSettings
 from predictor import PredictorSettings
-from proxy import ProxySettings
+from proxy import ProxySettings, TracingSettings
 from proxy.control import ControlSettings
 from scheduler import FleetSettings, MissingSignal, SchedulerSettings, Signal, check_signals
 
@@ -77,6 +77,7 @@ class Settings(_Section):
     trainer: TrainerSettings = TrainerSettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
     # Processes that serve; each is one event loop on one core (docs/workers.md).
     workers: int = Field(default=1, ge=1, le=64)
     # Seed of the generator that breaks ties; None takes one from the system.

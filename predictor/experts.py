@@ -16,6 +16,13 @@ DOUBTS: Final = MappingProxyType({
 """What each is assumed to be worse than ``smooth`` by, as mean absolute log error, before
 labels: the more it follows single labels, the more a cold burst misleads it."""
 
+LAYERS: Final = MappingProxyType({
+    "smooth": "physics", "prior": "physics", "ratio": "boosted", "direct": "boosted",
+    "prior_bias": "correction", "ratio_bias": "correction", "fleet_bias": "correction",
+    "prior_river": "correction",
+})  # fmt: skip
+"""What each is made of: physics alone, a boosted model, or either with an online correction."""
+
 N_EXPERTS: Final = len(EXPERTS)
 SMOOTH, PRIOR, RATIO, DIRECT, PRIOR_BIAS, RATIO_BIAS, FLEET_BIAS, PRIOR_RIVER = range(N_EXPERTS)
 """Their positions."""

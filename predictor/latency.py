@@ -39,6 +39,7 @@ from predictor.physics import TARGETS, TPOT, TTFT, PhysicsPrior
 from predictor.prepared import PreparedModel
 from predictor.settings import PredictorSettings
 from predictor.snapshot import ModelSnapshot
+from predictor.terms import regimes
 from predictor.types import LEVELS, FloatArray, Layer, Objective, Observation, Predictions
 
 __all__ = ["DOUBTS", "EXPERTS", "LatencyPredictor", "PredictorReport"]
@@ -259,6 +260,10 @@ class LatencyPredictor:
                     self._mixture.seed(target, expert, measured)
         self._fleet_bias.restart()
         self._trained = _Trained(models=prepared.models, version=version or snapshot.version)
+
+    def weights(self, features: FloatArray) -> FloatArray:
+        """Give how far each expert is believed now, ``(2, n_experts, n)``, for such rows."""
+        return self._mixture.weights_of(regimes(features))
 
     def report(self) -> PredictorReport:
         """Tell how it does, over the recent labels."""

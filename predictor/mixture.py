@@ -84,6 +84,11 @@ class Mixture:
             labels_of[column] = rows
             kernels.weigh(self.state[0], target)
 
+    def weights_of(self, regimes: NDArray[np.intp]) -> FloatArray:
+        """Give the weights, ``(2, n_experts, n)``, by which rows of these regimes are mixed."""
+        by_row: FloatArray = self.state["weights"][0][:, regimes]
+        return by_row.transpose(0, 2, 1)
+
     def weights(self) -> dict[str, dict[str, float]]:
         """Show the weights by target and expert, averaged over regimes by their labels."""
         shown = {}

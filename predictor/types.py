@@ -28,6 +28,8 @@ __all__ = [
     "Decision",
     "EndpointLoad",
     "EndpointState",
+    "FailedDispatch",
+    "FailureCause",
     "FloatArray",
     "Layer",
     "Measurement",
@@ -37,6 +39,7 @@ __all__ = [
     "Predictions",
     "RequestFeatures",
     "RequestRecord",
+    "TraceContext",
     "Use",
 ]
 
@@ -90,6 +93,28 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
 NO_OBJECTIVE = Objective()
 
 
+class TraceContext(msgspec.Struct, frozen=True, kw_only=True):
+    """Name the place of a request in a distributed trace: ids, and what was asked for.
+
+    Attributes:
+        trace_id: 32 hexadecimal digits.
+        span_id: Of the request as a whole; those of its dispatches follow it by number.
+        parent_id: Of the caller's span, ``None`` where the trace begins here.
+        sampled: Whether it is exported.
+        state: The caller's ``tracestate``, ``None`` without one.
+        method: HTTP method.
+        path: Path of the request, without its query.
+    """
+
+    trace_id: str
+    span_id: int
+    parent_id: int | None = None
+    sampled: bool = True
+    state: str | None = None
+    method: str = "POST"
+    path: str = ""
+
+
 class RequestFeatures(msgspec.Struct, frozen=True, kw_only=True):
     """Describe one request as the scheduler sees it: sizes, hashes and wishes, no text.
 
@@ -104,6 +129,7 @@ class RequestFeatures(msgspec.Struct, frozen=True, kw_only=True):
         block_hashes: Chain of prefix block hashes, each covering all before it.
         block_bytes: Prompt bytes a block stands for (the last partial block is left out).
         token_blocks: The prompt's blocks by its tokens, empty where these are not known.
+        trace: Its place in a distributed trace, ``None`` where none are made.
         session_id: Conversation the request belongs to.
         tenant: Whom it is served for.
         tier: Name of the service tier, ``None`` for the default one.
@@ -123,6 +149,7 @@ class RequestFeatures(msgspec.Struct, frozen=True, kw_only=True):
     block_hashes: tuple[int, ...] = ()
     block_bytes: int = BLOCK_BYTES
     token_blocks: TokenBlocks = msgspec.field(default_factory=dict)
+    trace: TraceContext | None = None
     session_id: str | None = None
     tenant: str | None = None
     tier: str | None = None
@@ -296,6 +323,27 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         return self.endpoints[self.chosen]
 
 
+FailureCause = Literal["unreachable", "turned_away", "stalled"]
+"""How an endpoint failed a request: the connection did; it answered that it will not or
+cannot; it was silent for too long."""
+
+
+class FailedDispatch(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how a request came away from an endpoint before its first token.
+
+    Attributes:
+        endpoint: Where it was.
+        dispatched_s: Since when.
+        failed_s: Until when.
+        cause: How it failed there.
+    """
+
+    endpoint: str
+    dispatched_s: float
+    failed_s: float
+    cause: FailureCause
+
+
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Tell the whole story of one finished request: the row of a trace, a log line, a metric.
 
@@ -308,6 +356,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
             where a data plane sent the request nobody knows where.
         endpoint: Where it was when it ended, ``None`` if it was at none or nobody knows.
         attempts: Dispatches made; a data plane's own are not counted.
+        failures: Those of them that came to nothing, in their order.
         measurement: How it ended.
         refused: Why the scheduler refused it, from a small closed set; ``None`` if it did not.
         waited_for: Why it last waited in the scheduler's queue, likewise.
@@ -339,3 +388,4 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     e2e_s: float | None = None
     observation: Observation | None = None
     answered: str | None = None
+    failures: tuple[FailedDispatch, ...] = ()

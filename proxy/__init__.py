@@ -32,10 +32,11 @@ from proxy.relay import Relay
 from proxy.reply import Reply, ReplyHead
 from proxy.request_log import RequestLog, log_request
 from proxy.server import build_server
-from proxy.settings import ProxySettings, UpstreamSettings
+from proxy.settings import ProxySettings, TracingSettings, UpstreamSettings
 from proxy.sinks import Sink
 from proxy.stalls import StallWatch
 from proxy.tls import endpoint_tls
+from proxy.trace_context import Tracer
 from proxy.upstream import Upstream
 from proxy.upstream_response import UpstreamResponse
 
@@ -77,6 +78,8 @@ __all__ = [
     "Sink",
     "StallWatch",
     "Tap",
+    "Tracer",
+    "TracingSettings",
     "UnknownPath",
     "Upstream",
     "UpstreamBroken",

@@ -17,6 +17,7 @@ from proxy.errors import ShuttingDown, UpstreamError, to_response
 from proxy.exchange import Comment, Exchange, Failure, Output, Step
 from proxy.gate import Serving, Tap
 from proxy.http_response import ResponseHead
+from proxy.incoming import outgoing_at
 from proxy.reply import Reply, ReplyHead
 from scheduler import Action, Dispatch, ShedReason, Wait
 
@@ -178,7 +179,10 @@ class Delivery:
         elif step is not None:
             self._leave_endpoint()
             if isinstance(step, Dispatch):
-                self._host.dispatch(step.url, self._exchange.incoming.outgoing, self)
+                incoming = self._exchange.incoming
+                first = step.attempt == 1
+                outgoing = incoming.outgoing if first else outgoing_at(incoming, step.attempt)
+                self._host.dispatch(step.url, outgoing, self)
             else:
                 self._host.wait()
 

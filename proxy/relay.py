@@ -27,6 +27,7 @@ from proxy.outbox import Outbox
 from proxy.reply import Reply
 from proxy.settings import ProxySettings
 from proxy.sinks import Sink, tell
+from proxy.trace_context import Tracer
 from proxy.upstream import Upstream
 from scheduler import Action, Scheduler, SchedulerError, ShedReason
 
@@ -79,6 +80,7 @@ class Relay:
         clock: Monotonic seconds; the ``now`` of the scheduler.
         tokens: Asked where some endpoint's cache is known by tokens, ``None`` for nobody.
         gate: Asked before the scheduler is; lets everything pass where ``None``.
+        tracer: Gives requests their place in a trace, ``None`` where none are made.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Relay:
         clock: Callable[[], float],
         tokens: PromptTokens | None = None,
         gate: Gate | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._tokens = tokens
@@ -101,6 +104,7 @@ class Relay:
         self._sinks = tuple(sinks)
         self._clock = clock
         self._gate = gate or OpenGate()
+        self._tracer = tracer
         self._live: dict[str, Delivery] = {}
         self._reserved: set[str] = set()
         self._ids = map(f"{secrets.token_hex(6)}-{{:x}}".format, itertools.count())
@@ -235,6 +239,7 @@ class Relay:
                 dropped=admission.dropped,
                 tokens=tokens,
                 token_blocks=self._scheduler.caches.token_blocks,
+                tracer=self._tracer,
             )
             verdict = self._gate.consider(head, incoming, reply)
             if isinstance(verdict, Passed):

@@ -49,6 +49,7 @@ class RequestLine(msgspec.Struct, omit_defaults=True):
     e2e_s: float | None = None
     predicted_upstream_ttft_s: float | None = None
     predicted_tpot_s: float | None = None
+    trace_id: str | None = None
 
 
 _ENVELOPE: Final = ("time", "level", "logger", "event")
@@ -107,6 +108,7 @@ def line_of(record: RequestRecord, now_s: float) -> RequestLine:
         tpot_s=record.tpot_s,
         e2e_s=record.e2e_s,
         reason=record.answered,
+        trace_id=request.trace_id,
     )
     if decision is not None:
         line.policy, line.reason = decision.policy, decision.reason

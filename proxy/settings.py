@@ -119,6 +119,61 @@ class PickerSettings(_Section):
     max_streams: int = Field(default=10_000, ge=1, le=1_000_000)
 
 
+class TracingSettings(_Section):
+    """Send a trace of each request to an OpenTelemetry collector (docs/tracing.md)."""
+
+    # Needs the extra: pip install 'foretoken[tracing]'. OTEL_SDK_DISABLED=true overrules it.
+    enabled: bool = False
+    # Base URL of a receiver of OTLP over HTTP; /v1/traces is added. None: what
+    # OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT says, else port 4318 here.
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$", max_length=2000)
+    # Share of the traces that begin here; a caller's traceparent says so for its own.
+    # None: what OTEL_TRACES_SAMPLER and its _ARG say, else all.
+    sample_ratio: float | None = Field(default=None, ge=0, le=1)
+    # None: what OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES says, else foretoken.
+    service_name: str | None = Field(default=None, min_length=1, max_length=200)
+    # Finished requests that wait for a slow collector; more are dropped and counted. About
+    # 40 kB each in a fleet of a hundred endpoints.
+    max_waiting_requests: int = Field(default=2048, ge=1, le=1_000_000)
+
+    @property
+    def on(self) -> bool:
+        """Say whether traces are made."""
+        return self.enabled and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
+
+    @property
+    def ratio(self) -> float:
+        """Give the share of traces that is sampled.
+
+        Raises:
+            ValueError: The environment names a sampler, or a ratio, that is none.
+        """
+        if self.sample_ratio is not None:
+            return self.sample_ratio
+        name = os.environ.get("OTEL_TRACES_SAMPLER") or "always_on"
+        given = os.environ.get("OTEL_TRACES_SAMPLER_ARG") or "1"
+        match name.removeprefix("parentbased_"):
+            case "always_on":
+                return 1.0
+            case "always_off":
+                return 0.0
+            case "traceidratio":
+                return _ratio(given)
+        msg = f"OTEL_TRACES_SAMPLER = {name!r} is not known here; set tracing.sample_ratio"
+        raise ValueError(msg)
+
+
+def _ratio(text: str) -> float:
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1.0
+    if 0 <= ratio <= 1:
+        return ratio
+    msg = f"OTEL_TRACES_SAMPLER_ARG = {text!r} must be a number from 0 to 1"
+    raise ValueError(msg)
+
+
 class ProxySettings(_Section):
     """Everything the data path lets people set."""
 

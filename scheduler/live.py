@@ -13,6 +13,8 @@ from predictor.types import (
     P90,
     Decision,
     EndpointState,
+    FailedDispatch,
+    FailureCause,
     FloatArray,
     Measurement,
     Objective,
@@ -51,6 +53,7 @@ class LiveRequest(msgspec.Struct, kw_only=True):
         waited_s: Time it had waited for that when its miss was counted.
         early_s: Time its early TPOT label covers, ``None`` before there is one.
         tried: Endpoints that failed it.
+        failures: Its dispatches that came to nothing.
         waiting_since_s: When it began to wait for its turn, ``None`` while it does not.
         queued_s: How long it has waited so far, that time left aside.
         wait_reason: Why it waited last, ``None`` if it never did.
@@ -73,6 +76,7 @@ class LiveRequest(msgspec.Struct, kw_only=True):
     waited_s: float | None = None
     early_s: float | None = None
     tried: set[str] = msgspec.field(default_factory=set)
+    failures: tuple[FailedDispatch, ...] = ()
     waiting_since_s: float | None = None
     queued_s: float = 0.0
     wait_reason: WaitReason | None = None
@@ -93,6 +97,15 @@ class LiveRequest(msgspec.Struct, kw_only=True):
             decision=decision,
             attempt=self.attempts,
         )
+
+    def failed(self, cause: FailureCause, now: float) -> None:
+        """Note that the endpoint it is at has failed it, where it was sent to one."""
+        if self.endpoint is not None and self.dispatched_s is not None:
+            self.tried.add(self.endpoint)
+            failure = FailedDispatch(
+                endpoint=self.endpoint, dispatched_s=self.dispatched_s, failed_s=now, cause=cause
+            )
+            self.failures = (*self.failures, failure)
 
     def lost(self) -> None:
         """Note that it runs where nobody can tell: what was predicted is not of that."""
@@ -181,6 +194,7 @@ class LiveRequest(msgspec.Struct, kw_only=True):
             tpot_s=tpot_s,
             e2e_s=now - arrived,
             observation=seen,
+            failures=self.failures,
         )
 
 

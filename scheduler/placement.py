@@ -9,6 +9,7 @@ import random
 from predictor.types import (
     Decision,
     EndpointState,
+    FailureCause,
     RequestRecord,
 )
 from scheduler.accounting import InflightAccounting
@@ -90,9 +91,9 @@ class Placement:
         members = self._eligibility.eligible(live, now)
         return self._choose(live, members, now, placing) if members else NONE_UP
 
-    def _again(self, live: LiveRequest, now: float) -> Action:
+    def _again(self, live: LiveRequest, cause: FailureCause, now: float) -> Action:
         if live.endpoint is not None:
-            live.tried.add(live.endpoint)
+            live.failed(cause, now)
             self.caches.left(live.request.request_id, computed=False, now=now)
             self._release(live, tpot_s=None)
         if live.attempts >= self._settings.max_attempts:

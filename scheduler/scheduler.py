@@ -221,7 +221,7 @@ class Scheduler(Placement):
         live = self._get(request_id)
         if live.endpoint in self._states:
             self._suspects.failed(live.endpoint, now)
-        return self._again(live, now)
+        return self._again(live, "unreachable", now)
 
     def turned_away(self, request_id: str, now: float) -> Action:
         """Place a request again that its endpoint answered it will not or cannot serve.
@@ -234,7 +234,7 @@ class Scheduler(Placement):
         live = self._get(request_id)
         if live.endpoint in self._states:
             self._suspects.erred(live.endpoint, now)
-        return self._again(live, now)
+        return self._again(live, "turned_away", now)
 
     def stalled(self, endpoint: str, now: float) -> None:
         """Note that an endpoint has requests and says nothing of them."""
@@ -247,7 +247,7 @@ class Scheduler(Placement):
         if live is None or live.endpoint is None:
             return None
         better = self._eligibility.has_other(live, live.endpoint, now)
-        return self._again(live, now) if better else None
+        return self._again(live, "stalled", now) if better else None
 
     def moved(
         self, request_id: str, endpoint: str | None, now: float, *, failed: bool

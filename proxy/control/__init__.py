@@ -10,7 +10,7 @@ from proxy.control.errors import (
     TrialRefused,
     UnknownEndpoint,
 )
-from proxy.control.plane import ControlPlane
+from proxy.control.plane import Belief, ControlPlane
 from proxy.control.predictor_plane import PredictorPlane, Taken
 from proxy.control.schemas import (
     DecidingView,
@@ -24,6 +24,7 @@ from proxy.control.settings import ControlSettings, PredictorApiSettings
 
 __all__ = [
     "AdminGate",
+    "Belief",
     "ControlError",
     "ControlPlane",
     "ControlSettings",

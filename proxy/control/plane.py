@@ -1,11 +1,28 @@
 """What the control plane needs of the running service."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from predictor.types import Decision, EndpointLoad, EndpointState, RequestFeatures
+from predictor.types import Decision, EndpointLoad, EndpointState, FloatArray, RequestFeatures
 from proxy.control.schemas import DecidingView, FleetView, Mode, TrialsBody
 from proxy.history import History
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Belief:
+    """Say how far a fleet's experts are believed now.
+
+    Attributes:
+        version: Of the trained model that takes part, ``None`` without one.
+        layer: What predictions rest on.
+        weights: ``(2, n_experts, n)`` by target, expert and row asked about; they sum to 1
+            over the experts.
+    """
+
+    version: str | None
+    layer: str
+    weights: FloatArray
 
 
 class ControlPlane(Protocol):
@@ -61,6 +78,14 @@ class ControlPlane(Protocol):
 
     def models(self) -> Sequence[FleetView]:
         """Describe the models of each fleet."""
+        ...
+
+    def belief(self, fleet: str, features: FloatArray) -> Belief | None:
+        """Say how far a fleet's experts are believed about such rows, ``None``: no such fleet."""
+        ...
+
+    def suspicion(self, endpoint: str) -> str | None:
+        """Say why an endpoint is left alone for now, ``None`` where it is not."""
         ...
 
     def predict(self, request: RequestFeatures) -> Decision:

@@ -12,6 +12,8 @@ from fastapi import APIRouter, Depends, Query
 from predictor.types import RequestFeatures
 from proxy.control.access import local_only
 from proxy.control.errors import UnknownDecision
+from proxy.control.explanation import explanation
+from proxy.control.explanation_schemas import ExplanationView
 from proxy.control.plane import ControlPlane
 from proxy.control.schemas import (
     ClearedView,
@@ -50,12 +52,12 @@ def read_routes(plane: ControlPlane) -> APIRouter:
 
     # A path, because clients choose request ids and may put slashes into them.
     @router.get("/decisions/{request_id:path}")
-    async def decision(request_id: str) -> DecisionView:
-        """Explain one finished request."""
+    async def decision(request_id: str) -> ExplanationView:
+        """Explain one finished request: what was known, predicted and decided, what happened."""
         record = plane.history.get(request_id)
         if record is None:
             raise UnknownDecision(request_id)
-        return decision_view(record, plane.epoch_s)
+        return explanation(plane, record)
 
     @router.get("/models")
     async def models() -> list[FleetView]:

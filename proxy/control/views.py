@@ -77,7 +77,7 @@ def decision_summary(record: RequestRecord, epoch_s: float) -> DecisionSummary:
     """Describe one finished request without its candidates."""
     decision = record.decision
     predictions = decision.predictions if decision else None
-    ran = _index(decision, record.endpoint)
+    ran = ran_at(record)
     return DecisionSummary(
         request_id=record.request.request_id,
         received_at_s=epoch_s + record.request.arrived_s,
@@ -175,7 +175,9 @@ def _result(record: RequestRecord, epoch_s: float) -> ResultView:
     )
 
 
-def _index(decision: Decision | None, endpoint: str | None) -> int | None:
+def ran_at(record: RequestRecord) -> int | None:
+    """Give the index of the candidate a request ended at, ``None`` if it was at none."""
+    decision, endpoint = record.decision, record.endpoint
     if decision is None or endpoint not in decision.endpoints:
         return None
     return decision.endpoints.index(endpoint)

@@ -25,6 +25,7 @@ from proxy.picker.upload import Answers
 from proxy.relay import PromptTokens, serves
 from proxy.settings import ProxySettings
 from proxy.sinks import Sink, tell
+from proxy.trace_context import Tracer
 from scheduler import Action, Dispatch, Scheduler, Shed, ShedReason
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Picker:
         sinks: Called with every finished or refused request's record, in the event loop.
         clock: Monotonic seconds; the ``now`` of the scheduler.
         tokens: Asked where some endpoint's cache is known by tokens, ``None`` for nobody.
+        tracer: Gives requests their place in a trace, ``None`` where none are made.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Picker:
         sinks: Sequence[Sink],
         clock: Callable[[], float],
         tokens: PromptTokens | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.clock = clock
@@ -64,6 +67,7 @@ class Picker:
         self._metrics = metrics
         self._sinks = tuple(sinks)
         self._tokens = tokens
+        self._tracer = tracer
         self._live: set[str] = set()  # ids of requests that were placed or wait
         self._waiting: dict[str, _Stream] = {}
         self._held: dict[Processing, asyncio.TimerHandle] = {}
@@ -123,6 +127,7 @@ class Picker:
             include_usage=changeable and self._settings.include_usage,
             tokens=tokens,
             token_blocks=self.scheduler.caches.token_blocks,
+            tracer=self._tracer,
         )
 
     def place(self, incoming: IncomingRequest) -> Action:

@@ -18,6 +18,7 @@ from proxy.picker import answers
 from proxy.picker.download import Download
 from proxy.picker.questions import BodyMode, Question, header_pairs, served_by
 from proxy.picker.upload import Answers, Upload
+from proxy.trace_context import traceparent
 from scheduler import Action, Scheduler, SchedulerError, Shed, ShedReason, Wait
 
 Phase = Literal["reading", "tokenizing", "waiting", "placed", "passed", "held", "refused", "over"]
@@ -245,6 +246,9 @@ class Processing:
             return []
         headers, metadata = answers.destination(self._destination(decision))
         headers += answers.set_header(b"x-request-id", self.request_id.encode("latin-1"))
+        trace = incoming.features.trace
+        if trace is not None:  # the endpoint's spans belong below ours
+            headers += answers.set_header(b"traceparent", traceparent(trace, 1))
         payload = incoming.outgoing.body if incoming.hide_usage else None
         if payload is not None:
             headers += answers.set_header(b"content-length", b"%d" % len(payload))

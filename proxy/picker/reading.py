@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from proxy.headers import HeaderMap, RawHeaders, text_of
 from proxy.http_request import RequestHead
 from proxy.incoming import IncomingRequest, NameBlocks, read_request
+from proxy.trace_context import Tracer
 
 _MODEL: Final = b"x-gateway-model-name"  # set by a gateway's body-based router
 
@@ -24,6 +25,7 @@ def read(
     include_usage: bool,
     tokens: bytes | None = None,
     token_blocks: NameBlocks | None = None,
+    tracer: Tracer | None = None,
 ) -> IncomingRequest:
     """Read a request.
 
@@ -35,6 +37,7 @@ def read(
         include_usage: Whether to ask for token counts of streams.
         tokens: Its prompt's token ids, four bytes each, where they are known.
         token_blocks: Names the blocks of these.
+        tracer: Gives it a place in a trace, ``None`` where none are made.
 
     Raises:
         BadRequest: A header that is read here has a value it cannot have.
@@ -56,6 +59,7 @@ def read(
         include_usage=include_usage,
         tokens=tokens,
         token_blocks=token_blocks,
+        tracer=tracer,
     )
     return incoming if body else _unseen(incoming, named)
 

@@ -23,6 +23,7 @@ from proxy import (
     ProxySettings,
     Relay,
     Sink,
+    Tracer,
     Upstream,
     log_request,
 )
@@ -79,6 +80,7 @@ async def running_proxy(
     gate: Gate | None = None,
     tokens: PromptTokens | None = None,
     sinks: Sequence[Sink] = (),
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[RunningProxy]:
     """Run a proxy in front of endpoints; the first one is predicted to be the fastest."""
     settings = settings or ProxySettings()
@@ -117,6 +119,7 @@ async def running_proxy(
             clock=time.monotonic,
             tokens=tokens,
             gate=gate or guard,
+            tracer=tracer,
         )
         app = ProxyApp(
             scheduler=scheduler,

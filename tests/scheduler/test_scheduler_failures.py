@@ -31,6 +31,30 @@ def test_a_failed_dispatch_moves_to_another_endpoint() -> None:
     assert scheduler.load("slow:1", now=0.1).inflight_requests == 1
 
 
+def test_the_record_tells_of_every_dispatch_that_came_to_nothing() -> None:
+    names = ("a:1", "b:1", "c:1", "d:1")
+    scheduler = make_scheduler(
+        KnownPhysics(), [endpoint(name) for name in names], SchedulerSettings(max_attempts=4)
+    )
+    first = scheduler.route(request(), now=0.0)
+    second = scheduler.reroute("r", now=0.5)
+    third = scheduler.turned_away("r", now=0.75)
+    scheduler.move("r", now=2.0)
+
+    record = scheduler.finished("r", DONE, now=3.0)
+
+    actions = (first, second, third)
+    assert [one.endpoint for one in record.failures] == [
+        action.endpoint for action in actions if isinstance(action, Dispatch)
+    ]
+    assert [(one.dispatched_s, one.failed_s, one.cause) for one in record.failures] == [
+        (0.0, 0.5, "unreachable"),
+        (0.5, 0.75, "turned_away"),
+        (0.75, 2.0, "stalled"),
+    ]
+    assert (record.attempts, record.dispatched_s) == (4, 2.0)
+
+
 def test_a_failed_endpoint_is_avoided_until_a_scrape_sees_it_up() -> None:
     settings = SchedulerSettings(failure_backoff_s=60.0)
     scheduler = make_scheduler(

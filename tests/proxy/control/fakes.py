@@ -8,11 +8,13 @@ from typing import Any
 import httpx
 import numpy as np
 
+from predictor.experts import EXPERTS, N_EXPERTS
 from predictor.features import N_FEATURES
 from predictor.types import (
     Decision,
     EndpointLoad,
     EndpointState,
+    FloatArray,
     Measurement,
     Observation,
     Predictions,
@@ -20,6 +22,7 @@ from predictor.types import (
     RequestRecord,
 )
 from proxy.control import (
+    Belief,
     ControlSettings,
     DecidingView,
     DuplicateEndpoint,
@@ -65,6 +68,7 @@ class FakePlane:
             for name, hardware in zip(NAMES, ("H100 SXM", "A100"), strict=True)
         }
         self.asked: list[RequestFeatures] = []
+        self.suspects: dict[str, str] = {}
         self.reload_error: str | None = None
         self.snapshots_left = 1
         self.closing = asyncio.Event()
@@ -104,6 +108,16 @@ class FakePlane:
         if self.snapshots_left <= 0:
             self.closing.set()
         return [fleet()]
+
+    def belief(self, fleet: str, features: FloatArray) -> Belief | None:
+        if fleet != MODEL:
+            return None
+        weights = np.full((2, N_EXPERTS, len(features)), 0.5 / (N_EXPERTS - 1))
+        weights[:, EXPERTS.index("prior")] = 0.5
+        return Belief(version="20261121T104500-9c1d", layer="mixture", weights=weights)
+
+    def suspicion(self, endpoint: str) -> str | None:
+        return self.suspects.get(endpoint)
 
     def predict(self, request: RequestFeatures) -> Decision:
         self.asked.append(request)
@@ -179,7 +193,7 @@ def decision(*, ttft_s: tuple[float, float] = (0.1, 0.2), shadow: int | None = N
             prefill_s=ttft / 2,
             decode_step_s=tpot / 100,
             prefill_token_s=np.full(2, 1e-4),
-            experts=np.zeros((2, 3, 2)),
+            experts=np.log(np.stack([[ttft] * N_EXPERTS, [tpot] * N_EXPERTS])),
             layer="mixture",
             version="20261121T103000-4f2a",
         ),

@@ -1,10 +1,12 @@
 """One request as Envoy tells of it, in every mode, against the real scheduler."""
 
+import random
 from typing import Any
 
 import pytest
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
 
+from proxy import Tracer
 from proxy.picker.questions import BodyMode, header_pairs, served_by
 from tests.proxy.picker.told import (
     BUFFERED,
@@ -52,6 +54,23 @@ def test_a_request_is_picked_answered_and_released_in_every_mode(
     assert record.measurement.output_tokens == (3 if response_mode != NONE else None)
     assert table.scheduler.inflight_requests == 0
     assert table.picker.live_requests == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_endpoint_is_told_its_place_in_the_trace(mode: BodyMode) -> None:
+    table = Table(tracer=Tracer(random.Random(7), 1.0))
+    told = Told(table.processing(), mode, mode)
+
+    answers = told.tell(chat())
+    told.processing.ended()
+
+    (record,) = table.records
+    trace = record.request.trace
+    assert trace is not None
+    assert (trace.method, trace.path) == ("POST", "/v1/chat/completions")
+    assert headers_set(answers)["traceparent"] == (
+        f"00-{trace.trace_id}-{trace.span_id + 1:016x}-01"
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)

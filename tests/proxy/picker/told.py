@@ -9,7 +9,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from prometheus_client import CollectorRegistry
 
 from predictor.types import EndpointState, RequestRecord
-from proxy import ProxyMetrics, ProxySettings
+from proxy import ProxyMetrics, ProxySettings, Tracer
 from proxy.picker.picker import Picker
 from proxy.picker.processing import Processing
 from proxy.picker.questions import BodyMode
@@ -54,6 +54,7 @@ class Table:
         fallbacks: int = 0,
         tokens: Any = None,
         sinks: Sequence[Sink] = (),
+        tracer: Tracer | None = None,
     ) -> None:
         self.clock = Manual()
         self.records: list[RequestRecord] = []
@@ -71,6 +72,7 @@ class Table:
             sinks=[self.records.append, *sinks],
             clock=self.clock,
             tokens=tokens,
+            tracer=tracer,
         )
 
     def processing(self) -> Processing:
