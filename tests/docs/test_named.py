@@ -37,3 +37,10 @@ def test_every_script_exists() -> None:
 
     assert named
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_every_link_of_the_readme_leads_to_something() -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", PAGES[0])
+
+    assert len(links) > 20
+    assert [link for link in links if not (ROOT / link).exists()] == []
