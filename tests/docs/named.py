@@ -46,7 +46,7 @@ def check_command(words: list[str]) -> None:
     """
     command: Any = typer.main.get_command(app)
     rest = list(words)
-    while rest and hasattr(command, "commands"):
+    while rest and hasattr(command, "commands") and not rest[0].startswith("-"):
         name = rest.pop(0)
         assert name in command.commands, f"foretoken {' '.join(words)}: no such command"
         command = command.commands[name]
