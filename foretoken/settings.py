@@ -41,31 +41,37 @@ class TrainerSettings(_Section):
     """Configure the process that trains boosted models on the live stream."""
 
     enabled: bool = True
-    # Rounds three times as frequent had up to 28 % less TTFT error on recorded rows; a round
-    # of a full window costs 1.2 s of CPU, and then the share decides (docs/decisions/trainer.md).
+    """Train while serving. False keeps the version in use."""
     interval_s: float = Field(default=3.0, ge=0.5, le=86_400)
-    # Share of one core it may use; after each training it rests in proportion.
+    """Time between two rounds of training, at least. Rounds three times as frequent had up to 28 %
+    less TTFT error on recorded rows; a round of a full window costs 1.2 s of CPU, and then the
+    share decides (docs/decisions/trainer.md)."""
     cpu_share: Annotated[float, Field(gt=0, le=1)] = 0.25
-    # Observations on their way to it; more are dropped and counted, serving never waits.
+    """Share of one core it may use; after each training it rests in proportion."""
     max_queued_bytes: int = Field(default=4 * 2**20, ge=2**16, le=2**30)
-    # A dead trainer is started again after this long, doubled up to a minute.
+    """Observations on their way to the trainer; more are dropped and counted, serving never
+    waits."""
     restart_s: float = Field(default=1.0, gt=0, le=60)
+    """A dead trainer is started again after this long, doubled up to a minute."""
 
 
 class LogSettings(_Section):
     """Choose how log records are written."""
 
-    # auto: plain lines on a terminal, JSON otherwise.
     format: Literal["auto", "json", "console"] = "auto"
+    """"auto": plain lines on a terminal, JSON otherwise."""
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
 
 
 class Settings(_Section):
     """Hold everything people can set."""
 
     endpoints: tuple[EndpointSettings, ...] = ()
-    # Traces and models live here. None: nothing is recorded, models live as long as we do.
+    """The vLLM servers: one [[endpoints]] table each."""
     data_dir: Path | None = None
+    """Folder for traces and models. Not set: nothing is recorded, and models live as long as the
+    process."""
     proxy: ProxySettings = ProxySettings()
     control: ControlSettings = ControlSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
@@ -77,10 +83,10 @@ class Settings(_Section):
     trainer: TrainerSettings = TrainerSettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
-    # Processes that serve; each is one event loop on one core (docs/workers.md).
     workers: int = Field(default=1, ge=1, le=64)
-    # Seed of the generator that breaks ties; None takes one from the system.
+    """Processes that serve; each is one event loop on one core (docs/workers.md)."""
     seed: int | None = None
+    """Seed of the generator that breaks ties; not set: one of the system's."""
 
     @model_validator(mode="after")
     def _endpoints_differ(self) -> Self:
