@@ -122,10 +122,12 @@ class ScrapeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     interval_s: float = Field(default=0.2, ge=0.01, le=60.0)
-    """Gauges are as fresh as the last engine step, and queues turn over in tenths of a second."""
+    """Between two reads of an endpoint's metrics: gauges are as fresh as the last engine step, and
+    queues turn over in tenths of a second."""
 
     down_interval_s: float = Field(default=1.0, ge=0.05, le=60.0)
-    """A server takes tens of seconds to start; a second more is not felt."""
+    """The same while it is down: a server takes tens of seconds to start; a second more is not
+    felt."""
 
     timeout_s: float = Field(default=2.0, ge=0.05, le=60.0)
     """For one answer; a busy API server was seen to take tens of milliseconds."""
@@ -134,11 +136,11 @@ class ScrapeSettings(BaseModel):
     """Failures in a row until down: one lost answer must not empty a healthy endpoint."""
 
     models_interval_s: float = Field(default=30.0, ge=1.0, le=3600.0)
-    """Adapters come and go at run time, by hand."""
+    """Between two reads of its list of models: adapters come and go at run time, by hand."""
 
     max_page_bytes: int = Field(default=8 << 20, ge=1024)
-    """Of an answer with its head. A page of a large deployment has 60 KB; far beyond it is not
-    a metrics page."""
+    """Longest answer with its head. A page of a large deployment has 60 KB; far beyond it is not a
+    metrics page."""
 
 
 class KvEventSettings(BaseModel):

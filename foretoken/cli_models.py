@@ -1,33 +1,53 @@
 """``foretoken models``: look at the versions in a store and choose between them."""
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from foretoken.errors import ForetokenError
-from models_store import ModelsStore, ModelsStoreError
+from foretoken.cli_names import complete_version
+from foretoken.cli_options import AsJson
+from foretoken.errors import ForetokenError, NotThere
+from foretoken.terminal import plain, print_json
 
-models_app = typer.Typer(help="Look at stored model versions and choose between them.")
+if TYPE_CHECKING:
+    from models_store import ModelsStore
+
+models_app = typer.Typer(
+    help="""Look at stored model versions and choose between them.
+
+    A running server follows the store: what is put in use is served in seconds.
+
+    Example:
+      foretoken models list --store data/models
+      foretoken models rollback --store data/models --fleet llama-3.1-8b
+    """,
+    no_args_is_help=True,
+)
 
 Store = Annotated[Path, typer.Option("--store", help="Folder of model versions.")]
 Fleet = Annotated[str, typer.Option("--fleet", help="Base model of the fleet.")]
+Version = Annotated[
+    str, typer.Argument(help="As models list names it.", autocompletion=complete_version)
+]
 
 
 @models_app.command("list")
-def list_versions(
-    store: Store, *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
+def list_versions(store: Store, *, as_json: AsJson = False) -> None:
     """List every fleet's versions, newest first, the one in use marked.
 
-    Example: foretoken models list --store data/models
+    The errors are those on the newest rows, before they were learned.
+
+    Example:
+      foretoken models list --store data/models
+      foretoken models list --store data/models --json
     """
-    rows = [row for fleet in _open(store).fleets() for row in _versions(_open(store), fleet)]
+    opened = _open(store)
+    rows = [row for fleet in opened.fleets() for row in _versions(opened, fleet)]
     if as_json:
-        typer.echo(json.dumps(rows))
+        print_json(rows)
         return
     if not rows:
         typer.echo("no versions")
@@ -42,12 +62,68 @@ def list_versions(
     Console().print(table, soft_wrap=True)
 
 
-@models_app.command()
-def promote(version: str, store: Store, fleet: Fleet) -> None:
-    """Put a version in use.
+@models_app.command("show")
+def show_version(
+    store: Store,
+    version: Annotated[
+        str | None,
+        typer.Argument(
+            help="As models list names it. [default: the one in use]",
+            autocompletion=complete_version,
+        ),
+    ] = None,
+    fleet: Annotated[
+        str | None, typer.Option(help="Base model of the fleet. [default: the only one]")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show all that is known of one version.
 
-    Example: foretoken models promote VERSION --store data/models --fleet llama-3.1-8b
+    Exit status 3: there is no such version.
+
+    Example:
+      foretoken models show --store data/models
+      foretoken models show 20260101T000000.000000Z-01234567 --store data/models
     """
+    from dataclasses import asdict
+
+    from models_store import ModelsStoreError, UnknownVersion
+
+    opened = _open(store)
+    name = _only_fleet(opened, version) if fleet is None else fleet
+    try:
+        manifest = opened.manifest(name, version)
+        used = opened.latest(name)
+    except UnknownVersion as error:
+        raise NotThere(f"{error}; foretoken models list --store {store} names all") from error
+    except ModelsStoreError as error:
+        raise ForetokenError(str(error)) from error
+    facts: dict[str, object] = {**asdict(manifest), "in_use": manifest.version == used}
+    if as_json:
+        print_json(facts)
+        return
+    table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    metrics = facts.pop("metrics")
+    if isinstance(metrics, dict):
+        facts |= metrics
+    for key, value in facts.items():
+        table.add_row(key, plain("unknown" if value is None else str(value)))
+    Console().print(table, soft_wrap=True)
+
+
+@models_app.command()
+def promote(version: Version, store: Store, fleet: Fleet) -> None:
+    """Put a version in use; a running server takes it within seconds.
+
+    It stays until its trainer publishes a better one (trainer.enabled).
+
+    Example:
+      foretoken models promote VERSION --store data/models --fleet llama-3.1-8b
+    """
+    from models_store import ModelsStoreError
     from predictor import MODEL_SCHEMA
 
     try:
@@ -61,8 +137,12 @@ def promote(version: str, store: Store, fleet: Fleet) -> None:
 def rollback(store: Store, fleet: Fleet) -> None:
     """Put the version before the present one in use again.
 
-    Example: foretoken models rollback --store data/models --fleet llama-3.1-8b
+    As promote does, of the one that was in use before.
+
+    Example:
+      foretoken models rollback --store data/models --fleet llama-3.1-8b
     """
+    from models_store import ModelsStoreError
     from predictor import MODEL_SCHEMA
 
     try:
@@ -73,20 +153,25 @@ def rollback(store: Store, fleet: Fleet) -> None:
 
 
 @models_app.command()
-def verify(store: Store) -> None:
-    """Check every byte of every version; exit 1 and name what is broken.
+def verify(store: Store, *, as_json: AsJson = False) -> None:
+    """Check every byte of every version.
 
-    Example: foretoken models verify --store data/models
+    Exit status 1: some are broken; they are named.
+
+    Example:
+      foretoken models verify --store data/models
     """
     opened = _open(store)
     problems = [problem for fleet in opened.fleets() for problem in opened.verify(fleet)]
-    for problem in problems:
-        typer.echo(str(problem), err=True)
-    if problems:
-        raise typer.Exit(1)
-    typer.echo(
-        f"{sum(len(opened.versions(fleet)) for fleet in opened.fleets())} versions are whole"
-    )
+    versions = sum(len(opened.versions(fleet)) for fleet in opened.fleets())
+    if as_json:
+        print_json({"versions": versions, "problems": [str(problem) for problem in problems]})
+    else:
+        for problem in problems:
+            typer.echo(plain(str(problem)), err=True)
+        if not problems:
+            typer.echo(f"{versions} versions are whole")
+    raise typer.Exit(1 if problems else 0)
 
 
 def _cell(value: object) -> str:
@@ -100,13 +185,28 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _open(store: Path) -> ModelsStore:
+def _only_fleet(store: "ModelsStore", version: str | None) -> str:
+    """Name the fleet that was meant where none was named."""
+    fleets = store.fleets()
+    holding = [fleet for fleet in fleets if version is None or version in store.versions(fleet)]
+    if len(holding) == 1:
+        return holding[0]
+    if not holding:
+        raise NotThere("there is no version" + ("" if version is None else f" {version!r}"))
+    raise ForetokenError(f"name the fleet with --fleet: {', '.join(holding)}")
+
+
+def _open(store: Path) -> "ModelsStore":
+    from models_store import ModelsStore
+
     if not store.is_dir():
         raise ForetokenError(f"{store} is not a folder")
     return ModelsStore(store)
 
 
-def _versions(store: ModelsStore, fleet: str) -> list[dict[str, object]]:
+def _versions(store: "ModelsStore", fleet: str) -> list[dict[str, object]]:
+    from models_store import ModelsStoreError
+
     try:
         used = store.latest(fleet)
     except ModelsStoreError:
@@ -114,7 +214,9 @@ def _versions(store: ModelsStore, fleet: str) -> list[dict[str, object]]:
     return [_row(store, fleet, version, used) for version in reversed(store.versions(fleet))]
 
 
-def _row(store: ModelsStore, fleet: str, version: str, used: str | None) -> dict[str, object]:
+def _row(store: "ModelsStore", fleet: str, version: str, used: str | None) -> dict[str, object]:
+    from models_store import ModelsStoreError
+
     row: dict[str, object] = {"fleet": fleet, "version": version, "in_use": version == used}
     try:
         manifest = store.manifest(fleet, version)

@@ -1,11 +1,13 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from foretoken.cli_names import complete_policy, known_policy
 from foretoken.output_file import why_not_writable
+from foretoken.terminal import STDOUT
 
 
 def writable(path: Path | None) -> Path | None:
@@ -14,7 +16,7 @@ def writable(path: Path | None) -> Path | None:
     Raises:
         BadParameter: It cannot.
     """
-    problem = None if path is None else why_not_writable(path)
+    problem = None if path in {None, STDOUT} or path is None else why_not_writable(path)
     if problem is not None:
         raise typer.BadParameter(problem)
     return path
@@ -22,5 +24,54 @@ def writable(path: Path | None) -> Path | None:
 
 JsonPath = Annotated[
     Path | None,
-    typer.Option("--json", help="Write the figures here.", dir_okay=False, callback=writable),
+    typer.Option(
+        "--json",
+        help="Write the figures here; - is standard output.",
+        dir_okay=False,
+        allow_dash=True,
+        callback=writable,
+    ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="TOML file; docs/configuration.md.", dir_okay=False),
+]
+Endpoints = Annotated[
+    list[str] | None,
+    typer.Option("--endpoint", help="Base URL of a vLLM server; may be repeated."),
+]
+Host = Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")]
+Port = Annotated[
+    int | None, typer.Option(help="Port to listen on. [default: 8000]", min=0, max=65_535)
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder for traces and models; none are kept without.")
+]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        help="Who decides; foretoken simulate --list names them.",
+        callback=known_policy,
+        autocompletion=complete_policy,
+    ),
+]
+LogFormat = Annotated[
+    Literal["json", "console"] | None,
+    typer.Option(help="By default plain lines on a terminal, JSON otherwise."),
+]
+
+Url = Annotated[
+    str,
+    typer.Option(help="Where Foretoken serves.", envvar="FORETOKEN_URL", show_envvar=True),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        help="An admin's key, for a router on another machine; better in the environment.",
+        envvar="FORETOKEN_API_KEY",
+        show_envvar=True,
+    ),
+]
+URL = "http://127.0.0.1:8000"

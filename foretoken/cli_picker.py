@@ -1,11 +1,11 @@
 """``foretoken picker``: the command."""
 
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from foretoken.cli_options import Config, DataDir, LogFormat, Policy
 from foretoken.errors import ExtraMissing
 
 _NEEDS = ("google.protobuf", "hpack", "xds")
@@ -13,33 +13,38 @@ _NEEDS = ("google.protobuf", "hpack", "xds")
 
 def picker(
     *,
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="TOML file.", dir_okay=False)
-    ] = None,
+    config: Config = None,
     endpoint: Annotated[
         list[str] | None,
         typer.Option(help="Base URL of a vLLM server, by its IP address; may be repeated."),
     ] = None,
-    grpc_host: Annotated[str | None, typer.Option(help="Address Envoy reaches us at.")] = None,
-    grpc_port: Annotated[int | None, typer.Option(help="Port for Envoy. [default: 9002]")] = None,
+    grpc_host: Annotated[
+        str | None, typer.Option(help="Address Envoy reaches us at. [default: 127.0.0.1]")
+    ] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Port for Envoy. [default: 9002]", min=0, max=65_535)
+    ] = None,
     fallbacks: Annotated[
         int | None,
         typer.Option(help="Endpoints named after the chosen one; needs override_host in Envoy."),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address of metrics and control.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port of metrics and control.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder for traces and models; none are kept without.")
+    host: Annotated[
+        str | None, typer.Option(help="Address of metrics and control. [default: 127.0.0.1]")
     ] = None,
-    policy: Annotated[str | None, typer.Option(help="Policy by name, as for serve.")] = None,
-    log_format: Annotated[
-        Literal["json", "console"] | None,
-        typer.Option(help="By default plain lines on a terminal, JSON otherwise."),
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port of metrics and control. [default: 8000]", min=0, max=65_535),
     ] = None,
+    data_dir: DataDir = None,
+    policy: Policy = None,
+    log_format: LogFormat = None,
 ) -> None:
-    """Pick endpoints for Envoy: its external processor, by the inference extension's protocol.
+    """Pick endpoints for Envoy, as the Gateway API inference extension does.
 
-    Example: foretoken picker --endpoint http://10.0.0.1:8000 --grpc-port 9002
+    Needs the extra "picker"; docs/envoy.md says how to configure Envoy.
+
+    Example:
+      foretoken picker --endpoint http://10.0.0.1:8000 --grpc-port 9002
     """
     _check_installed()
     from foretoken.picker import run_picker

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from foretoken.cli_names import complete_fleet, complete_policy, complete_workload
 from foretoken.cli_options import JsonPath, writable
 from foretoken.errors import SimulationRefused
 from foretoken.output_file import write_whole
+from foretoken.terminal import STDOUT, console_beside, write_figures
 
 TABLE_COLUMNS = 120
 
@@ -22,14 +23,31 @@ def _picture(path: Path | None) -> Path | None:
 def simulate(
     *,
     workload: Annotated[
-        str | None, typer.Option("--workload", "-w", help="Name or file; --list names them.")
+        str | None,
+        typer.Option(
+            "--workload",
+            "-w",
+            help="Name or file; --list names them.",
+            autocompletion=complete_workload,
+        ),
     ] = None,
     fleet: Annotated[
-        str | None, typer.Option("--fleet", "-f", help="Name or file; --list names them.")
+        str | None,
+        typer.Option(
+            "--fleet",
+            "-f",
+            help="Name or file; --list names them.",
+            autocompletion=complete_fleet,
+        ),
     ] = None,
     policy: Annotated[
         list[str] | None,
-        typer.Option("--policy", "-p", help="May be repeated. By default five."),
+        typer.Option(
+            "--policy",
+            "-p",
+            help="May be repeated. By default five.",
+            autocompletion=complete_policy,
+        ),
     ] = None,
     rate: Annotated[
         float | None, typer.Option(help="Requests/s; users of a closed loop.", min=1e-3)
@@ -69,12 +87,17 @@ def simulate(
         bool, typer.Option("--list", help="Name workloads, fleets and policies.")
     ] = False,
 ) -> None:
-    """Compare policies on a simulated fleet, in virtual time; needs no GPU.
+    """Compare policies on a simulated fleet, in virtual time.
 
-    Example: foretoken simulate -w sharegpt -f mixed-8b -p lmetric -p predicted_latency --load 0.9
+    Workloads and fleets are TOML files too: docs/simulator.md.
+
+    Example:
+      foretoken simulate --list
+      foretoken simulate -w sharegpt -f mixed-8b -p lmetric --load 0.9
+      foretoken simulate -w burst -f mixed-8b --seeds 1 --json - > out.json
     """
     if list_:
-        print_names()
+        print_names(json_path)
         return
     if workload is None or fleet is None:
         raise SimulationRefused("name a --workload and a --fleet; --list prints what there is")
@@ -105,18 +128,24 @@ def simulate(
         typer.echo("foretoken: stopped; no figures are written", err=True)
         raise typer.Exit(130) from None
     policies = by_policy(runs)
-    console = Console()
+    console = console_beside(json_path)
     console.width = max(console.width, TABLE_COLUMNS)  # a wrapped line says more than a cut one
     console.print(*(as_wide_tables(policies) if wide else (as_table(policies),)))
-    if json_path is not None:
+    if json_path == STDOUT:
+        typer.echo(json_text(as_json(policies)), nl=False)
+    elif json_path is not None:
         write_whole(json_path, json_text(as_json(policies)).encode())
     if plot is not None:
         write_whole(plot, draw(policies))
 
 
-def print_names() -> None:
+def print_names(json_path: Path | None) -> None:
     """Print what can be named, one kind a line."""
     from foretoken.simulation.comparison import names
 
-    for kind, known in names().items():
-        typer.echo(f"{kind}: {', '.join(known)}")
+    known = names()
+    if json_path is not None:
+        write_figures(json_path, known)
+        return
+    for kind, named in known.items():
+        typer.echo(f"{kind}: {', '.join(named)}")

@@ -6,7 +6,6 @@ in real time from measured step times (docs/simulator.md).
 """
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from rich.progress import Progress
 from foretoken.demo_report import Round, as_json, as_table, errors_over_time
 from foretoken.demo_traffic import play
 from foretoken.processes import ALL_UP, Processes, free_ports
+from foretoken.terminal import console_beside, write_figures
 from simulator import Arrival, conversations
 
 MODEL: Final = "qwen3-32b"
@@ -56,7 +56,7 @@ async def run_demo(
     task = asyncio.current_task()
     if task is not None:  # so that the servers end with us, as they do on Ctrl-C
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    console = Console()
+    console = console_beside(json_path)
     arrivals = conversations(SEED, duration_s, RATE)
     _introduce(console, arrivals, duration_s)
     rounds: list[Round] = []
@@ -127,8 +127,7 @@ def _report(console: Console, document: dict[str, object], json_path: Path | Non
     console.print(as_table(document))
     for policy, line in errors_over_time(document).items():
         console.print(f"TTFT error over the {policy} round, from cold: {line}", highlight=False)
-    if json_path is not None:
-        json_path.write_text(json.dumps(document, indent=2) + "\n")
+    write_figures(json_path, document)
 
 
 async def _stay(console: Console, url: str, arrivals: list[Arrival]) -> None:

@@ -6,7 +6,6 @@ that where a request goes matters. Prints one table; the report can be had as JS
 
 import asyncio
 import contextlib
-import json
 import random
 import signal
 from collections import Counter
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from foretoken.demo_client import relative_errors
+from foretoken.terminal import console_beside, write_figures
 from foretoken.vllm_cpu import VllmServer, proxy_before, vllm_pair
 from foretoken.vllm_traffic import Traffic, conversations, send
 
@@ -84,7 +84,7 @@ def run(*, requests: int, json_path: Path | None, keep: bool) -> int:
     Raises:
         DemoFailed: A part did not start.
     """
-    console = Console()
+    console = console_beside(json_path)
     # Ends what was started, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.print("starting two vLLM servers on this CPU (first installing vLLM, once)")
@@ -156,8 +156,7 @@ def accuracy(pairs: list[tuple[float | None, float | None]]) -> Accuracy:
 
 
 def _present(console: Console, report: Report, json_path: Path | None) -> None:
-    if json_path is not None:
-        json_path.write_text(json.dumps(asdict(report), indent=2) + "\n")
+    write_figures(json_path, asdict(report))
     console.print(_table(report))
     for error in report.errors[:5]:
         console.print(error, style="red", markup=False)

@@ -1,8 +1,20 @@
 """What the command line reports in one line instead of a traceback."""
 
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from foretoken.setting_problems import SettingProblem
+
 
 class ForetokenError(Exception):
-    """Base of what a command refuses to go on with; the text says what to do."""
+    """Base of what a command refuses to go on with; the text says what to do.
+
+    Attributes:
+        exit_status: Of a command that ends with it: 1 for what may go better another time,
+            2 for what was asked wrongly, 3 for a question whose answer is no.
+    """
+
+    exit_status: ClassVar[int] = 1
 
 
 class ConfigurationInvalid(ForetokenError):
@@ -10,10 +22,20 @@ class ConfigurationInvalid(ForetokenError):
 
     Attributes:
         problems: One line per invalid field.
+        found: The same with the places told apart, where it was read from a file.
     """
 
-    def __init__(self, source: str, problems: tuple[str, ...]) -> None:
+    exit_status = 2
+
+    def __init__(
+        self,
+        source: str,
+        problems: tuple[str, ...],
+        *,
+        found: "tuple[SettingProblem, ...]" = (),
+    ) -> None:
         self.problems = problems
+        self.found = found
         super().__init__(f"{source}: " + "; ".join(problems))
 
 
@@ -29,6 +51,22 @@ class FileNotWritable(ForetokenError):
     """A file cannot be written: no such folder, not permitted, or a full disk."""
 
 
+class NotThere(ForetokenError):
+    """What was asked about does not exist: a request, an endpoint, a version."""
+
+    exit_status = 3
+
+
+class ServerUnusable(ForetokenError):
+    """A running Foretoken was to be asked, and nobody answers, or not as one would."""
+
+
+class UrlInvalid(ForetokenError):
+    """What was to be asked is no URL."""
+
+    exit_status = 2
+
+
 class NothingToTrainOn(ForetokenError):
     """The traces hold too few usable rows for a model."""
 
@@ -40,13 +78,19 @@ class DemoFailed(ForetokenError):
 class SimulationRefused(ForetokenError):
     """A simulation cannot be run as asked for: an unknown name, a file that does not parse."""
 
+    exit_status = 2
+
 
 class PlotsMissing(ForetokenError):
     """A picture was asked for and the extra that draws is not installed."""
 
+    exit_status = 2
+
 
 class ExtraMissing(ForetokenError):
     """A command was asked for whose optional packages are not installed."""
+
+    exit_status = 2
 
 
 class RunLost(ForetokenError):

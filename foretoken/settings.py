@@ -4,6 +4,7 @@ Read at start and on reload. An invalid value stops the start (or leaves the run
 configuration in force) with its path, value and bounds.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from collectors import (
     EndpointSettings,
@@ -21,6 +21,8 @@ from collectors import (
     TraceSettings,
 )
 from foretoken.errors import ConfigurationInvalid
+from foretoken.setting_problems import SettingProblem, problems_of
+from foretoken.toml_lines import Key, key_lines
 from models_store import StoreSettings
 from predictor import PredictorSettings
 from proxy import ProxySettings, TracingSettings
@@ -31,6 +33,7 @@ from scheduler import FleetSettings, MissingSignal, SchedulerSettings, Signal, c
 _SIGNALS: Final[frozenset[Signal]] = frozenset(
     {"own_load", "predictions", "prefix_hashes", "prefix_matches", "scraped_load"}
 )
+_AT: Final = re.compile(r" \(at line (\d+), column \d+\)")
 
 
 class _Section(BaseModel):
@@ -41,31 +44,37 @@ class TrainerSettings(_Section):
     """Configure the process that trains boosted models on the live stream."""
 
     enabled: bool = True
-    # Rounds three times as frequent had up to 28 % less TTFT error on recorded rows; a round
-    # of a full window costs 1.2 s of CPU, and then the share decides (docs/decisions/trainer.md).
+    """Train while serving. False keeps the version in use."""
     interval_s: float = Field(default=3.0, ge=0.5, le=86_400)
-    # Share of one core it may use; after each training it rests in proportion.
+    """Time between two rounds of training, at least. Rounds three times as frequent had up to 28 %
+    less TTFT error on recorded rows; a round of a full window costs 1.2 s of CPU, and then the
+    share decides (docs/decisions/trainer.md)."""
     cpu_share: Annotated[float, Field(gt=0, le=1)] = 0.25
-    # Observations on their way to it; more are dropped and counted, serving never waits.
+    """Share of one core it may use; after each training it rests in proportion."""
     max_queued_bytes: int = Field(default=4 * 2**20, ge=2**16, le=2**30)
-    # A dead trainer is started again after this long, doubled up to a minute.
+    """Observations on their way to the trainer; more are dropped and counted, serving never
+    waits."""
     restart_s: float = Field(default=1.0, gt=0, le=60)
+    """A dead trainer is started again after this long, doubled up to a minute."""
 
 
 class LogSettings(_Section):
     """Choose how log records are written."""
 
-    # auto: plain lines on a terminal, JSON otherwise.
     format: Literal["auto", "json", "console"] = "auto"
+    """"auto": plain lines on a terminal, JSON otherwise."""
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
 
 
 class Settings(_Section):
     """Hold everything people can set."""
 
     endpoints: tuple[EndpointSettings, ...] = ()
-    # Traces and models live here. None: nothing is recorded, models live as long as we do.
+    """The vLLM servers: one [[endpoints]] table each."""
     data_dir: Path | None = None
+    """Folder for traces and models. Not set: nothing is recorded, and models live as long as the
+    process."""
     proxy: ProxySettings = ProxySettings()
     control: ControlSettings = ControlSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
@@ -78,10 +87,10 @@ class Settings(_Section):
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
-    # Processes that serve; each is one event loop on one core (docs/workers.md).
     workers: int = Field(default=1, ge=1, le=64)
-    # Seed of the generator that breaks ties; None takes one from the system.
+    """Processes that serve; each is one event loop on one core (docs/workers.md)."""
     seed: int | None = None
+    """Seed of the generator that breaks ties; not set: one of the system's."""
 
     @model_validator(mode="after")
     def _endpoints_differ(self) -> Self:
@@ -176,7 +185,7 @@ def load_settings(path: Path | None, **overrides: object) -> Settings:
     Raises:
         ConfigurationInvalid: Unreadable, not TOML, or a value out of bounds.
     """
-    values = {} if path is None else _read(path)
+    values, lines = ({}, {}) if path is None else _read(path)
     for name, value in overrides.items():
         if value is not None:
             _lay_over(values, name.split("__"), value)
@@ -184,7 +193,8 @@ def load_settings(path: Path | None, **overrides: object) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise ConfigurationInvalid(source, _problems(error)) from error
+        problems = problems_of(error, values, Settings, lines)
+        raise ConfigurationInvalid(source, tuple(map(str, problems)), found=problems) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,13 +237,25 @@ def changed_paths(before: BaseModel, after: BaseModel, prefix: str = "") -> list
 
 
 # Any: TOML holds values of every type until the models have validated them.
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
+    """Read a file's values, and the line each of its keys stands in."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        return tomllib.loads(text), key_lines(text)
     except OSError as error:
-        raise ConfigurationInvalid(str(path), (error.strerror or "cannot be read",)) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationInvalid(str(path), (f"not valid TOML: {error}",)) from error
+        raise _unreadable(path, error.strerror or "cannot be read") from error
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, f"not UTF-8 text: byte {error.start} is none of it") from error
+    except tomllib.TOMLDecodeError as error:
+        found = _AT.search(str(error))
+        what = _AT.sub("", str(error))
+        line = None if found is None else int(found[1])
+        raise _unreadable(path, f"not valid TOML: {what}", line) from error
+
+
+def _unreadable(path: Path, text: str, line: int | None = None) -> ConfigurationInvalid:
+    problem = SettingProblem(path="", text=text, line=line)
+    return ConfigurationInvalid(str(path), (str(problem),), found=(problem,))
 
 
 # Any: as above.
@@ -243,19 +265,3 @@ def _lay_over(values: dict[str, Any], path: list[str], value: object) -> None:
         values[first] = value
     elif isinstance(table := values.setdefault(first, {}), dict):  # else validation says so
         _lay_over(table, rest, value)
-
-
-def _problems(error: ValidationError) -> tuple[str, ...]:
-    return tuple(_problem(problem) for problem in error.errors())
-
-
-def _problem(problem: ErrorDetails) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
-    match problem["type"]:
-        case "missing":
-            return f"{path}: required"
-        case "extra_forbidden":
-            return f"{path}: unknown setting"
-        case "value_error" if not path:
-            return problem["msg"].removeprefix("Value error, ")
-    return f"{path} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"

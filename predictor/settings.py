@@ -13,9 +13,10 @@ class PhysicsSettings(_Section):
     window_rows: int = Field(default=256, ge=32, le=4096)
     """Rows kept per endpoint and target; with a half-life of 100 older ones weigh < 1/5."""
     half_life_rows: float = Field(default=100.0, gt=0)
+    """A row counts half after so many further ones ..."""
     half_life_s: float = Field(default=60.0, gt=0)
-    """A row is forgotten when it is old by both clocks: by rows alone a busy fleet would
-    forget within a second, by seconds alone a quiet one would forget everything."""
+    """... and so much time. It is forgotten when it is old by both clocks: by rows alone a busy
+    fleet would forget within a second, by seconds alone a quiet one would forget everything."""
     fleet_rows: int = Field(default=1024, ge=64)
     """Rows, over all endpoints, the fleet's fit reads: bounds its cost."""
     level_rows: float = Field(default=8.0, gt=0)
@@ -37,8 +38,9 @@ class CorrectionSettings(_Section):
     """Configure the online corrections of the log residual."""
 
     half_life_rows: float = Field(default=12.0, gt=0)
+    """Half-life of an endpoint's bias, in its own rows."""
     shrink_rows: float = Field(default=6.0, ge=0)
-    """A bias of n rows counts n / (n + 6)."""
+    """A bias of n rows counts n / (n + this)."""
     cap_log: float = Field(default=0.8, gt=0)
     """Largest correction, in log seconds: what poisoned labels can do at most (x2.2)."""
     fleet_half_life_rows: float = Field(default=4.0, gt=0)
@@ -53,6 +55,7 @@ class MixtureSettings(_Section):
     """Configure how experts are weighed."""
 
     half_life_rows: float = Field(default=60.0, gt=0)
+    """Half-life of the errors by which experts are weighed."""
     sharpness: float = Field(default=10.0, gt=0)
     """Weight is error to the minus this: an expert 20 % worse counts a sixth."""
     doubt_rows: float = Field(default=8.0, ge=0)
@@ -89,7 +92,9 @@ class DriftSettings(_Section):
     """Configure the Page-Hinkley test on the prequential log error."""
 
     delta_log: float = Field(default=0.05, ge=0)
+    """Change of the mean error that is tolerated."""
     threshold_log: float = Field(default=8.0, gt=0)
+    """Sum of excesses that is called drift."""
 
 
 class OutputLengthSettings(_Section):
@@ -98,9 +103,11 @@ class OutputLengthSettings(_Section):
     default_tokens: float = Field(default=200.0, gt=0)
     """Mean of the conversation traces (129 to 350 median) before any data."""
     default_rows: float = Field(default=4.0, gt=0)
+    """What that default weighs, in requests."""
     shrink_rows: float = Field(default=16.0, gt=0)
     """Requests a tenant needs before its own lengths outweigh the fleet's."""
     half_life_rows: float = Field(default=500.0, gt=0)
+    """A request counts half after so many further ones."""
     max_keys: int = Field(default=1024, ge=1)
     """Tenants remembered."""
     session_shrink_rows: float = Field(default=8.0, gt=0)
@@ -109,6 +116,7 @@ class OutputLengthSettings(_Section):
     session_half_life_rows: float = Field(default=20.0, gt=0)
     """What a session is doing changes: longer ones lost on the longer of two traces."""
     max_sessions: int = Field(default=4096, ge=1)
+    """Sessions remembered."""
 
 
 class TrainingSettings(_Section):
@@ -117,19 +125,27 @@ class TrainingSettings(_Section):
     minimum_rows: int = Field(default=100, ge=20)
     """Labels of a target below which its trees would only add noise to the prior."""
     window_rows: int = Field(default=20_000, ge=100)
+    """Newest rows that are trained on, at most."""
     expire_s: float = Field(default=3600.0, gt=0)
     """Rows this much older than the newest are dropped: the fleet they tell of is gone."""
     believable_log: float = Field(default=4.0, gt=0)
     """Labels further than this from today's physics, in log seconds (x55), do not train."""
     ratio_trees: int = Field(default=40, ge=1)
+    """Trees of the model of the ratio to the prior."""
     ratio_learning_rate: float = Field(default=0.075, gt=0, le=1)
+    """What each of them counts."""
     ratio_half_life_rows: float = Field(default=500.0, gt=0)
+    """Its rows count half after so many further ones ..."""
     ratio_half_life_s: float = Field(default=200.0, gt=0)
+    """... or so much time, whichever is the longer."""
     direct_trees: int = Field(default=40, ge=1)
+    """Trees of the model of the target itself."""
     direct_learning_rate: float = Field(default=0.2, gt=0, le=1)
+    """What each of them counts."""
     num_leaves: int = Field(default=15, ge=2, le=64)
-    """A mask of a tree's leaves is one machine word."""
+    """Leaves of a tree, at most: a mask of them is one machine word."""
     lambda_l2: float = Field(default=5.0, ge=0)
+    """Shrinks the leaves of trees toward zero."""
     evaluation_fraction: float = Field(default=0.2, gt=0, lt=0.9)
     """Newest share of the window the evaluation predicts before learning it."""
     evaluation_blocks: int = Field(default=1, ge=1)
@@ -145,7 +161,9 @@ class TrainingSettings(_Section):
     trial_rounds: int = Field(default=8, ge=2)
     """Every so many rounds a model is made both ways, to compare them on what comes next."""
     num_threads: int = Field(default=1, ge=1)
+    """Threads of LightGBM."""
     seed: int = 0
+    """Seed of LightGBM."""
 
 
 class PredictorSettings(_Section):

@@ -14,40 +14,44 @@ class _Section(BaseModel):
 class UpstreamSettings(_Section):
     """Bound what connections to endpoints may cost and how long they may be silent."""
 
-    # A machine of the same network answers in milliseconds; past this it is not there.
     connect_timeout_s: float = Field(default=2.0, gt=0, le=60)
-    # Longest silence before the response head: a long generation that is not streamed
-    # says nothing until its end.
+    """For a connection to an endpoint. A machine of the same network answers in milliseconds; past
+    this it is not there."""
     head_timeout_s: float = Field(default=1800.0, gt=0, le=86_400)
-    # Longest silence between two pieces of a response body.
+    """Longest silence before the response head: a long generation that is not streamed says nothing
+    until its end."""
     read_timeout_s: float = Field(default=300.0, gt=0, le=86_400)
-    # Idle connections kept per endpoint; above a usual max_num_seqs of vLLM.
+    """Longest silence between two pieces of a response body."""
     max_idle_connections: int = Field(default=512, ge=0, le=100_000)
-    # uvicorn, which vLLM runs on, closes idle connections after 5 s: leave well before it
-    # does, because idle ones are looked for once a second.
+    """Idle connections kept per endpoint; above a usual max_num_seqs of vLLM."""
     idle_timeout_s: float = Field(default=3.0, gt=0, le=3600)
-    # Response bytes held for a reader of our own that is slow (the data path holds none:
-    # it writes what it reads, and reads no more while the client does not).
+    """Idle connections are closed after this. uvicorn, which vLLM runs on, closes them after 5 s:
+    leave well before it does, because idle ones are looked for once a second."""
     buffer_bytes: int = Field(default=262_144, ge=1024, le=1 << 30)
-    # Response head bytes; more is not a vLLM server.
+    """Response bytes held for a reader of our own that is slow (the data path holds none: it writes
+    what it reads, and reads no more while the client does not)."""
     max_head_bytes: int = Field(default=65_536, ge=1024, le=1 << 24)
-    # Certificates that endpoints behind https:// are checked against, PEM; without one the
-    # system's.
+    """Longest response head; more is not a vLLM server."""
     ca_file: Path | None = None
-    # False: whoever answers is believed. For trying things out alone.
+    """Certificates that endpoints behind https:// are checked against, PEM; without one the
+    system's."""
     verify: bool = True
+    """Check the certificates of endpoints. False: whoever answers is believed; for trying things
+    out alone."""
 
 
 class AccessSettings(_Section):
     """Say who may use the router, and how much."""
 
-    # TOML, one table a key; read again when it changes (docs/access.md).
     keys_file: Path | None = None
-    # Environment variable with further keys, NAME=KEY separated by commas.
+    """File of API keys: TOML, one table a key; read again when it changes (docs/access.md). Not
+    set: only those of the environment."""
     keys_env: str = Field(default="FORETOKEN_API_KEYS", min_length=1, max_length=200)
-    # Of each key that has no limit of its own; None for no limit. Each worker counts alone.
+    """Environment variable with further keys, NAME=KEY separated by commas."""
     requests_per_minute: int | None = Field(default=None, ge=1, le=10**9)
+    """Limit of each key that has none of its own; not set: no limit. Each worker counts alone."""
     tokens_per_minute: int | None = Field(default=None, ge=1, le=10**12)
+    """The same for tokens, prompt and output together."""
 
     @property
     def environment(self) -> str | None:
@@ -58,15 +62,16 @@ class AccessSettings(_Section):
 class ResponseCacheSettings(_Section):
     """Say which requests may be answered by what an equal one got."""
 
-    # "header": those that ask for it by x-foretoken-cache: on. "deterministic": also those
-    # whose answer does not change, temperature 0 and embeddings, unless they say off.
     mode: Literal["off", "header", "deterministic"] = "header"
-    # All answers together. A chat's answer of a thousand tokens has 5 KB, streamed 250 KB.
+    """Which requests. "header": those that ask for it by x-foretoken-cache: on. "deterministic":
+    also those whose answer does not change, temperature 0 and embeddings, unless they say off."""
     max_bytes: int = Field(default=64 * 2**20, ge=2**16, le=1 << 40)
-    # One answer; larger ones pass and are not kept.
+    """Of all answers together. A chat's answer of a thousand tokens has 5 KB, streamed 250 KB."""
     max_entry_bytes: int = Field(default=2**20, ge=1024, le=1 << 32)
-    # What a server restarted with other weights under the same name and version may cost.
+    """Of one answer; larger ones pass and are not kept."""
     max_age_s: float = Field(default=600.0, gt=0, le=30 * 86_400)
+    """How long an answer is kept: what a server restarted with other weights under the same name
+    and version may cost."""
 
     @model_validator(mode="after")
     def _one_fits(self) -> "ResponseCacheSettings":
@@ -82,41 +87,44 @@ class ResponseCacheSettings(_Section):
 class ContextSettings(_Section):
     """Say what becomes of bounds on output that the model's context has no room for."""
 
-    # "pass": the endpoint decides; vLLM refuses. "clamp": what there is room for is asked
-    # for instead. "refuse": here, before the request takes a place anywhere.
     excess: Literal["pass", "clamp", "refuse"] = "pass"
-    # A prompt that nobody has tokenized may have so many more, or fewer, tokens: of the
-    # estimate, and besides, for what a chat template adds.
+    """"pass": the endpoint decides; vLLM refuses. "clamp": what there is room for is asked for
+    instead. "refuse": here, before the request takes a place anywhere."""
     margin_ratio: float = Field(default=0.15, ge=0, le=1)
+    """A prompt that nobody has tokenized may have so many more, or fewer, tokens, as a share of the
+    estimate."""
     margin_tokens: int = Field(default=64, ge=0, le=100_000)
+    """And so many besides, for what a chat template adds."""
 
 
 class StallSettings(_Section):
     """Say when an endpoint has been silent for too long, whatever its health check says."""
 
-    # So many times the predicted time to first token, or gap between tokens. A bad
-    # prediction is off threefold; queues are part of the prediction.
     factor: float = Field(default=10.0, ge=1, le=10_000)
-    # Never sooner: pauses of a second or two are those of compilers, collectors and networks.
+    """Too long is so many times the predicted time to first token, or gap between tokens. A bad
+    prediction is off threefold; queues are part of the prediction."""
     floor_s: float = Field(default=3.0, ge=0.05, le=3600)
-    # Where nothing is predicted: long for a prefill, short for a client.
+    """Never sooner than this: pauses of a second or two are those of compilers, collectors and
+    networks."""
     unpredicted_s: float = Field(default=60.0, ge=0.05, le=86_400)
-    # How often silence is looked for.
+    """Too long where nothing is predicted: long for a prefill, short for a client."""
     interval_s: float = Field(default=0.5, ge=0.01, le=60)
+    """How often silence is looked for."""
 
 
 class PickerSettings(_Section):
     """Say where Envoy reaches the endpoint picker, and what it names."""
 
-    # Loopback by default: Envoy beside us; whoever reaches it sees every prompt.
     host: str = "127.0.0.1"
-    # The port of the Gateway API Inference Extension's pickers.
+    """Address for Envoy. Loopback by default: Envoy beside us; whoever reaches it sees every
+    prompt."""
     port: int = Field(default=9002, ge=0, le=65_535)
-    # Endpoints named after the chosen one, for Envoy to fall back to. None by default: only
-    # the override_host policy reads a list; a cluster of type ORIGINAL_DST answers 503 to it.
+    """Port for Envoy; the default is that of the Gateway API Inference Extension's pickers."""
     fallbacks: int = Field(default=0, ge=0, le=16)
-    # Requests of one connection at a time; Envoy keeps about one connection per worker thread.
+    """Endpoints named after the chosen one, for Envoy to fall back to. None by default: only the
+    override_host policy reads a list; a cluster of type ORIGINAL_DST answers 503 to it."""
     max_streams: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Requests of one connection at a time; Envoy keeps about one connection per worker thread."""
 
 
 class TracingSettings(_Section):
@@ -177,39 +185,44 @@ def _ratio(text: str) -> float:
 class ProxySettings(_Section):
     """Everything the data path lets people set."""
 
-    # Loopback by default: without keys everyone who reaches the router may use the fleet.
     host: str = "127.0.0.1"
+    """Address to listen on. Loopback by default: without keys everyone who reaches the router may
+    use the fleet."""
     port: int = Field(default=8000, ge=0, le=65_535)
-    # PEM; with both, clients are served by TLS.
+    """Port to listen on; 0 for any that is free."""
     tls_cert: Path | None = None
+    """Certificate chain, PEM; with it and its key clients are served by TLS."""
     tls_key: Path | None = None
-    # A prompt of a million tokens is about 4 MB; images and audio need more.
+    """Its private key, PEM."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024, le=1 << 34)
-    # Request line and headers together; nginx and uvicorn's h11 take 32 to 64 KB.
+    """Longest request body. A prompt of a million tokens is about 4 MB; images and audio need
+    more."""
     max_head_bytes: int = Field(default=65_536, ge=1024, le=1 << 24)
-    # The openai client sends about 20 header lines, proxies before us some more.
+    """Request line and headers together, at most; nginx and uvicorn's h11 take 32 to 64 KB."""
     max_headers: int = Field(default=200, ge=8, le=10_000)
-    # Clients connected at a time, per worker; above a usual limit of open files.
+    """Most header lines of a request. The openai client sends about 20, proxies before us some
+    more."""
     max_connections: int = Field(default=65_536, ge=1, le=1 << 24)
-    # Seconds a client's idle connection is kept.
+    """Clients connected at a time, per worker; above a usual limit of open files."""
     keepalive_s: int = Field(default=75, ge=1, le=3600)
-    # Seconds a request head may take from its first byte to its end.
+    """How long a client's idle connection is kept."""
     head_timeout_s: float = Field(default=20.0, gt=0, le=3600)
-    # Longest silence between two pieces of a request body.
+    """How long a request head may take from its first byte to its end."""
     body_timeout_s: float = Field(default=60.0, gt=0, le=3600)
-    # A client that reads nothing for so long while bytes wait for it is cut off.
+    """Longest silence between two pieces of a request body."""
     write_timeout_s: float = Field(default=120.0, gt=0, le=86_400)
-    # Seconds that requests in flight may go on after SIGTERM.
+    """A client that reads nothing for so long while bytes wait for it is cut off."""
     shutdown_s: int = Field(default=30, ge=0, le=3600)
-    # Send a comment to a streaming client whenever nothing has come for so long before its
-    # first token, so that nobody between us gives up; None for never, because some clients
-    # take no comments, and a stream that has begun can report failure only inside itself.
+    """How long requests in flight may go on after SIGTERM."""
     sse_keepalive_s: float | None = Field(default=None, ge=1, le=3600)
-    # Ask endpoints for token counts of streams (the labels predictions learn from);
-    # the extra event is hidden from clients that did not ask.
+    """Send a comment to a streaming client whenever nothing has come for so long before its first
+    token, so that nobody between us gives up. Not set: never, because some clients take no
+    comments, and a stream that has begun can report failure only inside itself."""
     include_usage: bool = True
-    # How often waiting requests are looked at again.
+    """Ask endpoints for token counts of streams (the labels predictions learn from); the extra
+    event is hidden from clients that did not ask."""
     tick_s: float = Field(default=0.02, ge=0.001, le=1)
+    """How often waiting requests are looked at again."""
     upstream: UpstreamSettings = UpstreamSettings()
     stalls: StallSettings = StallSettings()
     context: ContextSettings = ContextSettings()

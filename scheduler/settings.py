@@ -27,65 +27,70 @@ class PlainPolicySettings(_Section):
         "lmetric_speed",
         "session_affinity",
     ]
+    """Which policy: docs/policies.md says what each does."""
 
 
 class WeightedBlendSettings(_Section):
     """Choose llm-d's older blend of prefix, queue and KV scores."""
 
     kind: Literal["weighted_blend"] = "weighted_blend"
-    # 3:2:2 are the weights its authors tuned; 1:1:1 was the default before.
     prefix_weight: float = Field(default=3.0, ge=0)
+    """Weight of the prefix score. 3:2:2 are the weights its authors tuned; 1:1:1 was the default
+    before."""
     queue_weight: float = Field(default=2.0, ge=0)
+    """Weight of the score for few waiting requests."""
     kv_weight: float = Field(default=2.0, ge=0)
-    # Weight of the longest unused endpoint for a prompt that none holds (its
-    # no-hit-lru scorer; 2 in the guide that had it).
+    """Weight of the score for a free KV cache."""
     cold_weight: float = Field(default=0.0, ge=0)
+    """Weight of the longest unused endpoint for a prompt that none holds (its no-hit-lru scorer; 2
+    in the guide that had it)."""
 
 
 class PrefixAffinitySettings(_Section):
     """Choose llm-d's default: prefix affinity until saturated, then the least load."""
 
     kind: Literal["prefix_affinity"] = "prefix_affinity"
-    # Below this share of the prompt in cache an endpoint is not "sticky" (llm-d: 0.80).
     affinity_ratio: float = Field(default=0.8, ge=0, le=1)
-    # Sticky endpoints may be this much slower to first token before all are considered
-    # (llm-d's code and its default guide: 18 s, 286,720 tokens; its predictor's guide: 5 s).
+    """Below this share of the prompt in cache an endpoint is not "sticky" (llm-d: 0.80)."""
     max_penalty_s: float = Field(default=18.0, ge=0)
-    # Nominal prefill rate that turns tokens into seconds (llm-d: Qwen3-32B on 2xH100).
+    """Sticky endpoints may be this much slower to first token before all are considered (llm-d's
+    code and its default guide: 18 s, 286,720 tokens; its predictor's guide: 5 s)."""
     prefill_tokens_per_s: float = Field(default=15_928.0, gt=0)
-    # What decides among those considered. llm-d's default lets tokens go at the first
-    # token, as queued_tokens does; for decode-bound traffic it counts active requests.
+    """Nominal prefill rate that turns tokens into seconds (llm-d: Qwen3-32B on 2xH100)."""
     load: Literal["queued_tokens", "token_load", "least_request"] = "queued_tokens"
+    """What decides among those considered. llm-d's default lets tokens go at the first token, as
+    queued_tokens does; for decode-bound traffic it counts active requests."""
 
 
 class RadixCacheAwareSettings(_Section):
     """Choose the cache-aware default of the Rust routers."""
 
     kind: Literal["radix_cache_aware"] = "radix_cache_aware"
-    # A best match of this share of the prompt or less is none.
     affinity_ratio: float = Field(default=0.3, ge=0, le=1)
-    # Load is out of balance past both: this gap in requests in flight, and this ratio.
+    """A best match of this share of the prompt or less is none."""
     imbalance_requests: int = Field(default=64, ge=0)
+    """Load is out of balance past both: this gap in requests in flight ..."""
     imbalance_ratio: float = Field(default=1.5, ge=1)
+    """... and this ratio of the most to the fewest."""
 
 
 class BoundedLoadHashSettings(_Section):
     """Choose consistent hashing of the prompt's beginning with bounded loads."""
 
     kind: Literal["bounded_load_hash"] = "bounded_load_hash"
-    # An endpoint takes up to this many times the mean requests in flight (KubeAI: 125 %).
     load_factor: float = Field(default=1.25, ge=1)
-    # Leading prefix blocks that are hashed: 256 tokens at our 64 a block, as SMG's.
+    """An endpoint takes up to this many times the mean requests in flight (KubeAI: 125 %)."""
     prefix_blocks: int = Field(default=4, ge=1, le=100_000)
+    """Leading prefix blocks that are hashed: 256 tokens at our 64 a block, as SMG's."""
 
 
 class PredictedLatencySettings(_Section):
     """Choose the lowest predicted latency, what it costs the others counted in."""
 
     kind: Literal["predicted_latency"] = "predicted_latency"
-    # What is minimised: everyone's seconds, the request's own, or its first token's. The
-    # last two lose against good heuristics wherever caches or batches are shared.
     objective: Literal["total", "own", "ttft"] = "total"
+    """What is minimised: everyone's seconds, the request's own, or its first token's. The last two
+    lose against good heuristics wherever caches or batches are shared."""
 
 
 AnyPolicySettings = (
@@ -140,21 +145,23 @@ PolicySettings = Annotated[
 class TierSettings(_Section):
     """Describe a tier of service; requests choose one by header."""
 
-    # Objectives a request of this tier has unless its own headers say otherwise.
     ttft_s: float | None = Field(default=None, gt=0, le=3600)
+    """Time to first token that requests of this tier shall have unless their own headers say
+    otherwise."""
     tpot_s: float | None = Field(default=None, gt=0, le=60)
-    # An endpoint is feasible when it meets the objective with at least this probability.
+    """Time per output token, likewise."""
     confidence: float = Field(default=0.8, gt=0, lt=1)
-    # Larger goes first among waiting requests.
+    """An endpoint is feasible when it meets the objective with at least this probability."""
     priority: int = Field(default=0, ge=-1000, le=1000)
-    # Refuse (429) rather than serve late when no endpoint is feasible.
+    """Larger goes first among waiting requests."""
     sheddable: bool = False
-    # Among feasible endpoints: the lowest cost; the least headroom, which packs and leaves
-    # others free for what is more urgent; or the most.
+    """Refuse (429) rather than serve late when no endpoint is feasible."""
     headroom: Literal["lowest", "least", "most"] = "lowest"
-    # How long one of this tier waits at most; unset: the scheduler's max_wait_s. Then a
-    # sheddable one is refused, another goes wherever is best.
+    """Among feasible endpoints: the lowest cost; the least headroom, which packs and leaves others
+    free for what is more urgent; or the most."""
     max_wait_s: float | None = Field(default=None, ge=0, le=86_400)
+    """How long one of this tier waits at most; unset: the scheduler's max_wait_s. Then a sheddable
+    one is refused, another goes wherever is best."""
 
     @property
     def objective(self) -> Objective:
@@ -166,30 +173,34 @@ class CanarySettings(_Section):
     """Let another policy decide for a share of the requests."""
 
     policy: PolicySettings
-    # Of conversations, else of requests, by a hash that does not change. 0 is none.
+    """The policy on trial."""
     share: float = Field(ge=0, le=1)
+    """Share of the conversations, else of the requests, that it decides for, by a hash that does
+    not change. 0 is none."""
 
 
 class LadderSettings(_Section):
     """Say when predictions must not decide, and when they may again."""
 
-    # So many of the last decisions without a usable prediction, or over the budget, leave
-    # the predictor alone for hold_s: one lost prediction is its own request's matter.
     failures: int = Field(default=5, ge=1, le=1000)
+    """So many of the last decisions without a usable prediction, or over the budget, leave the
+    predictor alone for hold_s: one lost prediction is its own request's matter."""
     of_last_decisions: int = Field(default=20, ge=1, le=1000)
-    # Time of a whole decision. One over a hundred endpoints takes about a millisecond;
-    # twenty of them are felt by the streams that share the event loop.
+    """How many decisions those are counted in."""
     decision_budget_s: float = Field(default=0.02, gt=0, le=10)
-    # Predictions do not decide when the median of the last labels is further off than
-    # this factor, either way, in TTFT or TPOT ...
+    """Time of a whole decision. One over a hundred endpoints takes about a millisecond; twenty of
+    them are felt by the streams that share the event loop."""
     max_error_factor: float = Field(default=3.0, gt=1, le=100)
-    # ... until it has been within this one for hold_s. Ranking bears a factor common to all
-    # endpoints, so both are wide: they catch a broken model, not a bad day.
+    """Predictions do not decide when the median of the last labels is further off than this factor,
+    either way, in TTFT or TPOT ..."""
     good_error_factor: float = Field(default=2.0, gt=1, le=100)
-    # Labels of each target in the median: ten seconds at ten requests a second.
+    """... until it has been within this one for hold_s. Ranking bears a factor common to all
+    endpoints, so both are wide: they catch a broken model, not a bad day."""
     error_labels: int = Field(default=100, ge=10, le=10_000)
-    # Longer than a burst, shorter than anyone looks at a graph.
+    """Labels of each target in the median: ten seconds at ten requests a second."""
     hold_s: float = Field(default=10.0, gt=0, le=3600)
+    """How long a step of the ladder is kept at least: longer than a burst, shorter than anyone
+    looks at a graph."""
 
     @model_validator(mode="after")
     def _bounds_apart(self) -> "LadderSettings":
@@ -211,12 +222,14 @@ class LadderSettings(_Section):
 class RetrySettings(_Section):
     """Bound how many requests are dispatched again, so that no outage is multiplied."""
 
-    # Retries of a fleet over its requests, both within the window. Finagle's and Linkerd's.
     max_ratio: float = Field(default=0.2, ge=0, le=10)
+    """Retries of a fleet over its requests, both within the window, at most. Finagle's and
+    Linkerd's default."""
     window_s: float = Field(default=10.0, ge=0.1, le=3600)
-    # Allowed whatever the share: a quiet service may retry, and what was in flight at one
-    # crashed endpoint goes to the others.
+    """Time over which both are counted."""
     floor_per_s: float = Field(default=10.0, ge=0, le=10_000)
+    """Retries a second allowed whatever the share: a quiet service may retry, and what was in
+    flight at one crashed endpoint goes to the others."""
 
 
 SessionMode = Literal["prefer", "strict", "off"]
@@ -228,26 +241,36 @@ class FleetSettings(_Section):
     """Override the scheduler's policy for the fleet of one model."""
 
     policy: PolicySettings | None = None
+    """Decides for this model's fleet; not set: the scheduler's."""
     fallback: PolicySettings | None = None
+    """Likewise for the fallback."""
     shadow: PolicySettings | None = None
+    """Likewise for the policy in shadow."""
     canary: CanarySettings | None = None
+    """Likewise for the canary."""
     session: SessionMode | None = None
+    """Likewise for what a session decides."""
 
 
 class SchedulerSettings(_Section):
     """Everything the scheduler lets people set."""
 
     policy: PolicySettings = PredictedLatencySettings()
-    # Decides while the predictor is cold or failing, and under the kill switch.
+    """Decides where a request goes: a name, or a table with a kind and its settings
+    (docs/policies.md)."""
     fallback: PolicySettings = PlainPolicySettings(kind="lmetric")
-    # "predicted" lets the policy decide; "shadow" scores and records it but lets the
-    # fallback decide; "heuristic" is the kill switch. Changeable at run time.
+    """Decides while the predictor is cold or failing, and under the kill switch."""
     mode: Literal["predicted", "shadow", "heuristic"] = "predicted"
-    # Scored beside the policy that decides and recorded with it. None: where predictions
-    # decide the fallback, in shadow mode the policy.
+    """"predicted" lets the policy decide; "shadow" scores and records it but lets the fallback
+    decide; "heuristic" is the kill switch. Changeable at run time."""
     shadow: PolicySettings | None = None
+    """Scored beside the policy that decides and recorded with it. Not set: where predictions decide
+    the fallback, in shadow mode the policy."""
     canary: CanarySettings | None = None
+    """Another policy that decides for a share of the requests; not set: none."""
     session: SessionMode = "prefer"
+    """What a conversation's last endpoint is: "prefer", the first among near-ties; "strict", the
+    only one while it can take requests; "off", nothing."""
     ladder: LadderSettings = LadderSettings()
     tiers: dict[str, TierSettings] = Field(
         default_factory=lambda: {
@@ -256,55 +279,58 @@ class SchedulerSettings(_Section):
             "batch": TierSettings(priority=-10, sheddable=True),
         }
     )
+    """Tiers of service by name. Naming any replaces these three."""
     default_tier: str = "standard"
-    # Dispatches of one request before its first byte, the first included.
+    """The tier of requests that name none."""
     max_attempts: int = Field(default=3, ge=1, le=10)
+    """Dispatches of one request before its first byte, the first included."""
     retries: RetrySettings = RetrySettings()
-    # Requests that may wait for an endpoint at once; more are refused.
     max_waiting_requests: int = Field(default=1000, ge=0, le=1_000_000)
-    # How long one waits at most; a rolling restart of vLLM outlasts it on purpose:
-    # clients then retry instead of piling up.
+    """Requests that may wait for an endpoint at once; more are refused."""
     max_wait_s: float = Field(default=10.0, ge=0, le=3600)
-    # Prompt bytes that may wait at once: bodies are held in memory (256 MiB).
+    """How long a request waits at most; a rolling restart of vLLM outlasts it on purpose: clients
+    then retry instead of piling up."""
     max_waiting_bytes: int = Field(default=1 << 28, ge=0, le=1 << 40)
-    # Of both bounds, the share one named tenant may take up.
+    """Prompt bytes that may wait at once: bodies are held in memory (256 MiB)."""
     max_tenant_ratio: float = Field(default=0.5, gt=0, le=1)
-    # Hold requests back while endpoints are full or what others were promised is at risk.
-    # Without, requests wait only where no endpoint is up.
+    """Of both bounds, the share one named tenant may take up."""
     flow_control: bool = True
-    # Whoever is first in a priority band has a turn after so long, whatever is at risk:
-    # a lower band trickles on under overload instead of starving.
+    """Hold requests back while endpoints are full or what others were promised is at risk. Without,
+    requests wait only where no endpoint is up."""
     turn_after_s: float = Field(default=5.0, gt=0, le=3600)
-    # A failed endpoint is left alone this long, doubled per further failure up to 4x,
-    # unless a health check finds it up again.
+    """Whoever is first in a priority band has a turn after so long, whatever is at risk: a lower
+    band trickles on under overload instead of starving."""
     failure_backoff_s: float = Field(default=0.5, gt=0, le=60)
-    # An endpoint whose last scrape is older than this may hang: it is left alone while
-    # there is another. Ten scrapes at the default interval.
+    """A failed endpoint is left alone this long, doubled per further failure up to 4x, unless a
+    health check finds it up again."""
     stale_after_s: float = Field(default=2.0, gt=0, le=3600)
-    # An endpoint that has requests in its batch while its counters stand still for so long
-    # hangs, whatever its health check says. No step of an accelerator takes seconds; an
-    # endpoint wrongly blamed, on a processor say, is only taken last until it moves.
+    """An endpoint whose last scrape is older than this may hang: it is left alone while there is
+    another. Ten scrapes at the default interval."""
     still_after_s: float = Field(default=5.0, gt=0, le=3600)
-    # Prefix blocks remembered per endpoint where it does not tell its KV capacity
-    # (llm-d's default: 31,250).
+    """An endpoint that has requests in its batch while its counters stand still for so long hangs,
+    whatever its health check says. No step of an accelerator takes seconds; an endpoint wrongly
+    blamed, on a processor say, is only taken last until it moves."""
     prefix_blocks: int = Field(default=31_250, ge=16, le=10_000_000)
-    # The same of all endpoints together, shared out equally: 0.2 KB each of ours, 0.8 GB in all.
+    """Prefix blocks remembered per endpoint where it does not tell its KV capacity (llm-d's
+    default: 31,250)."""
     prefix_total_blocks: int = Field(default=4_000_000, ge=16, le=100_000_000)
-    # Distinct blocks remembered of what endpoints announce: 0.25 KB each, 0.5 GB in all, and
-    # 50 bytes per further endpoint that holds one; 32 million tokens at vLLM's 16 a block.
+    """Prefix blocks of all endpoints together, shared out equally: 0.2 KB each, 0.8 GB in all."""
     announced_blocks: int = Field(default=2_000_000, ge=16, le=100_000_000)
-    # A stream's TPOT is learned this long after its first token, not only at its end: short
-    # enough for a cold start, long enough for tens of tokens.
+    """Distinct blocks remembered of what endpoints announce: 0.25 KB each, 0.5 GB in all, and 50
+    bytes per further endpoint that holds one; 32 million tokens at vLLM's 16 a block."""
     early_label_s: float = Field(default=3.0, gt=0, le=3600)
-    # The same while nothing is known of the fleet: anything measured is better then.
+    """A stream's TPOT is learned this long after its first token, not only at its end: short enough
+    for a cold start, long enough for tens of tokens."""
     cold_label_s: float = Field(default=0.5, gt=0, le=3600)
-    # Fewer tokens than this make a mean too noisy: it is then learned when there are so many.
+    """The same while nothing is known of the fleet: anything measured is better then."""
     early_label_tokens: int = Field(default=8, ge=2)
-    # Of each fleet so many requests a second teach, beyond it an even share of them. Learning
-    # one costs about what serving one does; models need some hundred to follow a change in
-    # a second, and the trainer's window holds no more than minutes of this.
+    """Fewer tokens than this make a mean too noisy: it is then learned when there are so many."""
     learned_requests_per_s: float = Field(default=250.0, gt=0, le=100_000)
+    """Of each fleet so many requests a second teach, beyond it an even share of them. Learning one
+    costs about what serving one does; models need some hundred to follow a change in a second, and
+    the trainer's window holds no more than minutes of this."""
     models: dict[str, FleetSettings] = Field(default_factory=dict)
+    """Overrides for the fleet of one model, by the model's name."""
 
     @model_validator(mode="after")
     def _default_tier_exists(self) -> "SchedulerSettings":

@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from foretoken.errors import SimulationRefused
+from foretoken.nearest import did_you_mean
 from foretoken.simulation.arms import ARMS
 from foretoken.simulation.jobs import Job, play_each
 from foretoken.simulation.jobs import Progress as Tell
 from foretoken.simulation.outcome import Run
 from foretoken.simulation.run import simulate
 from foretoken.simulation.variants import VARIANTS
-from simulator.errors import SimulatorError
+from simulator.errors import SimulatorError, UnknownName
 from simulator.fleets import FleetSpec, fleet_names, load_fleet
 from simulator.workloads import Workload, load_workload, workload_names
 
@@ -78,7 +79,10 @@ def plan(comparison: Comparison) -> list[Job]:
     """
     for name in comparison.policies:
         if name not in ARMS:
-            raise SimulationRefused(f"unknown policy {name!r}; known are: {', '.join(ARMS)}")
+            meant = did_you_mean(name, ARMS)
+            raise SimulationRefused(
+                f"unknown policy {name!r}{meant or ';'} known are: {', '.join(ARMS)}"
+            )
     workload, fleet = load(comparison.workload, comparison.fleet, comparison.data)
     rate = comparison.rate
     if rate is None:
@@ -195,6 +199,8 @@ def refusals() -> Iterator[None]:
     """Make the simulator's errors ours; these survive the way between processes."""
     try:
         yield
+    except UnknownName as error:
+        raise SimulationRefused(f"{error}{did_you_mean(error.name, error.known)}") from error
     except SimulatorError as error:
         raise SimulationRefused(" ".join(str(error).split())) from error
 

@@ -12,42 +12,43 @@ class _Section(BaseModel):
 class PredictorApiSettings(_Section):
     """Bound what the predictor's API takes, and say what llm-d's form of it speaks of."""
 
-    # Rows of one call: endpoints of a prediction, observations of a batch. A hundred rows
-    # cost about a millisecond, so this many hold a core for a tenth of a second.
     max_rows: int = Field(default=10_000, ge=1, le=1_000_000)
-    # A row in llm-d's form is about 300 bytes.
+    """Rows of one call, at most: endpoints of a prediction, observations of a batch. A hundred rows
+    cost about a millisecond, so this many hold a core for a tenth of a second."""
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024, le=1 << 30)
-    # Observations that wait to be learned; past this they are refused, and counted.
+    """Longest body of a call. A row in llm-d's form is about 300 bytes."""
     max_waiting_observations: int = Field(default=20_000, ge=1, le=1_000_000)
-    # Models that observations may introduce, and endpoints of each: names are chosen by
-    # callers, and each is remembered.
+    """Observations that wait to be learned; past this they are refused, and counted."""
     max_models: int = Field(default=64, ge=1, le=10_000)
+    """Models that observations may introduce: names are chosen by callers, and each is
+    remembered."""
     max_endpoints: int = Field(default=10_000, ge=1, le=1_000_000)
-    # Which number llm-d's callers get: the expectation, or the 90 % quantile.
+    """Endpoints of each of them, likewise."""
     objective: Literal["mean", "p90"] = "mean"
-    # Their rows name no model: whose fleet they are about.
+    """Which number llm-d's callers get: the expectation, or the 90 % quantile."""
     llmd_model: str = Field(default="llm-d", min_length=1, max_length=200)
-    # Nor the hardware: a label gives day-0 values.
+    """Rows in llm-d's form name no model: whose fleet they are about."""
     llmd_hardware: str | None = Field(default=None, min_length=1, max_length=64)
-    # Nor the size of the KV cache. It turns usage into context held; what a token of it
-    # costs is learned, so that only its order matters.
+    """Nor the hardware: a label here gives day-0 values."""
     llmd_kv_tokens: int = Field(default=262_144, ge=1, le=1 << 32)
+    """Nor the size of the KV cache. It turns usage into context held; what a token of it costs is
+    learned, so that only its order matters."""
 
 
 class ControlSettings(_Section):
     """Everything the control plane lets people set."""
 
-    # Whoever may change the fleet or the mode can take the service down, so changes come
-    # from this machine only, or with an admin's key, until someone decides otherwise.
     allow_remote_changes: bool = False
-    # Whoever reaches a router that listens beyond loopback could read what it serves to
-    # whom: without an admin's key the control plane is then for this machine only.
+    """Take changes from other machines without an admin's key. Whoever may change the fleet or the
+    mode can take the service down."""
     allow_remote_reads: bool = False
-    # Time between two snapshots of the live page's event stream.
+    """Let other machines read the control plane without an admin's key, where the router listens
+    beyond loopback: it tells what is served to whom."""
     snapshot_interval_s: float = Field(default=1.0, ge=0.1, le=60)
-    # Finished requests kept for the decision routes and the per-endpoint errors: about
-    # 40 kB each in a fleet of a hundred endpoints.
+    """Time between two snapshots of the live page's event stream."""
     history_requests: int = Field(default=1000, ge=1, le=100_000)
-    # Length of the live page's charts.
+    """Finished requests kept for the decision routes and the per-endpoint errors: about 40 kB each
+    in a fleet of a hundred endpoints."""
     history_s: int = Field(default=900, ge=10, le=86_400)
+    """Time that the live page's charts show."""
     predictor: PredictorApiSettings = PredictorApiSettings()

@@ -66,7 +66,7 @@ def test_a_flag_for_a_section_that_is_no_table_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("[proxy]\nport = 70000", ("proxy.port = 70000", "less than or equal to 65535")),
+        ("[proxy]\nport = 70000", ("proxy.port = 70000", "must be less than or equal to 65535")),
         ("[scheduler]\nmax_attempts = 0", ("scheduler.max_attempts = 0", "greater than or equal")),
         ("[scheduler]\nmax_atempts = 1", ("scheduler.max_atempts", "unknown setting")),
         ("[scheduler.policy]\nkind = 'best'", ("scheduler.policy", "round_robin")),

@@ -1,0 +1,142 @@
+"""What ``foretoken check-config`` finds: every mistake at once, and what differs from defaults.
+
+Goes further than reading the file does at start in one thing: files that it names are
+looked for, so that the start does not fail on the next one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from foretoken.errors import ConfigurationInvalid
+from foretoken.setting_problems import SettingProblem
+from foretoken.settings import Settings, load_settings
+from foretoken.terminal import plain
+from foretoken.toml_lines import key_lines, line_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """Hold what was found.
+
+    Attributes:
+        path: The file.
+        settings: What it says, ``None`` where it cannot be used at all.
+        problems: What is wrong.
+        notes: What is worth knowing and not wrong.
+    """
+
+    path: Path
+    settings: Settings | None
+    problems: tuple[SettingProblem, ...]
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        """Give the document ``--json`` prints."""
+        settings = self.settings
+        return {
+            "path": str(self.path),
+            "valid": not self.problems,
+            "problems": [
+                {"path": one.path or None, "line": one.line, "text": one.text}
+                for one in self.problems
+            ],
+            "notes": list(self.notes),
+            "settings": None if settings is None else settings.model_dump(mode="json"),
+        }
+
+
+def check(path: Path) -> Checked:
+    """Read a configuration file and look for everything that is wrong with it."""
+    try:
+        settings = load_settings(path)
+    except ConfigurationInvalid as error:
+        return Checked(path=path, settings=None, problems=error.found)
+    lines = key_lines(path.read_text(encoding="utf-8-sig"))
+    problems = tuple(
+        SettingProblem(
+            path=name, text=f"{name} = '{file}': {why}", line=line_of(lines, name.split("."))
+        )
+        for name, file, why in _unusable_files(settings)
+    )
+    notes = () if settings.endpoints else ("names no endpoint: serve then needs --endpoint",)
+    return Checked(path=path, settings=settings, problems=problems, notes=notes)
+
+
+def report(checked: Checked) -> RenderableType:
+    """Say what was found, for people."""
+    name, count = plain(str(checked.path)), len(checked.problems)
+    if count:
+        what = "1 thing is wrong" if count == 1 else f"{count} things are wrong"
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, style="dim")
+        table.add_column()
+        for one in checked.problems:
+            where = "" if one.line is None else f"line {one.line}"
+            table.add_row(where, Text(plain(one.text)))
+        return Group(Text(f"{name}: {what}", style="red"), table)
+    lines = [Text(f"{name}: valid", style="green"), *(Text(f"note: {n}") for n in checked.notes)]
+    if checked.settings is None:
+        return Group(*lines)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("setting", "value", "default"):
+        table.add_column(heading, overflow="fold")
+    for path, value, default in differences(checked.settings, Settings()):
+        table.add_row(Text(path), Text(plain(str(value))), Text(plain(str(default))))
+    all_default = Text("everything is as by default")
+    return Group(*lines, table if table.row_count else all_default)
+
+
+def differences(
+    settings: BaseModel, default: BaseModel, prefix: str = ""
+) -> Iterator[tuple[str, object, object]]:
+    """Give path, value and default of every setting that is not as by default.
+
+    >>> list(differences(Settings(seed=1), Settings()))
+    [('seed', 1, None)]
+    """
+    for name in type(settings).model_fields:
+        value, usual = getattr(settings, name), getattr(default, name)
+        if value == usual:
+            continue
+        if isinstance(value, BaseModel) and type(value) is type(usual):
+            yield from differences(value, usual, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _shown(value), _shown(usual)
+
+
+def _shown(value: object) -> object:
+    """Show models by what was set in them.
+
+    >>> _shown(Settings(seed=1)), _shown(())
+    ('{seed: 1}', 'none')
+    """
+    if isinstance(value, BaseModel):
+        given = ((name, getattr(value, name)) for name in type(value).model_fields)
+        told = {n: v for n, v in given if n in value.model_fields_set}
+        return "{" + ", ".join(f"{n}: {_shown(v)}" for n, v in told.items()) + "}"
+    if isinstance(value, tuple):
+        return ", ".join(str(_shown(one)) for one in value) or "none"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_shown(one)}" for key, one in value.items()) + "}"
+    return value
+
+
+def _unusable_files(settings: Settings) -> Iterator[tuple[str, Path, str]]:
+    """Name the files that must be there and are not."""
+    proxy = settings.proxy
+    named = {
+        "proxy.tls_cert": proxy.tls_cert,
+        "proxy.tls_key": proxy.tls_key,
+        "proxy.upstream.ca_file": proxy.upstream.ca_file,
+        "proxy.access.keys_file": proxy.access.keys_file,
+        **{f"tokens.files.{model}": file for model, file in settings.tokens.files.items()},
+    }
+    for name, file in named.items():
+        if file is not None and not file.is_file():
+            yield name, file, "is not a file" if file.exists() else "no such file"
