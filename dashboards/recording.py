@@ -65,7 +65,7 @@ def _quantiles() -> Iterator[Recording]:
 
 
 def _requests() -> Iterator[Recording]:
-    all_of = "sum by (model_name) (rate(foretoken_requests_total[5m])) > 0"
+    every = "sum by (model_name) (rate(foretoken_requests_total[5m]))"
     failed = 'rate(foretoken_requests_total{outcome=~"upstream_error|cut"}[5m])'
     yield Recording(
         name="foretoken:requests:rate5m",
@@ -73,7 +73,7 @@ def _requests() -> Iterator[Recording]:
     )
     yield Recording(
         name="foretoken:failed_requests:ratio_rate5m",
-        expr=f"sum by (model_name) ({failed}) / ({all_of})",
+        expr=f"(sum by (model_name) ({failed}) or {every} * 0) / ({every} > 0)",
     )
     yield Recording(
         name="foretoken:shed_requests:ratio_rate5m",
