@@ -4,12 +4,28 @@ Each alert names a symptom that somebody can act on; its runbook section says ho
 Written to YAML by :mod:`dashboards.build`.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from dashboards.recording import missed
+from dashboards.rule_file import rule, rule_file
+
 _RUNBOOK: Final = "https://github.com/foretoken/foretoken/blob/main/docs/runbook.md"
-_ERRORS: Final = 'outcome=~"upstream_error|cut"'
+_BUDGET: Final = "on (tier) group_left () (1 - foretoken:slo_target:ratio)"
+# Below so many judged requests in an hour one miss would be a share of them all.
+_ENOUGH: Final = "on (tier) sum by (tier) (increase(foretoken_slo_requests_total[1h])) > 30"
+
+
+def _waiting(when: str = "") -> str:
+    return f"sum by (job, instance, model_name) (foretoken_waiting_requests{when})"
+
+
+def _burns(times: float, long: str, short: str) -> str:
+    """Tell that a tier's error budget burns so many times too fast, and still does."""
+    return (
+        f"({missed(long)} / {_BUDGET} > {times:g}"
+        f" and on (tier) {missed(short)} / {_BUDGET} > {times:g})"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +75,15 @@ ALERTS: Final = (
         summary="Endpoint {{ $labels.endpoint }} is down",
     ),
     Alert(
+        name="ForetokenBreakerOpen",
+        expr=(
+            "sum by (job, instance, endpoint) (avg_over_time(foretoken_endpoint_suspect[3m])) > 0.5"
+        ),
+        lasting="1m",
+        severity="ticket",
+        summary="{{ $labels.endpoint }} is left alone for how it answers",
+    ),
+    Alert(
         name="ForetokenScrapeStale",
         expr="foretoken_endpoint_scrape_age_seconds > 10 and foretoken_endpoint_up == 1",
         lasting="1m",
@@ -67,23 +92,64 @@ ALERTS: Final = (
     ),
     Alert(
         name="ForetokenEndpointErrors",
-        expr=(
-            f"sum by (model_name) (rate(foretoken_requests_total{{{_ERRORS}}}[5m]))"
-            " / sum by (model_name) (rate(foretoken_requests_total[5m])) > 0.02"
-        ),
+        expr="foretoken:failed_requests:ratio_rate5m > 0.02",
         lasting="5m",
         severity="page",
         summary="{{ $value | humanizePercentage }} of {{ $labels.model_name }} requests fail",
     ),
     Alert(
         name="ForetokenShedding",
-        expr=(
-            "sum(rate(foretoken_shed_requests_total[5m]))"
-            " / sum(rate(foretoken_requests_total[5m])) > 0.05"
-        ),
+        expr="foretoken:shed_requests:ratio_rate5m > 0.05",
         lasting="5m",
         severity="page",
         summary="{{ $value | humanizePercentage }} of requests are refused",
+    ),
+    Alert(
+        name="ForetokenRetryBudgetExhausted",
+        expr='increase(foretoken_shed_requests_total{reason="retry_budget_exhausted"}[5m]) > 0',
+        lasting="1m",
+        severity="page",
+        summary="{{ $labels.instance }} may not try failed requests again, and refuses them",
+    ),
+    Alert(
+        name="ForetokenQueueNotDraining",
+        expr=(
+            f"{_waiting()} > 0 and min_over_time(({_waiting()})[5m:30s]) > 0"
+            f" and {_waiting()} >= {_waiting(' offset 5m')}"
+        ),
+        lasting="5m",
+        severity="page",
+        summary=(
+            "{{ $value }} requests for {{ $labels.model_name }} wait at"
+            " {{ $labels.instance }}, and do not become fewer"
+        ),
+    ),
+    Alert(
+        name="ForetokenFleetSaturated",
+        expr="max by (model_name) (foretoken_fleet_saturation_ratio) > 0.9",
+        lasting="10m",
+        severity="ticket",
+        summary="{{ $labels.model_name }} is {{ $value | humanizePercentage }} full",
+    ),
+    Alert(
+        name="ForetokenSloBurnsFast",
+        expr=f"({_burns(14.4, '1h', '5m')} or {_burns(6, '6h', '30m')}) and {_ENOUGH}",
+        lasting="2m",
+        severity="page",
+        summary=(
+            "Tier {{ $labels.tier }} burns its error budget"
+            ' {{ $value | printf "%.1f" }} times too fast'
+        ),
+    ),
+    Alert(
+        name="ForetokenSloBurnsSlowly",
+        expr=f"{_burns(3, '1d', '2h')} or {_burns(1, '3d', '6h')}",
+        lasting="15m",
+        severity="ticket",
+        summary=(
+            "Tier {{ $labels.tier }} will not keep its objective:"
+            ' it burns {{ $value | printf "%.1f" }} times its budget'
+        ),
     ),
     Alert(
         name="ForetokenPredictionErrorHigh",
@@ -107,15 +173,46 @@ ALERTS: Final = (
     ),
     Alert(
         name="ForetokenFallbackActive",
-        expr=(
-            "sum by (reason) (rate(foretoken_fallback_decisions_total[5m]))"
-            " / on () group_left () sum(rate(foretoken_decision_seconds_count[5m])) > 0.05"
-        ),
+        expr="foretoken:fallback_decisions:ratio_rate5m > 0.05",
         lasting="10m",
         severity="ticket",
         summary=(
             "The fallback takes {{ $value | humanizePercentage }} of decisions:"
             " {{ $labels.reason }}"
+        ),
+    ),
+    Alert(
+        name="ForetokenModelSkipped",
+        expr="foretoken_model_skipped == 1",
+        lasting="1m",
+        severity="ticket",
+        summary="{{ $labels.instance }} cannot use the version of {{ $labels.model_name }} in use",
+    ),
+    Alert(
+        name="ForetokenIndexNotExact",
+        expr=(
+            "foretoken_endpoint_cache_exact == 0"
+            " and on (job, instance, endpoint) foretoken_endpoint_up == 1"
+        ),
+        lasting="10m",
+        severity="ticket",
+        summary="What {{ $labels.endpoint }} has cached is estimated, though it sends KV events",
+    ),
+    Alert(
+        name="ForetokenTrainerDown",
+        expr="foretoken_trainer_up == 0",
+        lasting="2m",
+        severity="ticket",
+        summary="{{ $labels.instance }} has no trainer process",
+    ),
+    Alert(
+        name="ForetokenTrainerSilent",
+        expr="foretoken_trainer_answer_age_seconds > 60",
+        lasting="1m",
+        severity="ticket",
+        summary=(
+            "The trainer of {{ $labels.instance }} has said nothing"
+            " for {{ $value | humanizeDuration }}"
         ),
     ),
     Alert(
@@ -155,6 +252,13 @@ ALERTS: Final = (
         summary="{{ $labels.instance }} loses trace records",
     ),
     Alert(
+        name="ForetokenLogLinesDropped",
+        expr="increase(foretoken_log_dropped_lines_total[5m]) > 0",
+        lasting="5m",
+        severity="ticket",
+        summary="{{ $labels.instance }} loses log lines",
+    ),
+    Alert(
         name="ForetokenBackgroundFailing",
         expr="increase(foretoken_background_failures_total[10m]) > 2",
         lasting="1m",
@@ -166,26 +270,16 @@ ALERTS: Final = (
 
 def rules_yaml() -> str:
     """Write the alerts as a Prometheus rule file."""
-    lines = ["# Written by `python -m dashboards.build`; edit dashboards/alerts.py.", "groups:"]
-    lines += ["  - name: foretoken", "    rules:"]
-    for alert in ALERTS:
-        lines += [
-            f"      - alert: {alert.name}",
-            f"        expr: {_quoted(alert.expr)}",
-            f"        for: {alert.lasting}",
-            "        labels:",
-            f"          severity: {alert.severity}",
-            "        annotations:",
-            f"          summary: {_quoted(alert.summary)}",
-            f"          runbook_url: {_quoted(alert.runbook_url)}",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str) -> str:
-    r"""Quote a scalar; a JSON string is one in YAML too.
-
-    >>> print(_quoted('say "yes"'))
-    "say \"yes\""
-    """
-    return json.dumps(text, ensure_ascii=False)
+    rules = [
+        rule(
+            {
+                "alert": alert.name,
+                "expr": alert.expr,
+                "for": alert.lasting,
+                "labels": {"severity": alert.severity},
+                "annotations": {"summary": alert.summary, "runbook_url": alert.runbook_url},
+            }
+        )
+        for alert in ALERTS
+    ]
+    return rule_file("dashboards/alerts.py", [("foretoken", None, rules)])

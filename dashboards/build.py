@@ -11,6 +11,7 @@ from dashboards.alerts import rules_yaml
 from dashboards.catalogue import families
 from dashboards.metrics_page import metrics_page
 from dashboards.overview import dashboard
+from dashboards.recording import recording_yaml
 
 
 def built_files() -> dict[str, str]:
@@ -18,6 +19,7 @@ def built_files() -> dict[str, str]:
     return {
         "grafana/foretoken.json": json.dumps(dashboard(), indent=2) + "\n",
         "prometheus/alerts.yml": rules_yaml(),
+        "prometheus/recording.yml": recording_yaml(),
         "../docs/metrics.md": metrics_page(families()),
     }
 

@@ -35,7 +35,7 @@ class TrainerCollector(Collector):
         )
         age = GaugeMetricFamily(
             "foretoken_trainer_answer_age_seconds",
-            "Since the trainer process was started or last said anything; it does every round.",
+            "Since the trainer process was started or last said anything; it does every 10 s.",
         )
         heard_s = trainer.heard_s
         if heard_s is not None:

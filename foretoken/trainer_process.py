@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 # Serving goes first: ask for the processor only when nobody else wants it.
 NICENESS = 10
+# Longest that it says nothing while it rests; what it trains takes seconds.
+SPEAK_S = 10.0
 
 
 class Inbox:
@@ -108,7 +110,7 @@ def main() -> None:
     threading.Thread(target=read, args=(inbox,), daemon=True).start()
     cpu_s, rested_s = time.process_time(), float(interval_s)
     while True:
-        time.sleep(rested_s)
+        rest(rested_s)
         began_s = time.monotonic()
         forgotten, taken = inbox.take()
         for fleet in forgotten:
@@ -119,7 +121,6 @@ def main() -> None:
             say(report)
             if report.accepted:
                 prune(store, fleet, int(keep))
-        send(SIGN_OF_LIFE)
         now_s, used_s = time.monotonic(), time.process_time()
         rested_s = rest_s(
             cpu_s=used_s - cpu_s,
@@ -171,6 +172,15 @@ def prune(store: ModelsStore, fleet: str, keep: int) -> None:
 def say(report: Report) -> None:
     """Send a report up the pipe."""
     send(msgspec.json.encode(report) + b"\n")
+
+
+def rest(seconds: float) -> None:
+    """Sleep, and say now and then that this is all."""
+    until_s = time.monotonic() + seconds
+    send(SIGN_OF_LIFE)
+    while (left_s := until_s - time.monotonic()) > 0:
+        time.sleep(min(left_s, SPEAK_S))
+        send(SIGN_OF_LIFE)
 
 
 def send(line: bytes) -> None:

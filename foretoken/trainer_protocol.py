@@ -1,8 +1,8 @@
 """What the server and its trainer say to each other over a pipe.
 
 Down: length-prefixed MessagePack frames, each some observations or the word to forget a
-fleet. Up: JSON lines, one report per training, and an empty line after every round, whether
-anything was trained in it or not. Both typed; no pickle.
+fleet. Up: JSON lines, one report per training, and empty ones every few seconds between two
+rounds. Both typed; no pickle.
 """
 
 import struct
@@ -23,7 +23,7 @@ _NUMBERS: Final = (
     *("predicted_ttft_s", "predicted_tpot_s", "total_s"),
 )
 SIGN_OF_LIFE: Final = b"\n"
-"""What the trainer says after a round; one that says nothing for long is stuck or stopped."""
+"""What the trainer says while it rests; one that says nothing for long is stuck or stopped."""
 
 _numbers_of: Final = attrgetter(*_NUMBERS)
 

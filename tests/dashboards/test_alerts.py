@@ -21,5 +21,5 @@ def test_an_alert_links_to_its_section() -> None:
 def test_the_rule_file_holds_every_alert_once() -> None:
     text = rules_yaml()
 
-    assert re.findall(r"- alert: (\w+)", text) == [alert.name for alert in ALERTS]
+    assert re.findall(r'- alert: "(\w+)"', text) == [alert.name for alert in ALERTS]
     assert text.count("runbook_url:") == text.count("expr:") == len(ALERTS)

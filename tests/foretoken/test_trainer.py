@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import uvloop
 from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 
 from foretoken.settings import TrainerSettings
 from foretoken.trainer import Trainer
+from foretoken.trainer_metrics import TrainerCollector
 from foretoken.trainer_process import Inbox, rest_s
 from foretoken.trainer_protocol import Forget, Report, frame, words
 from foretoken.training import in_use
@@ -209,6 +211,34 @@ def test_a_trainer_that_dies_is_started_again(tmp_path: Path) -> None:
 
     assert restarts == 1
     assert report.accepted
+
+
+def test_a_trainer_with_nothing_to_do_says_that_it_is_there(tmp_path: Path) -> None:
+    async def scenario() -> tuple[float | None, float | None]:
+        trainer = make_trainer(tmp_path, Reports())
+        registry = CollectorRegistry()
+        registry.register(TrainerCollector(trainer))
+
+        def value(name: str) -> float | None:
+            return registry.get_sample_value(f"foretoken_trainer_{name}")
+
+        assert (value("up"), value("answer_age_seconds")) == (0.0, None)
+        running = asyncio.create_task(trainer.run())
+        await until_alive(trainer)
+        started_s = trainer.heard_s
+        async with asyncio.timeout(30):
+            while trainer.heard_s == started_s:
+                await asyncio.sleep(0)
+        found = value("up"), value("answer_age_seconds")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return found
+
+    up, age_s = asyncio.run(scenario())
+
+    assert up == 1.0
+    assert age_s is not None
+    assert age_s >= 0.0
 
 
 def test_feeding_a_dead_trainer_drops_and_counts(tmp_path: Path) -> None:

@@ -91,8 +91,10 @@ async def test_the_server_goes_on_with_what_it_has_and_names_the_version(
 ) -> None:
     store, predictor = ModelsStore(tmp_path), LatencyPredictor()
     good = publish_model(store, "m", MODEL)
-    updates = ModelUpdates(store, ModelMetrics(CollectorRegistry()))
+    registry = CollectorRegistry()
+    updates = ModelUpdates(store, ModelMetrics(registry))
     updates.adopt("m", predictor)
+    before = registry.get_sample_value("foretoken_model_skipped", {"model_name": "m"})
     bad = spoil(store, tmp_path)
 
     with caplog.at_level(logging.ERROR):
@@ -102,6 +104,8 @@ async def test_the_server_goes_on_with_what_it_has_and_names_the_version(
     assert bad in line.__dict__["problem"]
     assert why in line.__dict__["problem"]
     assert predictor.report().version == good
+    after = registry.get_sample_value("foretoken_model_skipped", {"model_name": "m"})
+    assert (before, after) == (0.0, 1.0)
 
 
 @everywhere

@@ -14,6 +14,7 @@ from proxy.headers import (
     request_lines,
     response_lines,
     subset_of,
+    trace_id_of,
     vllm_priority_of,
 )
 
@@ -106,3 +107,25 @@ def test_other_headers_pass_in_order_with_their_duplicates(
     sent = [tuple(line.split(b": ", 1)) for line in lines.split(b"\r\n")[:-2]]
     assert sent == headers
     assert response_lines(headers) + b"x-request-id: r\r\n" == lines
+
+
+TRACE = b"0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize(
+    ("value", "known"),
+    [
+        pytest.param(b"00-%b-b7ad6b7169203331-01" % TRACE, True, id="as it should be"),
+        pytest.param(b"cc-%b-b7ad6b7169203331-01-more" % TRACE, True, id="a later version"),
+        pytest.param(b"00-%b-b7ad6b7169203331-01extra" % TRACE, False, id="trailing text"),
+        pytest.param(b"ff-%b-b7ad6b7169203331-01" % TRACE, False, id="no version"),
+        pytest.param(b"00-%b-b7ad6b7169203331-01" % TRACE.upper(), False, id="upper case"),
+        pytest.param(b"00-%b-b7ad6b7169203331-01" % (b"0" * 32), False, id="no trace"),
+        pytest.param(b'00-"} 1\n', False, id="hostile"),
+        pytest.param(b"", False, id="empty"),
+    ],
+)
+def test_a_trace_is_known_by_a_well_formed_header_alone(value: bytes, known: bool) -> None:
+    found = trace_id_of({b"traceparent": value})
+
+    assert found == (TRACE.decode() if known else None)

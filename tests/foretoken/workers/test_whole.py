@@ -76,6 +76,40 @@ def test_series_that_only_one_worker_has_stay() -> None:
     ]
 
 
+def test_openmetrics_pages_keep_the_latest_trace_and_end_once() -> None:
+    hostile = r'a_seconds_bucket{le="1.0",x="} # {trace_id=\"a\"} 1 2"}'
+
+    def page(trace: str, at_s: float, count: float) -> bytes:
+        exemplar = f'# {{trace_id="{trace * 32}"}} 0.4 {at_s}'
+        lines = [
+            "# TYPE a_seconds histogram",
+            f"{hostile} {count} {exemplar}",
+            f"a_seconds_created {at_s}",
+            "# TYPE a_things counter",
+            "a_things_total 2.0",
+            "# EOF",
+        ]
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    both = merged_page((page("1", 5.0, 2.0), page("2", 9.0, 3.0), page("3", 7.0, 1.0)))
+
+    assert both.decode().splitlines() == [
+        "# TYPE a_seconds histogram",
+        f'{hostile} 6.0 # {{trace_id="{"2" * 32}"}} 0.4 9.0',
+        "a_seconds_created 5.0",
+        "# TYPE a_things counter",
+        "a_things_total 6.0",
+        "# EOF",
+    ]
+
+
+def test_what_every_worker_knows_alike_is_not_added_up() -> None:
+    name = "foretoken_endpoint_running_requests"
+    page = f'# TYPE {name} gauge\n{name}{{endpoint="a:1"}} 2.0\n'.encode()
+
+    assert merged_page((page, page)) == page
+
+
 def test_answers_kept_by_all_add_up() -> None:
     name = "foretoken_response_cache_stored_answers"
     page = f"# TYPE {name} gauge\n{name} 2.0\n".encode()
