@@ -111,7 +111,7 @@ def request_parts(told: Fields) -> Iterator[str]:
         yield f"{told['attempts']} attempts"
     if told.get("tier") is not None:
         yield f"tier {_short(told['tier'])}"
-    why = " ".join(_short(told[name]) for name in ("reason", "policy") if name in told)
+    why = ": ".join(_short(told[name]) for name in ("policy", "reason") if name in told)
     if why:
         yield why
     if told.get("status") not in {None, 200}:

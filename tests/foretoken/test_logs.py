@@ -62,7 +62,7 @@ def test_a_finished_request_is_told_as_one_asks(caplog: pytest.LogCaptureFixture
     assert line[9:] == (
         "info    completed  10.0.0.1:8000  meta-llama/Llama-3.1-8B-Instruct  "
         "ttft 126.0 ms (100.0 ms predicted)  tpot 20.0 ms (20.0 ms predicted)  e2e 5.00 s  "
-        "1020 + 150 tokens, 512 cached  predicted predicted_latency  id r-1"
+        "1020 + 150 tokens, 512 cached  predicted_latency: predicted  id r-1"
     )
 
 
@@ -99,7 +99,9 @@ def test_colours_are_for_terminals_that_show_them() -> None:
 def root_restored() -> Iterator[None]:
     """Leave the root logger, and those that are configured beside it, as they were."""
     root = logging.getLogger()
-    levels = {name: logging.getLogger(name).level for name in ("httpx", "httpcore", "uvicorn")}
+    levels = {
+        name: logging.getLogger(name).level for name in ("httpx", "httpcore", "urllib3", "uvicorn")
+    }
     level, handlers = root.level, root.handlers[:]
     root.handlers.clear()  # configuring closes those that it finds
     try:
