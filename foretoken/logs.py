@@ -1,4 +1,4 @@
-"""How log records are written: JSON lines for machines, plain lines for people.
+"""How log records are written: JSON lines for machines, readable ones for people.
 
 Records are a constant event name plus fields given by ``extra``; both formats show
 all of them. Prompts, outputs and keys are never logged anywhere. Whatever happens to
@@ -33,27 +33,16 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the record as JSON."""
-        line: dict[str, object] = {
+        envelope: dict[str, object] = {
             "time": round(record.created, 3),
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
-            **fields(record),
         }
+        line = envelope | fields(record) | envelope  # which no field takes the place of
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
-
-
-class ConsoleFormatter(logging.Formatter):
-    """Write ``time level event field=value ...``."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Give the record as one readable line."""
-        extra = " ".join(f"{name}={_short(value)}" for name, value in fields(record).items())
-        clock = self.formatTime(record, "%H:%M:%S")
-        line = f"{clock} {record.levelname.lower():7} {record.getMessage()} {extra}".rstrip()
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class LinesHandler(logging.Handler):
@@ -93,12 +82,21 @@ def configure(log_format: LogFormat, level: str) -> LogLines | None:
         log_format = "console" if sys.stderr.isatty() else "json"
     lines = _open_lines()
     handler = logging.StreamHandler() if lines is None else LinesHandler(lines)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else ConsoleFormatter())
+    handler.setFormatter(JsonFormatter() if log_format == "json" else _for_people())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # One line a scrape, five times a second, says nothing; uvicorn's are said better here.
-    for chatty in ("httpx", "httpcore", "uvicorn"):
+    for chatty in ("httpx", "httpcore", "urllib3", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     return lines if log_format == "json" else None
+
+
+def _for_people() -> logging.Formatter:
+    # What writes JSON need not load what colours lines.
+    from rich.console import Console  # noqa: PLC0415  # as above
+
+    from foretoken.console_lines import ConsoleFormatter, colours_of  # noqa: PLC0415  # as above
+
+    return ConsoleFormatter(fields, colours_of(Console(stderr=True)))
 
 
 def _open_lines() -> LogLines | None:
@@ -106,7 +104,3 @@ def _open_lines() -> LogLines | None:
         return LogLines(sys.stderr.fileno())
     except OSError:  # somebody has put an object of theirs in its place
         return None
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

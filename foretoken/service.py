@@ -231,7 +231,7 @@ class Service:
         """Log what has come to decide since the last scrape, and why."""
         for model, fleet in self.scheduler.fleets.items():
             for change in fleet.trust.take_changes():
-                fields = {"model": model, "level": change.level, "reason": change.reason}
+                fields = {"model": model, "ladder_level": change.level, "reason": change.reason}
                 if change.reason in {"prediction_failed", "scores_unusable"}:
                     fields["problem"] = str(fleet.trust.problem)
                 log.info("level_changed", extra={**fields, "before": change.before})

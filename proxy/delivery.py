@@ -17,8 +17,8 @@ from proxy.errors import ShuttingDown, UpstreamError, to_response
 from proxy.exchange import Comment, Exchange, Failure, Output, Step
 from proxy.gate import Serving, Tap
 from proxy.http_response import ResponseHead
-from proxy.incoming import outgoing_at
 from proxy.reply import Reply, ReplyHead
+from proxy.trace_context import outgoing_at
 from scheduler import Action, Dispatch, ShedReason, Wait
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import msgspec
 
 from collectors.stream import StreamKind
 from predictor.kv_cache import TOKEN_BYTES, TokenBlocks
-from predictor.types import NO_OBJECTIVE, Objective, RequestFeatures, TraceContext
+from predictor.types import NO_OBJECTIVE, Objective, RequestFeatures
 from proxy.body import Body, Kind, decode_body, kind_of, prompt_of, with_usage
 from proxy.connection import OutgoingRequest
 from proxy.headers import (
@@ -22,7 +22,6 @@ from proxy.headers import (
 )
 from proxy.http_request import RequestHead
 from proxy.session import session_of
-from proxy.trace_context import Tracer, dropped_headers, traced, traceparent_line
 
 _STREAM_KINDS: Final[dict[Kind, StreamKind]] = {"chat": "chat", "completions": "completions"}
 _EMPTY: Final = Body()
@@ -78,7 +77,6 @@ def read_request(
     dropped: frozenset[bytes] = _NONE_DROPPED,
     tokens: bytes | None = None,
     token_blocks: NameBlocks | None = None,
-    tracer: Tracer | None = None,
 ) -> IncomingRequest:
     """Read one request.
 
@@ -92,7 +90,6 @@ def read_request(
         dropped: Headers that stay here beside those that always do, in lower case.
         tokens: Its prompt's token ids, four bytes each, where they are known.
         token_blocks: Names the blocks of these.
-        tracer: Gives it a place in a trace, ``None`` where none are made.
 
     Raises:
         BadRequest: A header that is read here has a value it cannot have.
@@ -107,7 +104,6 @@ def read_request(
     blocks = _NO_BLOCKS
     if tokens is not None and token_blocks is not None:
         blocks = token_blocks(body.model, tokens, body.cache_salt)
-    trace = None if tracer is None else tracer.begin(head)
     features = RequestFeatures(
         request_id=request_id,
         arrived_s=arrived_s,
@@ -118,33 +114,24 @@ def read_request(
         streamed=bool(body.stream),
         block_hashes=prompt.block_hashes,
         token_blocks=blocks,
-        trace=trace,
         session_id=session_of(named, body),
         tenant=_tenant(tenant, wishes.tenant),
         tier=wishes.tier,
         priority=_priority(wishes.priority or body.priority),
         objective=wishes.objective,
         allowed_endpoints=wishes.allowed_endpoints,
-        trace_id=trace_id_of(named)
-        if trace is None
-        else (trace.trace_id if trace.sampled else None),
+        trace_id=trace_id_of(named),
     )
     spliced = None
     if include_usage and body.stream and kind in _STREAM_KINDS:
         spliced = with_usage(payload, body)
     return IncomingRequest(
         features=features,
-        outgoing=_outgoing(head, spliced or payload, request_id, dropped, trace),
+        outgoing=_outgoing(head, spliced or payload, request_id, dropped),
         stream_kind=_STREAM_KINDS.get(kind, "named"),
         hide_usage=spliced is not None,
         wants_trailers=wishes.trailers,
     )
-
-
-def outgoing_at(incoming: IncomingRequest, attempt: int) -> OutgoingRequest:
-    """Give what goes to the endpoint at a later attempt; the first sends it as it is."""
-    trace = incoming.features.trace
-    return incoming.outgoing if trace is None else traced(incoming.outgoing, trace, attempt)
 
 
 def _tenant(caller: str | None, wished: str | None) -> str | None:
@@ -173,22 +160,13 @@ def _priority(wanted: int | None) -> int:
 
 
 def _outgoing(
-    head: RequestHead,
-    payload: bytes,
-    request_id: str,
-    dropped: frozenset[bytes],
-    trace: TraceContext | None,
+    head: RequestHead, payload: bytes, request_id: str, dropped: frozenset[bytes]
 ) -> OutgoingRequest:
     method = head.method
     bare = not payload and method in {b"GET", b"HEAD"}
-    if trace is not None:
-        dropped |= dropped_headers(trace)
-    lines = request_lines(head.lines, head.named, request_id=request_id, dropped=dropped)
-    if trace is not None:
-        lines += traceparent_line(trace, 1)
     return OutgoingRequest(
         start=b"%b %b HTTP/1.1\r\n" % (method, head.target),
-        header_lines=lines,
+        header_lines=request_lines(head.lines, head.named, request_id=request_id, dropped=dropped),
         body=None if bare else payload,
         head_only=method == b"HEAD",
     )

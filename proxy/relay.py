@@ -239,8 +239,9 @@ class Relay:
                 dropped=admission.dropped,
                 tokens=tokens,
                 token_blocks=self._scheduler.caches.token_blocks,
-                tracer=self._tracer,
             )
+            if self._tracer is not None:
+                incoming = self._tracer.trace(incoming, head)
             verdict = self._gate.consider(head, incoming, reply)
             if isinstance(verdict, Passed):
                 return self._start(verdict, reply)

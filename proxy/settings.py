@@ -130,19 +130,21 @@ class PickerSettings(_Section):
 class TracingSettings(_Section):
     """Send a trace of each request to an OpenTelemetry collector (docs/tracing.md)."""
 
-    # Needs the extra: pip install 'foretoken[tracing]'. OTEL_SDK_DISABLED=true overrules it.
     enabled: bool = False
-    # Base URL of a receiver of OTLP over HTTP; /v1/traces is added. None: what
-    # OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT says, else port 4318 here.
+    """Make traces. Needs the extra: pip install 'foretoken[tracing]'; OTEL_SDK_DISABLED=true
+    overrules it."""
     endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$", max_length=2000)
-    # Share of the traces that begin here; a caller's traceparent says so for its own.
-    # None: what OTEL_TRACES_SAMPLER and its _ARG say, else all.
+    """Base URL of a receiver of OTLP over HTTP; /v1/traces is added. Not set: what
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT says, else port 4318 here."""
     sample_ratio: float | None = Field(default=None, ge=0, le=1)
-    # None: what OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES says, else foretoken.
+    """Share of the traces that begin here; of a caller's own trace, its traceparent decides. Not
+    set: what OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say, else all."""
     service_name: str | None = Field(default=None, min_length=1, max_length=200)
-    # Finished requests that wait for a slow collector; more are dropped and counted. About
-    # 40 kB each in a fleet of a hundred endpoints.
+    """Who the spans are of. Not set: what OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES says, else
+    foretoken."""
     max_waiting_requests: int = Field(default=2048, ge=1, le=1_000_000)
+    """Finished requests that wait for a slow collector; more are dropped and counted. About 40 kB
+    each in a fleet of a hundred endpoints."""
 
     @property
     def on(self) -> bool:

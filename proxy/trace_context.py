@@ -10,13 +10,12 @@ import random
 import re
 from typing import Final
 
-import msgspec
+from msgspec.structs import replace
 
 from predictor.types import TraceContext
 from proxy.connection import OutgoingRequest
 from proxy.http_request import RequestHead
-
-TRACE_HEADERS: Final = frozenset({b"traceparent", b"tracestate"})
+from proxy.incoming import IncomingRequest
 
 _SAMPLED: Final = 1
 # Version ff is none; later versions may add fields behind the flags.
@@ -39,7 +38,19 @@ class Tracer:
         self._rng = rng
         self._bound = round(sample_ratio * 2**64)
 
-    def begin(self, head: RequestHead) -> TraceContext:
+    def trace(self, incoming: IncomingRequest, head: RequestHead) -> IncomingRequest:
+        """Give a request its place; what goes to the endpoint names it."""
+        trace = self._place(head)
+        outgoing = incoming.outgoing
+        lines = _header_lines(outgoing.header_lines, trace)
+        trace_id = trace.trace_id if trace.sampled else None
+        return replace(
+            incoming,
+            features=replace(incoming.features, trace=trace, trace_id=trace_id),
+            outgoing=replace(outgoing, header_lines=lines),
+        )
+
+    def _place(self, head: RequestHead) -> TraceContext:
         """Continue the caller's trace, or begin one."""
         span_id = self._rng.getrandbits(_SPAN_ID_BITS) or 1
         method = head.method.decode("latin-1")
@@ -98,18 +109,23 @@ def traceparent(trace: TraceContext, attempt: int) -> bytes:
     return f"00-{trace.trace_id}-{upstream_id(trace, attempt):016x}-{flags:02x}".encode()
 
 
-def dropped_headers(trace: TraceContext) -> frozenset[bytes]:
-    """Say which of the client's headers go no further; a state goes with its parent."""
-    return TRACE_HEADERS if trace.state is None else TRACE_HEADERS - {b"tracestate"}
+def outgoing_at(incoming: IncomingRequest, attempt: int) -> OutgoingRequest:
+    """Give what goes to the endpoint at a later attempt; the first sends it as it is."""
+    trace, outgoing = incoming.features.trace, incoming.outgoing
+    if trace is None:
+        return outgoing
+    before = _traceparent_line(trace, 1)  # the last one
+    lines = outgoing.header_lines.removesuffix(before) + _traceparent_line(trace, attempt)
+    return replace(outgoing, header_lines=lines)
 
 
-def traced(outgoing: OutgoingRequest, trace: TraceContext, attempt: int) -> OutgoingRequest:
-    """Give a request as it goes out at a later attempt; its last header line is the trace's."""
-    before = traceparent_line(trace, 1)
-    lines = outgoing.header_lines.removesuffix(before) + traceparent_line(trace, attempt)
-    return msgspec.structs.replace(outgoing, header_lines=lines)
+def _header_lines(lines: bytes, trace: TraceContext) -> bytes:
+    """Name our span to the endpoint in place of the caller's; a state goes with its parent."""
+    names = (b"traceparent:",) if trace.state else (b"traceparent:", b"tracestate:")
+    kept = (line for line in lines.splitlines(keepends=True) if not line.startswith(names))
+    return b"".join(kept) + _traceparent_line(trace, 1)
 
 
-def traceparent_line(trace: TraceContext, attempt: int) -> bytes:
+def _traceparent_line(trace: TraceContext, attempt: int) -> bytes:
     """Give the header line that goes to an endpoint, with its end."""
     return b"traceparent: %b\r\n" % traceparent(trace, attempt)

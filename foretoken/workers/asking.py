@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from foretoken.workers.bus import Bus
 from foretoken.workers.messages import Answered, Asked
+from proxy.errors import ErrorResponse
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,13 @@ ANSWER_WITHIN_S: Final = 1.0
 METRICS: Final = "/metrics"
 SNAPSHOT: Final = "/foretoken/snapshot"
 """Asked between workers alone: the live page's snapshot since the second in the query."""
+
+_STARTING: Final = ErrorResponse(
+    status=503, message="the worker starts", type="service_unavailable", code="starting"
+)
+_INTERNAL: Final = ErrorResponse(
+    status=500, message="internal error", type="internal_error", code="internal_error"
+)
 
 # What ASGI calls a message holds anything.
 _AsgiMessage = MutableMapping[str, Any]
@@ -86,7 +94,7 @@ class Asking:
         if page is not None:
             return Answered(question.number, 200, [], page(question.query))
         if self._app is None:
-            return Answered(question.number, 503, [], b"")
+            return _failure(question, _STARTING)
         return await respond(self._app, question)
 
     def asked(self, worker: int, question: Asked) -> None:
@@ -112,7 +120,7 @@ async def respond(app: ASGIApp, question: Asked) -> Answered:
         await app(_scope(question), answer.receive, answer.send)
     except Exception:
         log.exception("question_failed", extra={"path": question.path})
-        return Answered(question.number, 500, [], b"")
+        return _failure(question, _INTERNAL)
     return Answered(question.number, answer.status, answer.headers, b"".join(answer.parts))
 
 
@@ -159,6 +167,11 @@ async def reply(send: Send, answer: Answered) -> None:
     """Send a collected response."""
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+def _failure(question: Asked, error: ErrorResponse) -> Answered:
+    headers = [(b"content-type", b"application/json")]
+    return Answered(question.number, error.status, headers, error.body)
 
 
 class _Collected:

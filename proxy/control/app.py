@@ -14,6 +14,7 @@ from starlette.types import Lifespan
 from dashboards import live_page
 from proxy.access import Access
 from proxy.control.access import AdminGate, guards_reads
+from proxy.control.body_bound import BodyBound
 from proxy.control.errors import add_error_handlers
 from proxy.control.live import live_routes
 from proxy.control.llmd_routes import llmd_change_routes, llmd_predict_routes
@@ -88,9 +89,9 @@ def _empty(
         openapi_url=f"{prefix}/openapi.json",
         docs_url=None,
         redoc_url=None,
-        max_body_size=settings.predictor.max_body_bytes,
         lifespan=lifespan,
     )
+    app.add_middleware(BodyBound, most_bytes=settings.predictor.max_body_bytes)
     add_error_handlers(app)
     return app
 

@@ -4,13 +4,27 @@ Every error body is OpenAI's ``{"error": {"message", "type", "param", "code"}}``
 for what FastAPI and Starlette find wrong themselves.
 """
 
+import json
+from typing import Final
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from proxy.control.schemas import ErrorBody, ErrorDetail
 from scheduler.errors import ModelNotFound, UnknownTier
+
+_METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+
+# Code and message by status, of what the framework finds wrong; no message: its own.
+_TOLD: Final = {
+    400: ("invalid_body", "body: it cannot be read as what its content-type says"),
+    404: ("not_found", "there is nothing under this path"),
+    405: ("method_not_allowed", ""),
+    413: ("body_too_large", ""),
+}
 
 
 class ControlError(Exception):
@@ -119,19 +133,19 @@ def add_error_handlers(app: FastAPI) -> None:
     """Make ``app`` answer every error in the one form."""
 
     @app.exception_handler(ControlError)
-    async def _control(_: Request, error: ControlError) -> JSONResponse:
+    async def _control(_: Request, error: ControlError) -> Response:
         return _answer(error.status, error.message, error.type, error.param, error.code)
 
     @app.exception_handler(ModelNotFound)
-    async def _model(_: Request, error: ModelNotFound) -> JSONResponse:
+    async def _model(_: Request, error: ModelNotFound) -> Response:
         return _answer(404, str(error), "invalid_request_error", "model", "model_not_found")
 
     @app.exception_handler(UnknownTier)
-    async def _tier(_: Request, error: UnknownTier) -> JSONResponse:
+    async def _tier(_: Request, error: UnknownTier) -> Response:
         return _answer(400, str(error), "invalid_request_error", "tier", "unknown_tier")
 
     @app.exception_handler(RequestValidationError)
-    async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def _invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where, text = first["loc"][1:], str(first["msg"]).removeprefix("Value error, ")
         if first["type"] == "json_invalid":  # there are no fields, only a place
@@ -141,22 +155,34 @@ def add_error_handlers(app: FastAPI) -> None:
         return _answer(422, message, "invalid_request_error", param, "invalid_value")
 
     @app.exception_handler(HTTPException)
-    async def _http(_: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}.get(
-            error.status_code
-        )
-        answer = _answer(error.status_code, error.detail, "invalid_request_error", None, code)
-        answer.headers.update(error.headers or {})
+    async def _http(request: Request, error: HTTPException) -> Response:
+        status, headers = error.status_code, dict(error.headers or {})
+        code, message = _TOLD.get(status, (f"http_{status}", error.detail))
+        if status == 405:
+            # Of several routes of one path, the framework names the first one's methods.
+            headers["allow"] = ", ".join(_allowed(request))
+            message = f"this path takes {headers['allow']} only"
+        answer = _answer(status, message or error.detail, "invalid_request_error", None, code)
+        answer.headers.update(headers)
         return answer
 
     @app.exception_handler(Exception)
-    async def _unexpected(_: Request, __: Exception) -> JSONResponse:
+    async def _unexpected(_: Request, __: Exception) -> Response:
         # Starlette raises it again after the answer, so that the server logs it.
         return _answer(500, "internal error", "internal_error", None, "internal_error")
 
 
-def _answer(
-    status: int, message: str, kind: str, param: str | None, code: str | None
-) -> JSONResponse:
+def _allowed(request: Request) -> list[str]:
+    """List the methods that the request's path takes."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in _METHODS
+        if any(r.matches({**request.scope, "method": method})[0] is Match.FULL for r in routes)
+    ]
+
+
+def _answer(status: int, message: str, kind: str, param: str | None, code: str | None) -> Response:
     body = ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code))
-    return JSONResponse(body.model_dump(), status_code=status)
+    # In ASCII: what is repeated of a request may hold halves of characters.
+    return Response(json.dumps(body.model_dump()), status, media_type="application/json")

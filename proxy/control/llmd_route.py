@@ -1,5 +1,6 @@
 """Error bodies as llm-d's servers write them: FastAPI's own ``{"detail": ...}``."""
 
+import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -63,6 +64,10 @@ def _in_body(error: ValidationError) -> list[dict[str, object]]:
 
 
 def _refusal(status: int, detail: object) -> Response:
-    # Of a NaN that was sent, msgspec makes null; the standard library would raise.
-    body = msgspec.json.encode({"detail": jsonable_encoder(detail)})
+    told = {"detail": jsonable_encoder(detail)}
+    try:  # of a NaN that was sent, msgspec makes null; the standard library would raise
+        body = msgspec.json.encode(told)
+    except UnicodeEncodeError:  # halves of characters, which only the standard library takes
+        plain = json.loads(json.dumps(told), parse_constant=lambda _: None)
+        body = json.dumps(plain).encode()
     return Response(body, status_code=status, media_type="application/json")

@@ -59,8 +59,9 @@ def read(
         include_usage=include_usage,
         tokens=tokens,
         token_blocks=token_blocks,
-        tracer=tracer,
     )
+    if tracer is not None:
+        incoming = tracer.trace(incoming, head)
     return incoming if body else _unseen(incoming, named)
 
 

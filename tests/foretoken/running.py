@@ -1,5 +1,6 @@
 """Start the real command line as processes on loopback, and stop them for sure."""
 
+import os
 import re
 import signal
 import subprocess
@@ -20,6 +21,7 @@ class Running:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.environment: dict[str, str] = {}  # beside ours, of what is started from now on
 
     def __enter__(self) -> Self:
         return self
@@ -37,7 +39,10 @@ class Running:
     def start(self, name: str, *arguments: str) -> None:
         with (self._folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "foretoken", *arguments], stdout=log, stderr=log
+                [sys.executable, "-m", "foretoken", *arguments],
+                stdout=log,
+                stderr=log,
+                env=os.environ | self.environment,
             )
 
     def start_endpoint(self, name: str, port: int) -> None:

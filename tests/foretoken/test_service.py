@@ -123,7 +123,8 @@ def test_each_change_of_level_is_logged_once(
 
     (line,) = [each for each in caplog.records if each.getMessage() == "level_changed"]
     fields = vars(line)
-    assert (fields["model"], fields["level"], fields["reason"]) == ("m", "heuristic", "cold")
+    assert (fields["model"], fields["ladder_level"]) == ("m", "heuristic")
+    assert fields["reason"] == "cold"
     assert fields["before"] is None
 
 

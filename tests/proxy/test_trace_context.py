@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.http_request import RequestHead
-from proxy.incoming import IncomingRequest, outgoing_at, read_request
-from proxy.trace_context import Tracer, parent_of
+from proxy.incoming import IncomingRequest, read_request
+from proxy.trace_context import Tracer, outgoing_at, parent_of
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01".encode()
@@ -25,9 +25,8 @@ def incoming(
         named=dict(headers),
     )
     tracer = tracer or Tracer(random.Random(7), ratio)
-    return read_request(
-        head, b"{}", request_id="r", arrived_s=0.0, include_usage=True, tracer=tracer
-    )
+    read = read_request(head, b"{}", request_id="r", arrived_s=0.0, include_usage=True)
+    return tracer.trace(read, head)
 
 
 def sent(request: IncomingRequest, attempt: int = 1) -> dict[str, list[str]]:
@@ -85,12 +84,13 @@ def test_a_callers_trace_goes_on(version: bytes, flags: bytes, sampled: bool) ->
 
 
 def test_each_attempt_names_a_span_of_its_own() -> None:
-    request = incoming((b"x-before", b"1"))
+    request = incoming((b"x-before", b"1"), (b"x-traceparent", PARENT), (b"traceparent", PARENT))
 
     first, second = sent(request), sent(request, attempt=2)
 
     trace = request.features.trace
     assert trace is not None
+    assert first["x-traceparent"] == [PARENT.decode()]
     assert second["traceparent"] == [f"00-{trace.trace_id}-{trace.span_id + 2:016x}-01"]
     assert {**first, "traceparent": []} == {**second, "traceparent": []}
 

@@ -68,7 +68,7 @@ class FakePlane:
             for name, hardware in zip(NAMES, ("H100 SXM", "A100"), strict=True)
         }
         self.asked: list[RequestFeatures] = []
-        self.suspects: dict[str, str] = {}
+        self.suspicions: dict[str, str] = {}
         self.reload_error: str | None = None
         self.snapshots_left = 1
         self.closing = asyncio.Event()
@@ -117,7 +117,7 @@ class FakePlane:
         return Belief(version="20261121T104500-9c1d", layer="mixture", weights=weights)
 
     def suspicion(self, endpoint: str) -> str | None:
-        return self.suspects.get(endpoint)
+        return self.suspicions.get(endpoint)
 
     def predict(self, request: RequestFeatures) -> Decision:
         self.asked.append(request)
