@@ -49,7 +49,7 @@ dashboards: venv
 	$(BIN)/python -m dashboards.build
 
 docs: venv
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "the documentation is in .work/site/index.html"
 
 clean:

@@ -79,3 +79,9 @@ def test_no_style_sheet_loads_anything_from_elsewhere(site: Path) -> None:
 
     assert sheets
     assert not any("url(http" in sheet or "@import" in sheet for sheet in sheets)
+
+
+def test_links_to_code_lead_to_the_repository(site: Path) -> None:
+    page = (site / "decisions" / "workers.html").read_text(encoding="utf-8")
+
+    assert 'href="https://github.com/foretoken/foretoken/blob/main/scheduler/bookings.py"' in page
