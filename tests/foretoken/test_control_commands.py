@@ -2,6 +2,9 @@
 
 import http.server
 import json
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +18,20 @@ from foretoken.cli import run
 from foretoken.control_client import ControlClient, base_of
 from foretoken.errors import NotThere, ServerUnusable
 from foretoken.processes import ALL_UP, free_ports
-from tests.foretoken.running import Running
+from tests.foretoken.running import PATIENCE_S, Running
+
+
+def test_ctrl_c_ends_a_watch_without_a_word() -> None:
+    asked = threading.Event()
+    with answering(200, b"[]", asked) as url:
+        command = [sys.executable, "-m", "foretoken", "endpoints", "--watch", "--url", url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watching:
+            assert asked.wait(PATIENCE_S)
+            watching.send_signal(signal.SIGINT)
+            _, err = watching.communicate(timeout=PATIENCE_S)
+
+    assert watching.returncode == 130
+    assert err == b""
 
 
 class Said:
@@ -106,7 +122,7 @@ def test_nobody_there_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @contextmanager
-def answering(status: int, body: bytes) -> Iterator[str]:
+def answering(status: int, body: bytes, asked: threading.Event | None = None) -> Iterator[str]:
     """Run a server that gives everybody the same answer."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -114,6 +130,8 @@ def answering(status: int, body: bytes) -> Iterator[str]:
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
+            if asked is not None:
+                asked.set()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
