@@ -31,7 +31,10 @@ def check_config(
     if as_json:
         print_json(checked.as_json())
     else:
-        Console(stderr=bool(checked.problems), highlight=False).print(report(checked))
+        console = Console(stderr=bool(checked.problems), highlight=False)
+        headline, rest = report(checked)
+        console.print(headline, soft_wrap=True)
+        console.print(rest)
     raise typer.Exit(1 if checked.problems else 0)
 
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from foretoken.amounts import moment
 from foretoken.cli_names import complete_version
 from foretoken.cli_options import AsJson
 from foretoken.errors import ForetokenError, NotThere
@@ -55,10 +57,12 @@ def list_versions(store: Store, *, as_json: AsJson = False) -> None:
     table = Table(box=None)
     table.add_column("fleet", no_wrap=True)
     table.add_column("version", no_wrap=True)  # it has to be copied
-    for name in ("in use", "rows", "TTFT error", "TPOT error", "problem"):
-        table.add_column(name, justify="right" if name != "problem" else "left")
+    for name in ("in use", "rows", "TTFT error", "TPOT error"):
+        table.add_column(name, justify="right")
+    if any(row["problem"] for row in rows):
+        table.add_column("problem")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*[_cell(value) for value in row.values()][: len(table.columns)])
     Console().print(table, soft_wrap=True)
 
 
@@ -103,15 +107,7 @@ def show_version(
     if as_json:
         print_json(facts)
         return
-    table = Table(box=None, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column()
-    metrics = facts.pop("metrics")
-    if isinstance(metrics, dict):
-        facts |= metrics
-    for key, value in facts.items():
-        table.add_row(key, plain("unknown" if value is None else str(value)))
-    Console().print(table, soft_wrap=True)
+    Console(highlight=False).print(_facts_table(facts))
 
 
 @models_app.command()
@@ -172,6 +168,25 @@ def verify(store: Store, *, as_json: AsJson = False) -> None:
         if not problems:
             typer.echo(f"{versions} versions are whole")
     raise typer.Exit(1 if problems else 0)
+
+
+def _facts_table(facts: dict[str, object]) -> Table:
+    """Give what is known of a version, a line each."""
+    table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    metrics = facts.pop("metrics")
+    for key, value in {**facts, **(metrics if isinstance(metrics, dict) else {})}.items():
+        table.add_row(key.removesuffix("_s"), Text(_told(key, value)))
+    return table
+
+
+def _told(key: str, value: object) -> str:
+    if value is None:
+        return "unknown"
+    if key.startswith("window_"):
+        return moment(value)
+    return _cell(value) if key.endswith("_ratio") else plain(str(value))
 
 
 def _cell(value: object) -> str:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from foretoken.amounts import count, seconds
 from foretoken.cli_options import AsJson
 from foretoken.terminal import plain
 
@@ -136,18 +137,17 @@ def _print_summary(summary: "TraceSummary") -> None:
     table.add_row("requests", f"{summary.requests:,}")
     if summary.first_at_s is not None and summary.last_at_s is not None:
         first = datetime.fromtimestamp(summary.first_at_s, tz=UTC)
-        seconds = summary.last_at_s - summary.first_at_s
-        table.add_row("from", f"{first:%Y-%m-%d %H:%M:%S} UTC, for {seconds:,.0f} s")
+        lasted_s = summary.last_at_s - summary.first_at_s
+        table.add_row("from", f"{first:%Y-%m-%d %H:%M:%S} UTC, for {lasted_s:,.0f} s")
     for name, counts in (
         ("models", summary.models),
         ("endpoints", summary.endpoints),
         ("outcomes", summary.outcomes),
         ("reasons", summary.reasons),
     ):
-        told = ", ".join(f"{plain(key)} {count:,}" for key, count in counts.most_common())
+        told = ", ".join(f"{plain(key)} {number:,}" for key, number in counts.most_common())
         table.add_row(name, told or "none")
     for name, value in summary.medians.items():
-        unit = " s" if name.endswith("_s") else ""
-        shown = "unknown" if value is None else f"{value:,.4g}{unit}"
+        shown = seconds(value) if name.endswith("_s") else count(value)
         table.add_row(f"median {name.removesuffix('_s')}", shown)
     Console().print(table)

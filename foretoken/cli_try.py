@@ -1,5 +1,6 @@
 """``foretoken demo``, ``demo-vllm`` and ``simulate-endpoint``: what needs no GPU to be tried."""
 
+import socket
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from foretoken.cli_names import (
     known_policies,
 )
 from foretoken.cli_options import JsonPath
+from foretoken.errors import CannotListen
 from foretoken.nearest import did_you_mean
 
 
@@ -134,4 +136,21 @@ def simulate_endpoint(
         text = problem["msg"].removeprefix("Value error, ")
         meant = did_you_mean(profile, profiles()) if option == "--profile" else ""
         raise typer.BadParameter(text + meant, param_hint=option) from error
+    _check_free(host, port)
     serve_endpoint(settings)
+
+
+def _check_free(host: str, port: int) -> None:
+    """Find out before the server does that an address is taken, and say what to do.
+
+    Raises:
+        CannotListen: It is, or it is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise CannotListen(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port or "
+            "--host"
+        ) from error

@@ -68,28 +68,26 @@ def check(path: Path) -> Checked:
     return Checked(path=path, settings=settings, problems=problems, notes=notes)
 
 
-def report(checked: Checked) -> RenderableType:
-    """Say what was found, for people."""
+def report(checked: Checked) -> tuple[Text, RenderableType]:
+    """Say what was found, for people: a line that should not be broken, and the rest."""
     name, count = plain(str(checked.path)), len(checked.problems)
+    table = Table(box=None, show_header=not count, padding=(0, 2, 0, 0))
     if count:
         what = "1 thing is wrong" if count == 1 else f"{count} things are wrong"
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True, style="dim")
         table.add_column()
         for one in checked.problems:
             where = "" if one.line is None else f"line {one.line}"
             table.add_row(where, Text(plain(one.text)))
-        return Group(Text(f"{name}: {what}", style="red"), table)
-    lines = [Text(f"{name}: valid", style="green"), *(Text(f"note: {n}") for n in checked.notes)]
-    if checked.settings is None:
-        return Group(*lines)
-    table = Table(box=None, padding=(0, 2, 0, 0))
+        return Text(f"{name}: {what}", style="red"), table
     for heading in ("setting", "value", "default"):
         table.add_column(heading, overflow="fold")
-    for path, value, default in differences(checked.settings, Settings()):
+    for path, value, default in differences(checked.settings or Settings(), Settings()):
         table.add_row(Text(path), Text(plain(str(value))), Text(plain(str(default))))
     all_default = Text("everything is as by default")
-    return Group(*lines, table if table.row_count else all_default)
+    notes = (Text(f"note: {note}") for note in checked.notes)
+    rest = Group(*notes, table if table.row_count else all_default)
+    return Text(f"{name}: valid", style="green"), rest
 
 
 def differences(
@@ -98,32 +96,47 @@ def differences(
     """Give path, value and default of every setting that is not as by default.
 
     >>> list(differences(Settings(seed=1), Settings()))
-    [('seed', 1, None)]
+    [('seed', 1, 'not set')]
     """
     for name in type(settings).model_fields:
-        value, usual = getattr(settings, name), getattr(default, name)
-        if value == usual:
-            continue
-        if isinstance(value, BaseModel) and type(value) is type(usual):
-            yield from differences(value, usual, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", _shown(value), _shown(usual)
+        yield from _differs(f"{prefix}{name}", getattr(settings, name), getattr(default, name))
 
 
-def _shown(value: object) -> object:
-    """Show models by what was set in them.
+def _differs(path: str, value: object, usual: object) -> Iterator[tuple[str, object, object]]:
+    """Give what differs in one setting: tables key by key, lists one by one."""
+    if value == usual:
+        return
+    if isinstance(value, BaseModel) and isinstance(usual, type(value)):
+        yield from differences(value, usual, f"{path}.")
+    elif isinstance(value, dict) and isinstance(usual, dict):
+        for key in {**value, **usual}:
+            yield from _differs(f"{path}.{key}", value.get(key), usual.get(key))
+    elif isinstance(value, tuple) and isinstance(usual, tuple):
+        for index, one in enumerate(value):
+            yield from _differs(f"{path}.{index}", one, None)
+    else:
+        yield path, shown(value), shown(usual)
 
-    >>> _shown(Settings(seed=1)), _shown(())
-    ('{seed: 1}', 'none')
+
+def shown(value: object) -> object:
+    """Show a value as it would be written, models by what was set in them.
+
+    >>> shown(Settings(seed=1)), shown(None), shown(True)
+    ('seed = 1', 'not set', 'true')
     """
-    if isinstance(value, BaseModel):
-        given = ((name, getattr(value, name)) for name in type(value).model_fields)
-        told = {n: v for n, v in given if n in value.model_fields_set}
-        return "{" + ", ".join(f"{n}: {_shown(v)}" for n, v in told.items()) + "}"
-    if isinstance(value, tuple):
-        return ", ".join(str(_shown(one)) for one in value) or "none"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_shown(one)}" for key, one in value.items()) + "}"
+    match value:
+        case None:
+            return "not set"
+        case bool():
+            return str(value).lower()
+        case BaseModel():
+            given = ((name, getattr(value, name)) for name in type(value).model_fields)
+            told = [f"{n} = {shown(v)}" for n, v in given if n in value.model_fields_set]
+            return ", ".join(told) or "by default"
+        case tuple() | list():
+            return ", ".join(str(shown(one)) for one in value) or "none"
+        case dict():
+            return ", ".join(f"{key} = {shown(one)}" for key, one in value.items()) or "none"
     return value
 
 

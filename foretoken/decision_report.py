@@ -244,7 +244,7 @@ def _scores(candidates: Sequence[View], policy: object) -> Iterator[RenderableTy
         table.add_column(Text(_text(one.get("endpoint"))), justify="right")
     for name in terms:
         values = (_score((one.get("terms") or {}).get(name)) for one in candidates)
-        table.add_row(plain(name), *values)
+        table.add_row(Text(plain(name)), *values)
     table.add_section()
     table.add_row(Text("score", style="bold"), *(_score(one.get("cost")) for one in candidates))
     yield table
@@ -286,7 +286,7 @@ def _experts(candidates: Sequence[View]) -> Iterator[RenderableType]:
                 ratio(values.get(target, {}).get("weight_ratio")),
             )
         ]
-        table.add_row(expert, *cells)
+        table.add_row(Text(expert), *cells)
     yield table
 
 
@@ -304,7 +304,7 @@ def _features(candidates: Sequence[View], known: Sequence[View]) -> Iterator[Ren
     units = {one.get("name"): one.get("unit") for one in known}
     for name in seen[0][1]:
         values = (_score(features.get(name)) for _, features in seen)
-        table.add_row(_text(name), Text(_text(units.get(name))), *values)
+        table.add_row(Text(_text(name)), Text(_text(units.get(name))), *values)
     yield table
 
 

@@ -43,7 +43,10 @@ def train_offline(traces: Sequence[Path], store: Path, json_path: Path | None) -
             f"nothing to train on in {', '.join(map(str, traces))}: {found} usable rows, "
             f"{TrainingSettings().minimum_rows} of one fleet needed"
         )
-    console_beside(json_path).print(_table(trained, fleets), soft_wrap=True)
+    console = console_beside(json_path)
+    console.print(_table(trained, fleets))
+    for fleet, (_, version) in trained.items():
+        console.print(f"{plain(fleet)}: published {version}", markup=False, soft_wrap=True)
     figures = {
         fleet: {"version": version, "rows": len(fleets[fleet]), **metrics(model.evaluation)}
         for fleet, (model, version) in trained.items()
@@ -99,9 +102,8 @@ def _train_one(
 def _table(
     trained: Mapping[str, tuple[TrainedModel, str]], fleets: Mapping[str, list[Observation]]
 ) -> Table:
-    table = Table("fleet", "rows", "target", "MdAPE", "MAPE", "p90 coverage", box=None)
-    table.add_column("version", no_wrap=True)  # it has to be copied
-    for fleet, (model, version) in trained.items():
+    table = Table("fleet", "rows", "target", "MdAPE", "MAPE", "p90 covers", box=None)
+    for fleet, (model, _) in trained.items():
         for target, score in model.evaluation.candidate.items():
             table.add_row(
                 plain(fleet),
@@ -110,7 +112,6 @@ def _table(
                 f"{score.mdape:.1%}",
                 f"{score.mape:.1%}",
                 f"{score.p90_coverage:.1%}",
-                version,
             )
     return table
 

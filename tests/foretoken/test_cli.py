@@ -137,6 +137,14 @@ def test_a_port_that_is_taken_is_named() -> None:
     assert "--port" in str(error)
 
 
+def test_a_simulated_endpoint_says_so_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        status = run(["simulate-endpoint", "--port", str(taken.getsockname()[1])])
+
+    assert status == 1
+    assert "choose another with --port" in capsys.readouterr().err
+
+
 def test_a_data_folder_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from collectors import TraceRecorder, TraceSettings
 from foretoken.cli import app
-from foretoken.errors import ForetokenError, NothingToTrainOn
+from foretoken.errors import ForetokenError, NothingToTrainOn, NotThere
 from models_store import ModelsStore
 from predictor.types import Measurement, RequestFeatures, RequestRecord
 from tests.foretoken.observed import observe
@@ -47,6 +47,7 @@ def test_traces_become_a_version_that_can_be_listed_and_verified(tmp_path: Path)
     verified = runner.invoke(app, ["models", "verify", "--store", str(store)])
 
     assert trained.exit_code == 0, trained.output
+    assert "m: published 20" in trained.output
     assert json.loads(figures.read_text())["m"]["ttft_mdape_ratio"] < 0.3
     (row,) = json.loads(listed.output)
     assert row["in_use"]
@@ -117,3 +118,35 @@ def test_a_version_of_another_schema_is_not_promoted(tmp_path: Path) -> None:
 
     assert isinstance(result.exception, ForetokenError)
     assert "0" * 16 in str(result.exception)
+
+
+def test_a_version_and_traces_are_shown_to_people_and_programs(tmp_path: Path) -> None:
+    traces, store = tmp_path / "traces", tmp_path / "models"
+    record_traces(traces, 200)
+    trained = runner.invoke(app, ["train", str(traces), "--store", str(store), "--json", "-"])
+    (version,) = ModelsStore(store).versions("m")
+
+    shown = runner.invoke(app, ["models", "show", "--store", str(store), "--json"])
+    people = runner.invoke(app, ["models", "show", version, "--store", str(store)])
+    absent = runner.invoke(app, ["models", "show", "x", "--store", str(store)])
+    held = runner.invoke(app, ["traces", "show", str(traces), "--json"])
+    read = runner.invoke(app, ["traces", "show", str(traces)])
+
+    assert json.loads(trained.stdout)["m"]["version"] == version
+    facts = json.loads(shown.stdout)
+    assert (facts["version"], facts["fleet"], facts["in_use"]) == (version, "m", True)
+    assert "ttft_mdape_ratio" in people.stdout
+    assert isinstance(absent.exception, NotThere)
+    assert json.loads(held.stdout)["requests"] == 200
+    assert "completed 200" in read.stdout
+
+
+def test_a_trace_that_is_none_is_named_when_traces_are_shown(tmp_path: Path) -> None:
+    record_traces(tmp_path, 5)
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 not really")
+
+    result = runner.invoke(app, ["traces", "show", str(tmp_path)])
+
+    assert result.exit_code == 1
+    assert "broken.parquet" in result.stderr
+    assert "completed 5" in result.stdout
