@@ -61,6 +61,10 @@ LogFormat = Annotated[
     Literal["json", "console"] | None,
     typer.Option(help="By default plain lines on a terminal, JSON otherwise."),
 ]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"] | None,
+    typer.Option(help="The least that is logged; each finished request is info. [default: info]"),
+]
 
 Url = Annotated[
     str,

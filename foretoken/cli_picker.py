@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from foretoken.cli_options import Config, DataDir, LogFormat, Policy
+from foretoken.cli_options import Config, DataDir, LogFormat, LogLevel, Policy
 from foretoken.errors import ExtraMissing
 
 _NEEDS = ("google.protobuf", "hpack", "xds")
@@ -38,6 +38,7 @@ def picker(
     data_dir: DataDir = None,
     policy: Policy = None,
     log_format: LogFormat = None,
+    log_level: LogLevel = None,
 ) -> None:
     """Pick endpoints for Envoy, as the Gateway API inference extension does.
 
@@ -60,6 +61,7 @@ def picker(
         "data_dir": data_dir,
         "scheduler__policy": policy,
         "log__format": log_format,
+        "log__level": log_level,
     }
     settings = load_settings(config, **flags)
     source = None if config is None else ConfigFile(path=config, overrides=flags)

@@ -5,7 +5,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from foretoken.cli_options import Config, DataDir, Endpoints, Host, LogFormat, Policy, Port
+from foretoken.cli_options import (
+    Config,
+    DataDir,
+    Endpoints,
+    Host,
+    LogFormat,
+    LogLevel,
+    Policy,
+    Port,
+)
 
 
 def serve(
@@ -24,6 +33,7 @@ def serve(
         typer.Option(help="Processes that serve, one core each. [default: 1]", min=1, max=64),
     ] = None,
     log_format: LogFormat = None,
+    log_level: LogLevel = None,
 ) -> None:
     """Serve the OpenAI API in front of vLLM servers.
 
@@ -46,6 +56,7 @@ def serve(
         "scheduler__policy": policy,
         "workers": workers,
         "log__format": log_format,
+        "log__level": log_level,
     }
     settings = load_settings(config, **flags)
     source = None if config is None else ConfigFile(path=config, overrides=flags)
@@ -72,6 +83,7 @@ def predictor(
         typer.Option("--allow-remote-changes", help="Learn from other machines too."),
     ] = None,
     log_format: LogFormat = None,
+    log_level: LogLevel = None,
 ) -> None:
     """Serve predictions alone: our API, and llm-d's latency predictor's.
 
@@ -91,5 +103,6 @@ def predictor(
         control__predictor__objective="p90" if objective == "quantile" else objective,
         control__allow_remote_changes=allow_remote_changes,
         log__format=log_format,
+        log__level=log_level,
     )
     raise typer.Exit(run_predictor(settings))
