@@ -1,7 +1,7 @@
 """What the control plane sees of the service and may change in it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
@@ -23,6 +23,7 @@ from proxy.control import (
     TrialsBody,
     UnknownEndpoint,
 )
+from scheduler import Forecast, Queued, TierSettings, Typical
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +79,29 @@ class ServicePlane:
         scheduler, now = self._service.scheduler, self.now()
         return [(state, scheduler.load(state.endpoint, now)) for state in scheduler.states.values()]
 
+    def suspicion(self, endpoint: str) -> str | None:
+        """Say why an endpoint is left alone for now."""
+        return self._service.scheduler.suspicion(endpoint, self.now())
+
+    def forecast(self, model: str, typical: Typical) -> Forecast | None:
+        """Predict a typical request at each endpoint of a fleet."""
+        return self._service.scheduler.forecast(model, typical, self.now())
+
+    def waiting(self) -> Sequence[Queued]:
+        """List the requests that wait in the scheduler's queue."""
+        return self._service.scheduler.waiting(self.now())
+
+    @property
+    def tiers(self) -> Mapping[str, TierSettings]:
+        """Give the tiers of service, the default one first."""
+        settings = self._service.settings.scheduler
+        first = settings.default_tier
+        return {first: settings.tiers[first], **settings.tiers}
+
     def models(self) -> Sequence[FleetView]:
         """Describe the models of each fleet."""
         models, trainer = self._service.models, self._service.trainer
-        alive = trainer is not None and trainer.alive
+        alive = None if trainer is None else trainer.alive
         return [
             fleet_view(fleet, predictor, models, trainer_alive=alive)
             for fleet, predictor in models.predictors.items()

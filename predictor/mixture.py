@@ -84,6 +84,18 @@ class Mixture:
             labels_of[column] = rows
             kernels.weigh(self.state[0], target)
 
+    def errors(self) -> dict[str, dict[str, float | None]]:
+        """Show the mean absolute log errors by target and expert, ``None`` before a label."""
+        shown: dict[str, dict[str, float | None]] = {}
+        for target, name in enumerate(TARGETS):
+            labels = self.state["labels"][0, target, N_REGIMES]
+            errors = self.state["error"][0, target, N_REGIMES]
+            shown[name] = {
+                expert: errors.item(place) if labels.item(place) else None
+                for place, expert in enumerate(self._names)
+            }
+        return shown
+
     def weights(self) -> dict[str, dict[str, float]]:
         """Show the weights by target and expert, averaged over regimes by their labels."""
         shown = {}

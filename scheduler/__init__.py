@@ -12,6 +12,8 @@ from scheduler.errors import (
     UnknownTier,
 )
 from scheduler.fleet import Fleet, FleetFactory, TokenRatio, policies_of
+from scheduler.flow_control import Queued
+from scheduler.forecast import Forecast, Typical
 from scheduler.ladder import FALLBACK_REASONS, Mode, Reason
 from scheduler.policies import Policy, build_policy
 from scheduler.scheduler import Scheduler
@@ -36,11 +38,13 @@ __all__ = [
     "Fleet",
     "FleetFactory",
     "FleetSettings",
+    "Forecast",
     "MissingSignal",
     "Mode",
     "ModelNotFound",
     "Policy",
     "PolicySettings",
+    "Queued",
     "Reason",
     "Scheduler",
     "SchedulerError",
@@ -50,6 +54,7 @@ __all__ = [
     "Signal",
     "TierSettings",
     "TokenRatio",
+    "Typical",
     "UnknownRequest",
     "UnknownTier",
     "Wait",

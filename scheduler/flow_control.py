@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Final
 
+from predictor.types import RequestFeatures
 from scheduler.actions import Dispatch, Shed, ShedReason, Wait, WaitReason
 from scheduler.fair_queue import FairQueue, Waiting
 from scheduler.live import LiveRequest
@@ -81,6 +82,21 @@ class _Lobby:
     looked_s: float = -math.inf
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """Tell of one request that waits.
+
+    Attributes:
+        request: As it came in.
+        reason: What it waits for.
+        waited_s: For how long it has.
+    """
+
+    request: RequestFeatures
+    reason: WaitReason
+    waited_s: float
+
+
 @dataclass(slots=True, kw_only=True)
 class _Entry:
     live: LiveRequest
@@ -117,6 +133,17 @@ class FlowControl:
     def waiting_bytes(self) -> int:
         """Sum up the prompts that wait."""
         return self._bytes
+
+    def waiting(self, now: float) -> list[Queued]:
+        """Tell of every request that waits, for people: it looks at all of them."""
+        return [
+            Queued(
+                request=entry.waiting.request,
+                reason=entry.reason,
+                waited_s=max(now - entry.waiting.since_s, 0.0),
+            )
+            for entry in self._entries.values()
+        ]
 
     def configure(self, settings: SchedulerSettings) -> None:
         """Take other bounds into force, for those that come."""

@@ -1,11 +1,12 @@
 """What the control plane needs of the running service."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from predictor.types import Decision, EndpointLoad, EndpointState, RequestFeatures
 from proxy.control.schemas import DecidingView, FleetView, Mode, TrialsBody
 from proxy.history import History
+from scheduler import Forecast, Queued, TierSettings, Typical
 
 
 class ControlPlane(Protocol):
@@ -18,6 +19,7 @@ class ControlPlane(Protocol):
         history: The last finished requests.
         epoch_s: Unix time at which the clock of ``now`` read zero.
         mode: Who decides.
+        tiers: The tiers of service by name.
     """
 
     @property
@@ -33,6 +35,11 @@ class ControlPlane(Protocol):
     @property
     def mode(self) -> Mode:
         """Say who decides."""
+        ...
+
+    @property
+    def tiers(self) -> Mapping[str, TierSettings]:
+        """Give the tiers of service, the default one first."""
         ...
 
     def now(self) -> float:
@@ -57,6 +64,22 @@ class ControlPlane(Protocol):
 
     def endpoints(self) -> Sequence[tuple[EndpointState, EndpointLoad]]:
         """Give every known endpoint with what this router has in flight there."""
+        ...
+
+    def suspicion(self, endpoint: str) -> str | None:
+        """Say why an endpoint is left alone for now, ``None`` where it is not."""
+        ...
+
+    def forecast(self, model: str, typical: Typical) -> Forecast | None:
+        """Predict a typical request at each endpoint of a fleet that is up.
+
+        Returns:
+            ``None`` where there is none, or the predictor cannot or must not be asked.
+        """
+        ...
+
+    def waiting(self) -> Sequence[Queued]:
+        """List the requests that wait in the scheduler's queue."""
         ...
 
     def models(self) -> Sequence[FleetView]:

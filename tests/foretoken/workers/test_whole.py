@@ -113,7 +113,7 @@ def test_decisions_of_all_are_listed_the_last_finished_first() -> None:
 def test_seconds_count_by_their_requests() -> None:
     def second(requests: int, ttft_s: float | None) -> dict[str, object]:
         unknown = dict.fromkeys(("predicted_ttft_s", "tpot_s", "predicted_tpot_s"))
-        return {"at_s": 1.0, "requests": requests, "ttft_s": ttft_s, **unknown}
+        return {"at_s": 1.0, "requests": requests, "failed": 1, "ttft_s": ttft_s, **unknown}
 
     (both,) = series([[second(3, 0.1)], [second(1, 0.5)]])
     (known,) = series([[second(3, None)], [second(1, 0.5)]])
