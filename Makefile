@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 
-.PHONY: help venv demo demo-vllm test test-all lint dashboards clean
+.PHONY: help venv demo demo-vllm test test-all lint dashboards live-pictures clean
 
 help:
 	@echo "make demo        run Foretoken against a simulated fleet (about three minutes; DEMO_ARGS='--duration 20')"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-all    the tests against real parts too: vLLM on CPU, Chromium, Prometheus, Envoy"
 	@echo "make lint        format, lint, types, import layers"
 	@echo "make dashboards  regenerate the Grafana dashboard"
+	@echo "make live-pictures  take the pictures of the live page again, in Chromium (about three minutes)"
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Foretoken needs Python 3.11 or later; say make PYTHON=/path/to/python3.11 ..."; exit 1; }
@@ -46,6 +47,9 @@ lint: venv
 
 dashboards: venv
 	$(BIN)/python -m dashboards.build
+
+live-pictures: venv
+	$(BIN)/python -m scripts.live_page_pictures
 
 clean:
 	rm -rf $(VENV) .venv-vllm .venv-envoy .work

@@ -1,6 +1,6 @@
 """Draw docs/images/live-page*.png: the live page during a demo, in Chromium.
 
-``python -m scripts.live_page_pictures`` from the repository's root, some two minutes: three
+``python -m scripts.live_page_pictures`` from the repository's root, some two minutes: four
 simulated endpoints of different hardware, Foretoken in front of them, starting cold, with
 traffic of three tiers. ``--keep`` leaves all of it running for a look.
 """
@@ -8,6 +8,7 @@ traffic of three tiers. ``--keep`` leaves all of it running for a look.
 import argparse
 import asyncio
 import random
+import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,9 +24,10 @@ MODEL: Final = "qwen3-32b"
 FLEET: Final = (
     ("h100_sxm", "H100 SXM"),
     ("a100_sxm", "A100 SXM"),
+    ("a100_sxm", "A100 SXM"),
     ("rtx_pro_6000", "RTX PRO 6000"),
 )
-RATE: Final = 7.0  # requests per second, two thirds of what these three can take
+RATE: Final = 7.0  # requests per second: about a third of what the fleet can take
 IMAGES: Final = Path("docs/images")
 PICTURES: Final = (
     ("live-page.png", 1440, "light", 1.0),
@@ -36,11 +38,11 @@ CONFIG: Final = """
 [proxy]
 port = {port}
 [scheduler.tiers.interactive]
-ttft_s = 0.5
-tpot_s = 0.05
+ttft_s = 1.0
+tpot_s = 0.1
 priority = 10
 [scheduler.tiers.standard]
-ttft_s = 2.0
+ttft_s = 5.0
 [scheduler.tiers.batch]
 priority = -10
 sheddable = true
@@ -51,6 +53,9 @@ sheddable = true
 async def main() -> None:
     """Start the demo, wait for it to have something to show, and take the pictures."""
     asked = _parser().parse_args()
+    task = asyncio.current_task()
+    if task is not None:  # so that the servers end with us, as they do on Ctrl-C
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="foretoken-pictures-")))
         url = await _start(stack, folder, workers=asked.workers)
@@ -103,14 +108,14 @@ async def _start(stack: AsyncExitStack, folder: Path, *, workers: int) -> str:
     for (hardware, label), port in zip(FLEET, ports, strict=True):
         profile = f"{hardware}/{MODEL}"
         start = ("simulate-endpoint", "--port", str(port), "--profile", profile, "--model", MODEL)
-        await processes.start(hardware, *start)
+        await processes.start(f"endpoint-{port}", *start)
         tables += f'[[endpoints]]\nurl = "http://127.0.0.1:{port}"\nhardware = "{label}"\n'
     config = folder / "foretoken.toml"
     head = f'workers = {workers}\ndata_dir = "{folder / "data"}"\n'
     config.write_text(head + CONFIG.format(port=proxy_port, endpoints=tables))
     await processes.start("foretoken", "serve", "--config", str(config))
-    for (hardware, _), port in zip(FLEET, ports, strict=True):
-        await processes.wait_ready(hardware, f"http://127.0.0.1:{port}/health")
+    for port in ports:
+        await processes.wait_ready(f"endpoint-{port}", f"http://127.0.0.1:{port}/health")
     url = f"http://127.0.0.1:{proxy_port}"
     await processes.wait_ready("foretoken", f"{url}/ready", ALL_UP)
     return url
@@ -125,7 +130,7 @@ async def _traffic(url: str) -> None:
             start_s = now()
             for arrival in conversations(seed, 120.0, RATE):
                 await asyncio.sleep(max(start_s + arrival.at_s - now(), 0.0))
-                tier = rng.choices(("interactive", "standard", "batch"), (5, 4, 2))[0]
+                tier = rng.choices(("interactive", "standard", "batch"), (2, 6, 2))[0]
                 group.create_task(ask(upstream, url, _request(arrival, tier)))
 
 

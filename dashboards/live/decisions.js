@@ -70,7 +70,7 @@ function why(d) {
   const parts = [d.reason === "policy" ? words(d.policy) : WHY[d.reason] ?? words(d.reason)];
   if (d.choices === 1) parts.push("the only candidate");
   else if (d.ahead > 0) parts.push(`${d.policy === "predicted_latency" ? seconds(d.ahead) : plain(d.ahead)} ahead`);
-  else if (d.runner_up) parts.push("near-tie");
+  else if (d.runner_up && d.reason === "predicted") parts.push("a near-tie");
   if (d.queued_s > 0.0005) parts.push(`waited ${seconds(d.queued_s)}`);
   if (d.attempts > 1) parts.push(`attempt ${d.attempts}`);
   return parts.join(", ");
@@ -144,7 +144,9 @@ function candidates(d) {
   return make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Candidates table" },
     make("table", {},
       make("caption", { class: "hidden" }, "Candidates, best first: predicted times, tokens of the prompt held there, and the parts that the cost is the sum of."),
-      make("thead", {}, make("tr", {}, ...heads.map((h, i) => make("th", { scope: "col", class: i ? "number" : "" }, h)))),
+      make("thead", {},
+        make("tr", {}, make("td"), make("th", { scope: "colgroup", colspan: 4, class: "number predicted" }, "Predicted there"), make("td"), make("th", { scope: "colgroup", colspan: terms.length + 1, class: "number" }, `The cost and its parts${unit === plain ? ", in units of the policy" : ""}`)),
+        make("tr", {}, ...heads.map((h, i) => make("th", { scope: "col", class: i ? "number" : "" }, h)))),
       make("tbody", {}, ...d.candidates.map((c) => candidate(c, terms, unit, most)))));
 }
 

@@ -66,8 +66,10 @@ function draw(target) {
   pen.beginPath();
   pen.rect(MARGIN.left, MARGIN.top, width - MARGIN.left - MARGIN.right, height - MARGIN.top - MARGIN.bottom);
   pen.clip();
-  interval(pen, rows, range, x, y);
+  const factor = median(rows.filter((p) => p.p90 > 0).map((p) => p.p90 / p.x)) ?? 1;
+  interval(pen, factor, range, x, y);
   dots(pen, rows, x, y);
+  names(pen, range, factor, x, y, { width, height });
   pen.restore();
 }
 
@@ -90,6 +92,7 @@ function grid(pen, range, x, y, { width, height }) {
   pen.lineWidth = 1;
   pen.strokeStyle = colour("--line");
   pen.fillStyle = colour("--quiet");
+  let last = -Infinity;
   for (const tick of labelled) {
     pen.beginPath();
     pen.moveTo(x(tick), MARGIN.top);
@@ -102,14 +105,30 @@ function grid(pen, range, x, y, { width, height }) {
     pen.fillText(seconds(tick), MARGIN.left - 6, y(tick));
     pen.textAlign = "center";
     pen.textBaseline = "top";
-    if (x(tick) > MARGIN.left + 14 && x(tick) < width - 24) pen.fillText(seconds(tick), x(tick), height - MARGIN.bottom + 6);
+    if (x(tick) < MARGIN.left + 14 || x(tick) > width - 24 || x(tick) < last + 52) continue;
+    pen.fillText(seconds(tick), x(tick), height - MARGIN.bottom + 6);
+    last = x(tick);
   }
-  pen.textAlign = "right";
-  pen.textBaseline = "bottom";
-  pen.fillText("predicted →", width - MARGIN.right, height - MARGIN.bottom - 3);
-  pen.textAlign = "left";
-  pen.textBaseline = "top";
-  pen.fillText("↑ actual", MARGIN.left + 5, MARGIN.top + 2);
+}
+
+// Above the dots, and legible there.
+function names(pen, [low, high], factor, x, y, { width, height }) {
+  pen.strokeStyle = colour("--panel");
+  pen.lineWidth = 3;
+  pen.lineJoin = "round";
+  const write = (text, at, up, align, base) => {
+    pen.textAlign = align;
+    pen.textBaseline = base;
+    pen.strokeText(text, at, up);
+    pen.fillText(text, at, up);
+  };
+  pen.fillStyle = colour("--quiet");
+  write("predicted →", width - MARGIN.right - 2, height - MARGIN.bottom - 3, "right", "bottom");
+  write("↑ actual", MARGIN.left + 4, MARGIN.top + 2, "left", "top");
+  pen.fillStyle = colour("--predicted");
+  const last = Math.min(high, high / factor);
+  write("p90", x(last) - 6, Math.max(y(last * factor) + 2, MARGIN.top + 2), "right", "top");
+  write("as predicted", x(high) - 4, y(high) + 26, "right", "top");
 }
 
 function decades([low, high]) {
@@ -124,8 +143,7 @@ function decades([low, high]) {
 }
 
 // The diagonal, and the p90 that was stated: each point has its own, the line is their median.
-function interval(pen, rows, [low, high], x, y) {
-  const factor = median(rows.filter((p) => p.p90 > 0).map((p) => p.p90 / p.x)) ?? 1;
+function interval(pen, factor, [low, high], x, y) {
   pen.fillStyle = colour("--band");
   pen.beginPath();
   pen.moveTo(x(low), y(low));
@@ -145,14 +163,6 @@ function interval(pen, rows, [low, high], x, y) {
   pen.lineTo(x(high), y(high * factor));
   pen.stroke();
   pen.setLineDash([]);
-  // Named where they leave, at the upper edge or the right one.
-  const last = Math.min(high, high / factor);
-  pen.fillStyle = colour("--predicted");
-  pen.textAlign = "right";
-  pen.textBaseline = "bottom";
-  pen.fillText("p90", x(last) - 6, Math.max(y(last * factor) + 14, MARGIN.top + 14));
-  pen.textBaseline = "top";
-  pen.fillText("as predicted", x(high) - 4, y(high) + 26);
 }
 
 // Within its own p90 a filled dot, beyond it a ring.

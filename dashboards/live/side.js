@@ -44,7 +44,8 @@ function gain(t, all) {
   const more = (t.shadow_s - t.chosen_s) / t.requests;
   const whose = new Set(all.map((one) => one.model)).size > 1 ? ` (${t.model})` : "";
   const would = Math.abs(more) < 0.0005 ? "as long" : `${seconds(Math.abs(more))} ${more > 0 ? "longer" : "shorter"} (${percent(Math.abs(t.shadow_s / t.chosen_s - 1))})`;
-  return `${words(t.policy)} decides, ${words(t.shadow)} in shadow${whose}: the same endpoint for ${percent(t.same / t.requests)} of ${many(t.requests, "request")}; by the predictions, requests would take ${would} where the shadow sends them.`;
+  const decides = words(t.policy);
+  return `${decides[0].toUpperCase()}${decides.slice(1)} decides, ${words(t.shadow)} in shadow${whose}: the same endpoint for ${percent(t.same / t.requests)} of ${many(t.requests, "request")}; by the predictions, a request itself would take ${would} where the shadow sends it; what it costs the others is not in that.`;
 }
 
 export function showModels(models) {

@@ -10,6 +10,7 @@ const FEW = 2; // now and then one fails
 const LONG_WAIT_S = { warn: 1, bad: 5 };
 const ERROR_RATIO = 0.3; // as the alerts have it
 const LEAST_COVERAGE = 0.8; // nine in ten is what a p90 promises
+const LEAST_LABELS = 100;
 const MET = { warn: 0.9, bad: 0.75 };
 const LEAST_JUDGED = 20; // a few requests make no share
 
@@ -49,7 +50,7 @@ export function queue(snapshot) {
 // What is to be looked at: [tone, text], the worst first.
 export function troubles(snapshot, series) {
   const found = [...ofEndpoints(snapshot), ...ofTraffic(snapshot, series), ...ofDeciding(snapshot), ...ofModels(snapshot), ...ofTiers(snapshot)];
-  return found.sort((a, b) => (a[0] === b[0] ? 0 : a[0] === "bad" ? -1 : 1));
+  return found.map(sentence).sort((a, b) => (a[0] === b[0] ? 0 : a[0] === "bad" ? -1 : 1));
 }
 
 function* ofEndpoints({ endpoints }) {
@@ -91,8 +92,9 @@ function* ofModels({ models }) {
     if (one.problem) yield ["warn", `${whose}the version in use is not served: ${one.problem}`];
     if (one.layer === "cold") continue; // nothing is claimed yet
     for (const t of one.targets) {
+      if (!(one.labels[t.target] >= LEAST_LABELS)) continue; // a cold start is no alarm
       if (t.mdape_ratio > ERROR_RATIO) yield ["warn", `${whose}${t.target.toUpperCase()} is off by ${percent(t.mdape_ratio)} in the median.`];
-      if (t.coverage_ratio != null && t.coverage_ratio < LEAST_COVERAGE) yield ["warn", `${whose}only ${percent(t.coverage_ratio)} of ${t.target.toUpperCase()} came within the stated p90.`];
+      if (t.coverage_ratio != null && t.coverage_ratio < LEAST_COVERAGE) yield ["warn", `${whose}no more than ${percent(t.coverage_ratio)} of ${t.target.toUpperCase()} came within the stated p90.`];
     }
   }
 }
@@ -111,6 +113,8 @@ function listed(endpoints) {
 }
 
 const of = (all, one) => (all.length > 1 ? `${one.model}: ` : "");
+
+const sentence = ([tone, text]) => [tone, text.replace(/^[a-z]/, (first) => first.toUpperCase())];
 
 export function showVerdict(snapshot, series) {
   const found = troubles(snapshot, series);
@@ -178,10 +182,10 @@ function decider(deciding, mode) {
 }
 
 function error(models, target) {
-  const rows = models.flatMap((m) => m.targets.filter((t) => t.target === target && t.mdape_ratio != null));
+  const rows = models.flatMap((m) => m.targets.filter((t) => t.target === target && t.mdape_ratio != null).map((t) => ({ ...t, labels: m.labels[target] })));
   const worst = rows.sort((a, b) => b.mdape_ratio - a.mdape_ratio)[0];
   const label = `${target.toUpperCase()} error`;
   if (!worst) return [label, DASH, "nothing measured yet", ""];
-  const tone = worst.mdape_ratio > ERROR_RATIO ? "warn" : "";
+  const tone = worst.labels >= LEAST_LABELS && worst.mdape_ratio > ERROR_RATIO ? "warn" : "";
   return [label, percent(worst.mdape_ratio), `median; p90 covers ${percent(worst.coverage_ratio)}`, tone];
 }
