@@ -23,7 +23,7 @@ from proxy.control import (
     TrialsBody,
     UnknownEndpoint,
 )
-from scheduler import Forecast, Queued, TierSettings, Typical
+from scheduler import Forecast, Standing, TierSettings, Typical
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +87,9 @@ class ServicePlane:
         """Predict a typical request at each endpoint of a fleet."""
         return self._service.scheduler.forecast(model, typical, self.now())
 
-    def waiting(self) -> Sequence[Queued]:
+    def standing(self) -> Sequence[Standing]:
         """List the requests that wait in the scheduler's queue."""
-        return self._service.scheduler.waiting(self.now())
+        return list(self._service.scheduler.standing())
 
     @property
     def tiers(self) -> Mapping[str, TierSettings]:

@@ -21,7 +21,7 @@ def fleet_view(
             mdape_ratio=report.mdape[target],
             coverage_ratio=report.p90_coverage[target],
             weights=report.weights[target],
-            errors=report.errors[target],
+            errors=report.expert_errors[target],
         )
         for target in TARGETS
     ]

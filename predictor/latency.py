@@ -60,7 +60,7 @@ class PredictorReport:
             ``None`` before any.
         p90_coverage: Share of recent labels at or below the p90 stated at dispatch.
         weights: By expert, averaged over regimes.
-        errors: By expert, prequential mean absolute log error; ``None`` before a label.
+        expert_errors: By expert, mean absolute log error of late; ``None`` before any.
         drift_alarms: Times the error was seen to rise.
         refused: Labels refused, by reason.
     """
@@ -71,7 +71,7 @@ class PredictorReport:
     mdape: dict[str, float | None]
     p90_coverage: dict[str, float | None]
     weights: dict[str, dict[str, float]]
-    errors: dict[str, dict[str, float | None]]
+    expert_errors: dict[str, dict[str, float | None]]
     drift_alarms: dict[str, int]
     refused: dict[str, int]
 
@@ -277,7 +277,7 @@ class LatencyPredictor:
                 for name, rows in recent.items()
             },
             weights=self._mixture.weights(),
-            errors=self._mixture.errors(),
+            expert_errors=self._mixture.errors(),
             drift_alarms={
                 name: count.alarms for name, count in zip(TARGETS, self._drift, strict=True)
             },

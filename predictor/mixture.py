@@ -84,18 +84,6 @@ class Mixture:
             labels_of[column] = rows
             kernels.weigh(self.state[0], target)
 
-    def errors(self) -> dict[str, dict[str, float | None]]:
-        """Show the mean absolute log errors by target and expert, ``None`` before a label."""
-        shown: dict[str, dict[str, float | None]] = {}
-        for target, name in enumerate(TARGETS):
-            labels = self.state["labels"][0, target, N_REGIMES]
-            errors = self.state["error"][0, target, N_REGIMES]
-            shown[name] = {
-                expert: errors.item(place) if labels.item(place) else None
-                for place, expert in enumerate(self._names)
-            }
-        return shown
-
     def weights(self) -> dict[str, dict[str, float]]:
         """Show the weights by target and expert, averaged over regimes by their labels."""
         shown = {}
@@ -104,4 +92,20 @@ class Mixture:
             share = self.state["labels"][0, target, :N_REGIMES].max(axis=1) + 1e-9
             mean = share @ weights[target] / share.sum()
             shown[name] = dict(zip(self._names, mean.tolist(), strict=True))
+        return shown
+
+    def errors(self) -> dict[str, dict[str, float | None]]:
+        """Show the recent mean absolute log error by target and expert; ``None`` before any.
+
+        >>> mixture = Mixture(["good", "bad"])
+        >>> mixture.learn(0, 0, np.array([0.1, np.nan]))
+        >>> mixture.errors()["ttft"]["bad"] is None
+        True
+        """
+        shown = {}
+        for target, name in enumerate(TARGETS):
+            errors = self.state["error"][0, target, N_REGIMES].tolist()
+            labels = self.state["labels"][0, target, N_REGIMES].tolist()
+            known = zip(self._names, errors, labels, strict=True)
+            shown[name] = {expert: error if seen else None for expert, error, seen in known}
         return shown

@@ -12,7 +12,7 @@ from scheduler.errors import (
     UnknownTier,
 )
 from scheduler.fleet import Fleet, FleetFactory, TokenRatio, policies_of
-from scheduler.flow_control import Queued
+from scheduler.flow_control import Standing
 from scheduler.forecast import Forecast, Typical
 from scheduler.ladder import FALLBACK_REASONS, Mode, Reason
 from scheduler.policies import Policy, build_policy
@@ -44,7 +44,6 @@ __all__ = [
     "ModelNotFound",
     "Policy",
     "PolicySettings",
-    "Queued",
     "Reason",
     "Scheduler",
     "SchedulerError",
@@ -52,6 +51,7 @@ __all__ = [
     "Shed",
     "ShedReason",
     "Signal",
+    "Standing",
     "TierSettings",
     "TokenRatio",
     "Typical",

@@ -10,9 +10,8 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from typing import Final
+from typing import Final, NamedTuple
 
-from predictor.types import RequestFeatures
 from scheduler.actions import Dispatch, Shed, ShedReason, Wait, WaitReason
 from scheduler.fair_queue import FairQueue, Waiting
 from scheduler.live import LiveRequest
@@ -82,21 +81,6 @@ class _Lobby:
     looked_s: float = -math.inf
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queued:
-    """Tell of one request that waits.
-
-    Attributes:
-        request: As it came in.
-        reason: What it waits for.
-        waited_s: For how long it has.
-    """
-
-    request: RequestFeatures
-    reason: WaitReason
-    waited_s: float
-
-
 @dataclass(slots=True, kw_only=True)
 class _Entry:
     live: LiveRequest
@@ -105,6 +89,24 @@ class _Entry:
     waiting: Waiting
     reason: WaitReason
     expires_s: float
+
+
+class Standing(NamedTuple):
+    """Tell of one request that waits.
+
+    Attributes:
+        model: Base model of its fleet.
+        tier: As asked for, ``None`` for the default one.
+        reason: Why.
+        since_s: Since when.
+        tenant: Whom it is for.
+    """
+
+    model: str
+    tier: str | None
+    reason: WaitReason
+    since_s: float
+    tenant: str | None = None
 
 
 class FlowControl:
@@ -134,16 +136,14 @@ class FlowControl:
         """Sum up the prompts that wait."""
         return self._bytes
 
-    def waiting(self, now: float) -> list[Queued]:
-        """Tell of every request that waits, for people: it looks at all of them."""
-        return [
-            Queued(
-                request=entry.waiting.request,
-                reason=entry.reason,
-                waited_s=max(now - entry.waiting.since_s, 0.0),
+    def standing(self) -> Iterator[Standing]:
+        """Give every request that waits."""
+        for entry in self._entries.values():
+            request = entry.live.request
+            since_s = entry.waiting.since_s
+            yield Standing(
+                entry.live.fleet.model, request.tier, entry.reason, since_s, request.tenant
             )
-            for entry in self._entries.values()
-        ]
 
     def configure(self, settings: SchedulerSettings) -> None:
         """Take other bounds into force, for those that come."""

@@ -22,7 +22,7 @@ from predictor.types import (
 from scheduler.actions import Action, Dispatch, Shed
 from scheduler.errors import DuplicateRequest
 from scheduler.fleet import Fleet
-from scheduler.flow_control import Queued
+from scheduler.flow_control import Standing
 from scheduler.forecast import Forecast, Typical, forecast
 from scheduler.ladder import Mode
 from scheduler.learning import early_label_s
@@ -77,6 +77,10 @@ class Scheduler(Placement):
         """Count requests booked at any endpoint."""
         return self._accounting.inflight_requests()
 
+    def standing(self) -> Iterator[Standing]:
+        """Tell of every request that waits."""
+        return self._queue.standing()
+
     def load(self, endpoint: str, now: float) -> EndpointLoad:
         """Give what this router has in flight at an endpoint."""
         return self._accounting.load(endpoint, now)
@@ -122,10 +126,6 @@ class Scheduler(Placement):
         if not members:
             return None
         return forecast(fleet, self._table, members, typical, now=now, stale_after_s=stale_s)
-
-    def waiting(self, now: float) -> list[Queued]:
-        """List the requests that wait here, in no particular order."""
-        return self._queue.waiting(now)
 
     # What happens
 

@@ -29,10 +29,10 @@ FLEET: Final = (
 )
 RATE: Final = 7.0  # requests per second: about a third of what the fleet can take
 IMAGES: Final = Path("docs/images")
-PICTURES: Final = (
-    ("live-page.png", 1440, "light", 1.0),
-    ("live-page-dark.png", 1440, "dark", 1.0),
-    ("live-page-phone.png", 390, "light", 2.0),
+PICTURES: Final = (  # name, width, scheme, and most of its height, in CSS pixels
+    ("live-page.png", 1440, "light", 1228),
+    ("live-page-dark.png", 1440, "dark", 2600),
+    ("live-page-phone.png", 390, "light", 2200),
 )
 CONFIG: Final = """
 [proxy]
@@ -71,23 +71,22 @@ async def main() -> None:
 def take(url: str, folder: Path, into: Path) -> None:
     """Take the pictures of a page that runs, one decision opened."""
     with chromium(folder / "profile") as page:
-        for name, width, scheme, scale in PICTURES:
-            shoot(page, f"{url}/foretoken/", into / name, width=width, scheme=scheme, scale=scale)
+        for name, width, scheme, most in PICTURES:
+            shoot(page, f"{url}/foretoken/", into / name, width=width, scheme=scheme, most=most)
             print(into / name)
 
 
-def shoot(page: Page, url: str, path: Path, *, width: int, scheme: str, scale: float = 1.0) -> None:
-    """Take one picture of the whole page, with the second decision opened."""
+def shoot(page: Page, url: str, path: Path, *, width: int, scheme: str, most: int) -> None:
+    """Take one picture of the page down to so many pixels, with the second decision opened."""
+    scale = 1.5 if width < 500 else 1.0
     page.show(width=width, height=900, scheme=scheme, scale=scale)
     page.open(url)
     page.wait_for("document.querySelectorAll('#decisions button.open').length > 1")
     page.wait_for("document.querySelectorAll('#models table').length > 0")
     page.value("document.querySelectorAll('#decisions button.open')[1].click()")
     page.wait_for("document.querySelector('tr.detail table')")
-    height = page.value("document.documentElement.scrollHeight")
-    page.show(
-        width=width, height=min(height, 2600 if width > 500 else 3600), scheme=scheme, scale=scale
-    )
+    height = min(page.value("document.documentElement.scrollHeight"), most)
+    page.show(width=width, height=height, scheme=scheme, scale=scale)
     page.value("new Promise((done) => setTimeout(done, 1500))")
     page.screenshot(path)
 

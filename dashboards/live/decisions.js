@@ -112,6 +112,7 @@ function account(d, summary, url) {
   const asked = {
     request: name(d.request_id, "mono whole"), model: name(d.model, "whole"), tier: summary.tier,
     prompt: `${count(d.prompt_tokens)} tokens`,
+    ...(wanted(d.request) && { objective: wanted(d.request) }),
   };
   const decided = {
     policy: words(d.policy), "rests on": d.layer ?? "no prediction", version: d.version ?? "none",
@@ -123,11 +124,19 @@ function account(d, summary, url) {
     output: `${count(d.result.output_tokens)} tokens`, cached: d.result.cached_tokens == null ? "not told" : `${count(d.result.cached_tokens)} tokens`,
   };
   const link = make("a", { href: url }, "everything as JSON");
+  const others = (d.left_out ?? []).map((one) => (one.now ? `${one.endpoint} (${words(one.now)} now)` : one.endpoint));
   return [
+    d.why ? make("p", { class: "sentence" }, d.why) : "",
     make("div", { class: "account" }, facts("Asked", asked), facts("Decided", decided), facts("Came of it", came)),
     d.candidates.length ? candidates(d) : make("p", { class: "quiet" }, "Refused before a decision was made."),
-    make("p", { class: "quiet" }, link),
+    make("p", { class: "quiet" }, others.length ? `No candidate: ${others.join(", ")}. ` : "", link),
   ];
+}
+
+// The request's objective, where the router tells it.
+function wanted(request) {
+  const limits = [["TTFT", request?.objective_ttft_s], ["TPOT", request?.objective_tpot_s]];
+  return limits.filter(([, limit]) => limit != null).map(([target, limit]) => `${target} ${seconds(limit)}`).join(", ");
 }
 
 function facts(title, pairs) {

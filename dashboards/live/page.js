@@ -4,7 +4,7 @@ import { addSeries, series, showCharts, startCharts } from "./charts.js";
 import { showDecisions, startDecisions } from "./decisions.js";
 import { $, say } from "./dom.js";
 import { showFleet, startFleet } from "./fleet.js";
-import { clock, seconds } from "./format.js";
+import { clock } from "./format.js";
 import { addPoints, showScatter, startScatter } from "./scatter.js";
 import { showModels, showTiers, showTrials } from "./side.js";
 import { Stream } from "./stream.js";
@@ -42,7 +42,7 @@ function showConnection() {
   const ageMs = stream.lastMs == null ? null : Date.now() - stream.lastMs;
   const stale = state === "refused" || (state === "lost" && ageMs > LOST_MS) || (ageMs != null && ageMs > stream.patienceMs) || (ageMs == null && state === "lost");
   document.body.classList.toggle("stale", stale);
-  const age = ageMs == null ? "" : ` for ${seconds(Math.round(ageMs / 1000))}`;
+  const age = ageMs == null ? "" : ` for ${spell(Math.round(ageMs / 1000))}`;
   say($("connection"), stale ? `disconnected${age}` : state === "live" ? `live ${clock(latest.at_s)}` : "connecting");
   const banner = $("banner");
   if (banner.hidden === stale) banner.hidden = !stale;
@@ -50,6 +50,8 @@ function showConnection() {
   const since = latest == null ? "No data yet" : `No data since ${clock(latest.at_s)}: what you see is old`;
   say(banner, `${since}. ${problem ? `The router says: ${problem}. ` : ""}Trying again.`);
 }
+
+const spell = (ageS) => (ageS < 120 ? `${ageS} s` : `${Math.floor(ageS / 60)} min`);
 
 startFleet();
 startDecisions();

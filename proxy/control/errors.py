@@ -116,7 +116,7 @@ class TooManyPages(ControlError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"{limit} live pages are open, as many as control.max_pages allows; close one"
+            f"as many live pages are open as control.max_pages allows ({limit}); close one"
         )
 
 

@@ -26,7 +26,7 @@ from proxy.control.plane import ControlPlane
 from proxy.control.typical import typicals
 from proxy.control.views import decision_summary, endpoint_views
 from proxy.history import FAILURES, SecondSummary
-from scheduler import Queued, TierSettings, Typical
+from scheduler import Standing, TierSettings, Typical
 from scheduler.wishes import objective_of
 
 DECISIONS: Final = 25
@@ -79,7 +79,7 @@ def _whole(plane: ControlPlane, interval_s: float) -> Snapshot:
         typical=[typical_view(model, one) for model, one in asked.items()],
         models=list(plane.models()),
         deciding=list(plane.deciding()),
-        tiers=tier_views(plane.tiers, records, plane.waiting()),
+        tiers=tier_views(plane.tiers, records, plane.standing(), plane.now()),
         trials=trial_views(records),
         decisions=[decision_row(one, plane) for one in records[:DECISIONS]],
         series=[],
@@ -128,19 +128,22 @@ def decision_row(record: RequestRecord, plane: ControlPlane) -> DecisionRow:
 
 
 def tier_views(
-    tiers: Mapping[str, TierSettings], records: Sequence[RequestRecord], waiting: Sequence[Queued]
+    tiers: Mapping[str, TierSettings],
+    records: Sequence[RequestRecord],
+    waiting: Sequence[Standing],
+    now: float,
 ) -> list[TierView]:
     """Describe each tier: objective, the last requests that had one, who waits."""
     default = next(iter(tiers))
     judged: defaultdict[str, list[bool]] = defaultdict(list)
-    queues: defaultdict[str, list[Queued]] = defaultdict(list)
+    queues: defaultdict[str, list[Standing]] = defaultdict(list)
     for record in records:
         name = record.request.tier or default
         kept = None if name not in tiers else is_kept(record, tiers[name])
         if kept is not None:
             judged[name].append(kept)
     for one in waiting:
-        queues[one.request.tier or default].append(one)
+        queues[one.tier or default].append(one)
     return [
         TierView(
             tier=name,
@@ -149,8 +152,8 @@ def tier_views(
             judged=len(judged[name]),
             met=sum(judged[name]),
             waiting=len(queues[name]),
-            tenants=sorted({_hashed(one.request.tenant) for one in queues[name]}),
-            oldest_s=max((one.waited_s for one in queues[name]), default=None),
+            tenants=sorted({_hashed(one.tenant) for one in queues[name]}),
+            oldest_s=max((max(now - one.since_s, 0.0) for one in queues[name]), default=None),
         )
         for name, tier in tiers.items()
     ]

@@ -6,7 +6,7 @@ from typing import Protocol
 from predictor.types import Decision, EndpointLoad, EndpointState, RequestFeatures
 from proxy.control.schemas import DecidingView, FleetView, Mode, TrialsBody
 from proxy.history import History
-from scheduler import Forecast, Queued, TierSettings, Typical
+from scheduler import Forecast, Standing, TierSettings, Typical
 
 
 class ControlPlane(Protocol):
@@ -78,7 +78,7 @@ class ControlPlane(Protocol):
         """
         ...
 
-    def waiting(self) -> Sequence[Queued]:
+    def standing(self) -> Sequence[Standing]:
         """List the requests that wait in the scheduler's queue."""
         ...
 

@@ -33,7 +33,7 @@ from proxy.control import (
     build_control,
 )
 from proxy.history import History
-from scheduler import Forecast, Queued, TierSettings, Typical
+from scheduler import Forecast, Standing, TierSettings, Typical
 from scheduler.errors import ModelNotFound
 
 EPOCH_S = 1_790_000_000.0
@@ -66,9 +66,9 @@ class FakePlane:
             for name, hardware in zip(NAMES, ("H100 SXM", "A100"), strict=True)
         }
         self.asked: list[RequestFeatures] = []
-        self.suspicions: dict[str, str] = {}
+        self.suspects: dict[str, str] = {}
         self.typical: Typical | None = None
-        self.queue: list[Queued] = []
+        self.queue: list[Standing] = []
         self.fleets = [fleet()]
         self.tiers = {
             "standard": TierSettings(),
@@ -109,7 +109,7 @@ class FakePlane:
         return [(s, EndpointLoad(inflight_requests=8)) for s in self.states.values()]
 
     def suspicion(self, endpoint: str) -> str | None:
-        return self.suspicions.get(endpoint)
+        return self.suspects.get(endpoint)
 
     def forecast(self, model: str, typical: Typical) -> Forecast | None:
         self.typical = typical
@@ -117,7 +117,7 @@ class FakePlane:
         said = decision(ttft_s=(0.1, 0.2)).predictions
         return Forecast(endpoints=up, predictions=said) if said and up == NAMES else None
 
-    def waiting(self) -> Sequence[Queued]:
+    def standing(self) -> Sequence[Standing]:
         return self.queue
 
     def models(self) -> Sequence[FleetView]:

@@ -71,7 +71,7 @@ def test_a_typical_request_is_the_median_of_those_that_completed() -> None:
 
 def test_an_endpoint_left_alone_says_why() -> None:
     plane = FakePlane()
-    plane.suspicions["10.0.0.2:8000"] = "failing"
+    plane.suspects["10.0.0.2:8000"] = "failing"
 
     first, second = call(plane, "GET", "/endpoints").json()
 

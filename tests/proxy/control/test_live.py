@@ -5,12 +5,11 @@ import pytest
 from msgspec.structs import replace
 
 from dashboards import live_page
-from predictor.types import RequestFeatures
 from proxy.control import ControlSettings, TooManyPages
 from proxy.control.live import Pages
 from proxy.control.page_views import Snapshots, is_kept
-from scheduler import Queued, TierSettings
-from tests.proxy.control.fakes import EPOCH_S, FakePlane, call, decision, record, shed_record
+from scheduler import Standing, TierSettings
+from tests.proxy.control.fakes import EPOCH_S, MODEL, FakePlane, call, decision, record, shed_record
 
 QUICK = ControlSettings(snapshot_interval_s=0.1)
 
@@ -95,8 +94,8 @@ def test_tiers_say_what_was_kept_and_who_waits() -> None:
         one = record(name, ttft_s=ttft_s)
         plane.history.add(replace(one, request=replace(one.request, tier="interactive")))
     for tenant, waited_s in (("a", 1.5), ("a", 0.5), ("b", 0.1)):
-        asked = RequestFeatures(request_id="w", arrived_s=0, model="m", tenant=tenant, tier="batch")
-        plane.queue.append(Queued(request=asked, reason="endpoints_full", waited_s=waited_s))
+        since_s = plane.now() - waited_s
+        plane.queue.append(Standing(MODEL, "batch", "endpoints_full", since_s, tenant))
 
     (event,) = events_of(plane)
 

@@ -15,10 +15,10 @@ import pytest
 import uvicorn
 from msgspec.structs import replace
 
-from predictor.types import EndpointState, RequestFeatures
+from predictor.types import EndpointState
 from proxy.control import ControlSettings, build_control
 from proxy.history import History
-from scheduler import Queued, TierSettings
+from scheduler import Standing, TierSettings
 from tests.proxy.control.chromium import Page, chromium, needs_chromium
 from tests.proxy.control.fakes import MODEL, FakePlane, busy_plane, fleet
 
@@ -172,7 +172,7 @@ def test_names_that_are_markup_stay_text(page: Page) -> None:
     plane.states[HOSTILE] = EndpointState(
         endpoint=HOSTILE, url="http://h", model=HOSTILE, hardware=HOSTILE, up=True
     )
-    plane.suspicions[HOSTILE] = HOSTILE
+    plane.suspects[HOSTILE] = HOSTILE
     plane.tiers = {"standard": TierSettings(), HOSTILE: TierSettings()}
     hostile = fleet().model_copy(update={"model": HOSTILE, "version": HOSTILE, "problem": HOSTILE})
     plane.fleets = [fleet(), hostile]
@@ -209,7 +209,7 @@ def test_a_page_too_many_says_what_the_router_told_it(page: Page) -> None:
         page.wait_for(f"!{BANNER}.hidden")
         text = page.value(f"{BANNER}.textContent")
 
-    assert "1 live pages are open, as many as control.max_pages allows" in text
+    assert "as many live pages are open as control.max_pages allows (1)" in text
 
 
 def test_a_large_fleet_is_filtered_and_sorted(page: Page) -> None:
@@ -243,16 +243,16 @@ def test_who_waits_is_told_in_the_verdict(page: Page) -> None:
     plane = live_plane()
     del plane.states["10.0.0.3:8000"]
     for tenant in ("a", "b"):
-        asked = RequestFeatures(request_id=tenant, arrived_s=0, model=MODEL, tenant=tenant)
-        plane.queue.append(Queued(request=asked, reason="endpoints_full", waited_s=7.0))
+        since_s = plane.now() - 7.0
+        plane.queue.append(Standing(MODEL, None, "endpoints_full", since_s, tenant))
 
     with serving(plane) as port:
         visit(page, port)
         verdict = page.value("document.getElementById('verdict-text').textContent")
         facts = page.value("document.getElementById('facts').innerText")
 
-    assert verdict == "2 requests wait here, the oldest for 7.00 s."
-    assert "2 tenants, oldest 7.00 s" in facts
+    assert re.fullmatch(r"2 requests wait here, the oldest for [789]\.\d\d s\.", verdict)
+    assert "2 tenants, oldest" in facts
 
 
 def test_without_a_request_it_says_where_to_send_one(page: Page) -> None:
