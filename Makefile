@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 
-.PHONY: help venv demo demo-vllm test test-all lint dashboards docs clean
+.PHONY: help venv demo demo-vllm test test-all lint dashboards docs live-pictures clean
 
 help:
 	@echo "make demo        run Foretoken against a simulated fleet (about three minutes; DEMO_ARGS='--duration 20')"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint        format, lint, types, import layers"
 	@echo "make dashboards  regenerate the Grafana dashboard"
 	@echo "make docs        build the documentation as a site, .work/site/index.html"
+	@echo "make live-pictures  take the pictures of the live page again, in Chromium (about three minutes)"
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Foretoken needs Python 3.11 or later; say make PYTHON=/path/to/python3.11 ..."; exit 1; }
@@ -51,6 +52,8 @@ dashboards: venv
 docs: venv
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "the documentation is in .work/site/index.html"
+live-pictures: venv
+	$(BIN)/python -m scripts.live_page_pictures
 
 clean:
 	rm -rf $(VENV) .venv-vllm .venv-envoy .work

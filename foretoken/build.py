@@ -59,7 +59,7 @@ from proxy.control import (
     guards_reads,
     is_loopback,
 )
-from proxy.control.views import snapshot
+from proxy.control.page_views import Snapshots
 from scheduler import Fleet, Scheduler, policies_of, rehearse
 
 if TYPE_CHECKING:  # one worker loads nothing of what several need
@@ -256,11 +256,12 @@ def _control(
     )
     if member is None:
         return control, None
+    snapshots = Snapshots(plane, interval_s=settings.control.snapshot_interval_s)
     member.hold(
         service,
         control=control,
         page=host.metrics,
-        snapshot=lambda since_s: snapshot(plane, since_s=since_s).model_dump_json().encode(),
+        snapshot=lambda since_s: snapshots.since(since_s).model_dump_json().encode(),
     )
     whole = member.control(control, settings=settings, closing=closing)
     # What is made of all workers' answers never passes the gate of our own.
@@ -317,7 +318,7 @@ def _host(
         clock=clock,
         feed=_drop if trainer is None else trainer.feed,
         forget=_drop if trainer is None else trainer.forget,
-        trainer_alive=lambda: trainer is not None and trainer.alive,
+        trainer_alive=lambda: None if trainer is None else trainer.alive,
         registry=metrics.registry,
         refused=lambda reason: metrics.models.refused_observations.labels(reason).inc(),
     )

@@ -1,7 +1,7 @@
 """What the control plane sees of the service and may change in it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
@@ -24,6 +24,7 @@ from proxy.control import (
     TrialsBody,
     UnknownEndpoint,
 )
+from scheduler import Forecast, Standing, TierSettings, Typical
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +80,29 @@ class ServicePlane:
         scheduler, now = self._service.scheduler, self.now()
         return [(state, scheduler.load(state.endpoint, now)) for state in scheduler.states.values()]
 
+    def suspicion(self, endpoint: str) -> str | None:
+        """Say why an endpoint is left alone for now."""
+        return self._service.scheduler.suspicion(endpoint, self.now())
+
+    def forecast(self, model: str, typical: Typical) -> Forecast | None:
+        """Predict a typical request at each endpoint of a fleet."""
+        return self._service.scheduler.forecast(model, typical, self.now())
+
+    def standing(self) -> Sequence[Standing]:
+        """List the requests that wait in the scheduler's queue."""
+        return list(self._service.scheduler.standing())
+
+    @property
+    def tiers(self) -> Mapping[str, TierSettings]:
+        """Give the tiers of service, the default one first."""
+        settings = self._service.settings.scheduler
+        first = settings.default_tier
+        return {first: settings.tiers[first], **settings.tiers}
+
     def models(self) -> Sequence[FleetView]:
         """Describe the models of each fleet."""
         models, trainer = self._service.models, self._service.trainer
-        alive = trainer is not None and trainer.alive
+        alive = None if trainer is None else trainer.alive
         return [
             fleet_view(fleet, predictor, models, trainer_alive=alive)
             for fleet, predictor in models.predictors.items()
@@ -97,10 +117,6 @@ class ServicePlane:
         return Belief(
             version=report.version, layer=report.layer, weights=predictor.weights(features)
         )
-
-    def suspicion(self, endpoint: str) -> str | None:
-        """Say why an endpoint is left alone for now."""
-        return self._service.scheduler.suspicion(endpoint, self.now())
 
     def predict(self, request: RequestFeatures) -> Decision:
         """Decide about a request as if it came now."""

@@ -8,9 +8,12 @@ from scheduler import Fleet
 
 
 def fleet_view(
-    fleet: str, predictor: LatencyPredictor, models: ModelUpdates, *, trainer_alive: bool
+    fleet: str, predictor: LatencyPredictor, models: ModelUpdates, *, trainer_alive: bool | None
 ) -> FleetView:
-    """Describe what predicts a fleet, how well, and how its training went."""
+    """Describe what predicts a fleet, how well, and how its training went.
+
+    ``trainer_alive`` is ``None`` where no trainer is meant to run.
+    """
     report = predictor.report()
     targets = [
         TargetView(
@@ -18,6 +21,7 @@ def fleet_view(
             mdape_ratio=report.mdape[target],
             coverage_ratio=report.p90_coverage[target],
             weights=report.weights[target],
+            errors=report.expert_errors[target],
         )
         for target in TARGETS
     ]
@@ -52,12 +56,13 @@ def deciding_view(fleet: Fleet) -> DecidingView:
     )
 
 
-def _training(fleet: str, models: ModelUpdates, *, alive: bool) -> TrainingView:
+def _training(fleet: str, models: ModelUpdates, *, alive: bool | None) -> TrainingView:
     last = models.reports.get(fleet)
     if last is None:
-        return TrainingView(alive=alive)
+        return TrainingView(alive=bool(alive), enabled=alive is not None)
     return TrainingView(
-        alive=alive,
+        alive=bool(alive),
+        enabled=alive is not None,
         last_result="accepted" if last.accepted else last.reason,
         last_run_at_s=models.reported_s.get(fleet),
         seconds=last.seconds,

@@ -30,7 +30,7 @@ class PredictorHost:
         clock: Reads Unix time.
         feed: Gets every learned observation, for the trainer.
         forget: Lets the trainer forget a model's observations.
-        trainer_alive: Tells whether a trainer runs.
+        trainer_alive: Tells whether a trainer runs, ``None`` where none is meant to.
         registry: What the metrics page shows.
         refused: Counts an observation that was not taken, by reason.
 
@@ -47,7 +47,7 @@ class PredictorHost:
         clock: Callable[[], float],
         feed: Callable[[Observation], None],
         forget: Callable[[str], None],
-        trainer_alive: Callable[[], bool],
+        trainer_alive: Callable[[], bool | None],
         registry: CollectorRegistry,
         refused: Callable[[str], None],
     ) -> None:

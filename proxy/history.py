@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import median
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -27,6 +28,7 @@ class SecondSummary:
     Attributes:
         second_s: Start of the second, on the clock of ``RequestRecord.finished_s``.
         requests: How many finished, whatever their outcome.
+        failed: How many of these were refused, or failed through no fault of the client.
         ttft_s: Measured last dispatch to first token.
         predicted_ttft_s: What was predicted of it at dispatch.
         tpot_s: Measured mean gap between output tokens.
@@ -35,6 +37,7 @@ class SecondSummary:
 
     second_s: float
     requests: int
+    failed: int
     ttft_s: float | None
     predicted_ttft_s: float | None
     tpot_s: float | None
@@ -56,11 +59,15 @@ class PredictionError:
 
 NO_ERROR = PredictionError()
 
+FAILURES: Final = frozenset({"upstream_error", "cut", "shed"})
+"""Outcomes that whoever runs the service answers for."""
+
 
 class _Second:
     """Sum up the requests of one second."""
 
     __slots__ = (
+        "failed",
         "predicted_tpot_requests",
         "predicted_tpot_s",
         "predicted_ttft_requests",
@@ -75,15 +82,16 @@ class _Second:
 
     def __init__(self, second_s: float) -> None:
         self.second_s = second_s
-        self.requests = 0
+        self.requests = self.failed = 0
         self.ttft_s = self.predicted_ttft_s = self.tpot_s = self.predicted_tpot_s = 0.0
         self.ttft_requests = self.predicted_ttft_requests = 0
         self.tpot_requests = self.predicted_tpot_requests = 0
 
     def add(self, record: RequestRecord) -> None:
         self.requests += 1
-        decision = record.decision
-        if decision is None or record.measurement.outcome != "completed":
+        decision, outcome = record.decision, record.measurement.outcome
+        if decision is None or outcome != "completed":
+            self.failed += outcome in FAILURES
             return
         said, chosen = decision.predictions, decision.chosen
         # Predictions only beside what was measured, so that both lines are of the same requests.
@@ -104,6 +112,7 @@ class _Second:
         return SecondSummary(
             second_s=self.second_s,
             requests=self.requests,
+            failed=self.failed,
             ttft_s=_mean(self.ttft_s, self.ttft_requests),
             predicted_ttft_s=_mean(self.predicted_ttft_s, self.predicted_ttft_requests),
             tpot_s=_mean(self.tpot_s, self.tpot_requests),
@@ -148,6 +157,15 @@ class History:
     def latest(self, limit: int) -> list[RequestRecord]:
         """Give up to ``limit`` records, the last finished first."""
         return list(islice(self._last_of_each(), limit))
+
+    def finished_after(self, finished_s: float, *, most: int) -> list[RequestRecord]:
+        """Give the records that finished later than that, oldest first, ``most`` of the newest."""
+        found: list[RequestRecord] = []
+        for record in reversed(self._records):
+            if record.finished_s <= finished_s or len(found) == most:
+                break
+            found.append(record)
+        return found[::-1]
 
     def series(self, *, since_s: float = float("-inf")) -> list[SecondSummary]:
         """Give the seconds that start at ``since_s`` or later, oldest first.

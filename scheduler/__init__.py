@@ -13,6 +13,8 @@ from scheduler.errors import (
     UnknownTier,
 )
 from scheduler.fleet import Fleet, FleetFactory, TokenRatio, policies_of
+from scheduler.flow_control import Standing
+from scheduler.forecast import Forecast, Typical
 from scheduler.ladder import FALLBACK_REASONS, Mode, Reason
 from scheduler.policies import Policy, build_policy
 from scheduler.scheduler import Scheduler
@@ -37,6 +39,7 @@ __all__ = [
     "Fleet",
     "FleetFactory",
     "FleetSettings",
+    "Forecast",
     "MissingSignal",
     "Mode",
     "ModelNotFound",
@@ -50,9 +53,11 @@ __all__ = [
     "Shed",
     "ShedReason",
     "Signal",
+    "Standing",
     "Suspicion",
     "TierSettings",
     "TokenRatio",
+    "Typical",
     "UnknownRequest",
     "UnknownTier",
     "Wait",

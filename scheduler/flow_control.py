@@ -99,12 +99,14 @@ class Standing(NamedTuple):
         tier: As asked for, ``None`` for the default one.
         reason: Why.
         since_s: Since when.
+        tenant: Whom it is for.
     """
 
     model: str
     tier: str | None
     reason: WaitReason
     since_s: float
+    tenant: str | None = None
 
 
 class FlowControl:
@@ -139,7 +141,9 @@ class FlowControl:
         for entry in self._entries.values():
             request = entry.live.request
             since_s = entry.waiting.since_s
-            yield Standing(entry.live.fleet.model, request.tier, entry.reason, since_s)
+            yield Standing(
+                entry.live.fleet.model, request.tier, entry.reason, since_s, request.tenant
+            )
 
     def configure(self, settings: SchedulerSettings) -> None:
         """Take other bounds into force, for those that come."""

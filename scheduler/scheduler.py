@@ -25,6 +25,7 @@ from scheduler.capacity import Room, rooms
 from scheduler.errors import DuplicateRequest
 from scheduler.fleet import Fleet
 from scheduler.flow_control import Standing
+from scheduler.forecast import Forecast, Typical, forecast
 from scheduler.ladder import Mode
 from scheduler.learning import early_label_s
 from scheduler.live import LiveRequest, record_unplaced
@@ -147,6 +148,21 @@ class Scheduler(Placement):
         members = self._eligibility.eligible(live, now)
         decision = self._decider.decide(live, members, now) if members else None
         return decision if isinstance(decision, Decision) else None
+
+    def forecast(self, model: str, typical: Typical, now: float) -> Forecast | None:
+        """Predict a typical request at each endpoint of a fleet that is up; decide nothing.
+
+        Returns:
+            ``None`` where there is none, or the predictor cannot or must not be asked.
+        """
+        fleet = self._fleets.by_model.get(model)
+        if fleet is None or self.mode == "heuristic" or fleet.trust.rests(now) is not None:
+            return None
+        serving = (one for one in self._states.values() if one.up and one.model == model)
+        members, stale_s = self._table.members(serving), self._settings.stale_after_s
+        if not members:
+            return None
+        return forecast(fleet, self._table, members, typical, now=now, stale_after_s=stale_s)
 
     # What happens
 

@@ -1,65 +1,101 @@
-// Two charts of predicted against actual, drawn by uPlot (a global: see vendor/).
+// Predicted and actual over time, drawn by uPlot (a global: see vendor/).
 
-import { clock, seconds } from "./format.js";
+import { $, say } from "./dom.js";
+import { clock, percent, seconds } from "./format.js";
 
 const KEPT_SECONDS = 900;
+const LAST_S = 60;
 const TICKS_S = [1, 5, 15, 30, 60, 120, 300, 600];
 const bySecond = new Map();
 const charts = [];
 
+export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+export const series = () => [...bySecond.values()];
+
 export function startCharts() {
   draw();
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  new ResizeObserver(() => charts.forEach(({ plot, box }) => plot.setSize(size(box)))).observe(
-    document.querySelector(".charts"),
-  );
+  document.documentElement.addEventListener("theme", draw);
+  new ResizeObserver(() => charts.forEach(({ plot, box }) => plot.setSize(size(box)))).observe(document.querySelector(".charts"));
 }
 
 // Take in the seconds of one snapshot; the first of a connection replaces everything.
-export function addSeries(series, { fresh }) {
+export function addSeries(seconds_, { fresh }) {
   if (fresh) bySecond.clear();
-  for (const second of series) bySecond.set(second.at_s, second);
+  for (const second of seconds_) bySecond.set(second.at_s, second);
   for (const at of [...bySecond.keys()].slice(0, -KEPT_SECONDS)) bySecond.delete(at);
-  charts.forEach(({ plot, fields }) => plot.setData(columns(fields)));
+}
+
+export function showCharts() {
+  for (const { plot, fields, target } of charts) {
+    plot.setData(columns(fields));
+    if (plot.cursor.idx == null) summary(target, fields);
+  }
 }
 
 function draw() {
   for (const { plot } of charts.splice(0)) plot.destroy();
-  add("ttft", ["ttft_s", "predicted_ttft_s"]);
-  add("tpot", ["tpot_s", "predicted_tpot_s"]);
+  add("ttft");
+  add("tpot");
 }
 
-function add(id, fields) {
-  const box = document.getElementById(id);
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue(name).trim();
+function add(target) {
+  const box = $(target);
+  const fields = [`${target}_s`, `predicted_${target}_s`];
   const axis = {
-    stroke: colour("--quiet"),
-    grid: { stroke: colour("--line"), width: 1 },
-    ticks: { stroke: colour("--line"), width: 1 },
+    stroke: colour("--quiet"), font: "11px system-ui, sans-serif",
+    grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false },
   };
   const line = (label, name, extra = {}) => ({
-    label, stroke: colour(name), width: 2, spanGaps: true, value: (_, v) => seconds(v),
+    label, stroke: colour(name), width: 1.6, spanGaps: true,
     points: { show: (plot) => plot.data[0].length < 3 }, ...extra,
   });
   const options = {
     ...size(box),
+    legend: { show: false },
+    padding: [8, 26, 0, 0],
+    cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     scales: { y: { range: (_, __, max) => [0, (max || 1) * 1.08] } },
-    axes: [{ ...axis, space: 70, incrs: TICKS_S, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 64, values: (_, ticks) => ticks.map((t) => (t ? seconds(t) : "0")) }],
-    series: [
-      { label: "at", value: (_, at) => (at == null ? "–" : clock(at)) },
-      line("actual", "--actual"),
-      line("predicted", "--predicted", { dash: [6, 4] }),
+    axes: [
+      { ...axis, space: 70, size: 28, incrs: TICKS_S, values: (_, ticks) => ticks.map(clock) },
+      { ...axis, size: 58, values: (_, ticks) => ticks.map((t) => (t ? seconds(t) : "0")) },
     ],
+    series: [{}, line("actual", "--actual"), line("predicted", "--predicted", { dash: [5, 4] })],
+    hooks: { setCursor: [(plot) => pointed(plot, target, fields)] },
   };
-  charts.push({ box, fields, plot: new uPlot(options, columns(fields), box) });
+  charts.push({ box, fields, target, plot: new uPlot(options, columns(fields), box) });
+}
+
+// What the chart says in words; what it says under the pointer, while there is one.
+function summary(target, fields) {
+  const rows = series();
+  const newest = rows.length ? rows.at(-1).at_s : 0;
+  const last = rows.filter((row) => row.at_s > newest - LAST_S && row[fields[0]] != null && row[fields[1]] != null);
+  const mean = (field) => last.reduce((sum, row) => sum + row[field] * row.requests, 0) / last.reduce((sum, row) => sum + row.requests, 0);
+  const readout = $(`${target}-readout`);
+  if (!last.length) {
+    say(readout, rows.length ? "no prediction to compare with yet" : "");
+    return;
+  }
+  const [actual, predicted] = fields.map(mean);
+  say(readout, `last minute ${seconds(actual)} on average, ${seconds(predicted)} predicted (${predicted >= actual ? "+" : "−"}${percent(Math.abs(predicted / actual - 1))})`);
+}
+
+function pointed(plot, target, fields) {
+  const { idx } = plot.cursor;
+  if (idx == null) {
+    summary(target, fields);
+    return;
+  }
+  const [at, actual, predicted] = plot.data.map((column) => column[idx]);
+  say($(`${target}-readout`), `${clock(at)}: ${seconds(actual)} actual, ${seconds(predicted)} predicted`);
 }
 
 function columns(fields) {
-  const rows = [...bySecond.values()];
+  const rows = series();
   return [rows.map((row) => row.at_s), ...fields.map((name) => rows.map((row) => row[name]))];
 }
 
 function size(box) {
-  return { width: Math.max(260, box.clientWidth), height: 210 };
+  return { width: Math.max(200, box.clientWidth), height: box.clientHeight || 200 };
 }

@@ -1,66 +1,69 @@
-// Connects to the router's stream of snapshots and shows each; says so when it goes quiet.
+// Shows each snapshot of the router's stream; says so when none comes.
 
-import { addSeries, startCharts } from "./charts.js";
-import { count } from "./format.js";
-import { showDecisions, showEndpoints, showModels } from "./tables.js";
+import { addSeries, series, showCharts, startCharts } from "./charts.js";
+import { showDecisions, startDecisions } from "./decisions.js";
+import { $, say } from "./dom.js";
+import { showFleet, startFleet } from "./fleet.js";
+import { clock } from "./format.js";
+import { addPoints, showScatter, startScatter } from "./scatter.js";
+import { showModels, showTiers, showTrials } from "./side.js";
+import { Stream } from "./stream.js";
+import { showFacts, showVerdict } from "./verdict.js";
 
-// A snapshot comes every second; several missing in a row are no hiccup.
-const STALE_AFTER_MS = 5000;
-const RECONNECT_MS = 2000;
-const MODES = {
-  predicted: ["predicted latency decides", "good"],
-  shadow: ["shadow: the fallback decides, predictions are recorded", "warn"],
-  heuristic: ["kill switch: the fallback decides", "bad"],
-};
+// A connection that broke is mostly there again by then.
+const LOST_MS = 1500;
+let state = "connecting";
+let problem = "";
+let latest = null;
 
-let lastSeen = null;
-
-function connect() {
-  const stream = new EventSource("events");
-  let fresh = true;
-  stream.onmessage = (event) => {
-    lastSeen = Date.now();
-    show(JSON.parse(event.data), { fresh });
-    fresh = false;
-    showConnection();
-  };
-  stream.onerror = () => {
-    // The browser gives up on an error status, and its own retry would not tell that the
-    // series starts over: make a stream of our own instead.
-    stream.close();
-    showConnection();
-    setTimeout(connect, RECONNECT_MS);
-  };
+function snapshot(body, fresh) {
+  latest = body;
+  addSeries(body.series, { fresh });
+  addPoints(body.points, { fresh });
+  if (!document.hidden) show();
 }
 
-function show(snapshot, { fresh }) {
-  const [text, tone] = MODES[snapshot.mode];
-  const mode = document.getElementById("mode");
-  mode.textContent = text;
-  mode.className = `badge ${tone}`;
-  const up = snapshot.endpoints.filter((e) => e.up).length;
-  const inflight = snapshot.endpoints.reduce((sum, e) => sum + e.inflight_requests, 0);
-  document.getElementById("totals").textContent =
-    `${up} of ${snapshot.endpoints.length} endpoints up · ${count(inflight)} in flight`;
-  addSeries(snapshot.series, { fresh });
-  showModels(snapshot.models);
-  showEndpoints(snapshot.endpoints);
-  showDecisions(snapshot.decisions);
+function show() {
+  if (!latest) return;
+  document.body.classList.remove("waiting");
+  const seconds_ = series();
+  showVerdict(latest, seconds_);
+  showFacts(latest, seconds_);
+  showFleet(latest);
+  showDecisions(latest.decisions);
+  showTiers(latest);
+  showTrials(latest);
+  showModels(latest.models);
+  showCharts();
+  showScatter();
 }
 
 function showConnection() {
-  const age = lastSeen === null ? null : Date.now() - lastSeen;
-  const stale = age === null || age > STALE_AFTER_MS;
+  const ageMs = stream.lastMs == null ? null : Date.now() - stream.lastMs;
+  const stale = state === "refused" || (state === "lost" && ageMs > LOST_MS) || (ageMs != null && ageMs > stream.patienceMs) || (ageMs == null && state === "lost");
   document.body.classList.toggle("stale", stale);
-  document.getElementById("connection").textContent = stale ? "disconnected" : "live";
-  const banner = document.getElementById("banner");
-  banner.hidden = !stale;
-  if (stale) {
-    const since = age === null ? "No data yet" : `No data for ${Math.round(age / 1000)} s: what you see is old`;
-    banner.textContent = `${since}. Reconnecting…`;
-  }
+  const age = ageMs == null ? "" : ` for ${spell(Math.round(ageMs / 1000))}`;
+  say($("connection"), stale ? `disconnected${age}` : state === "live" ? `live ${clock(latest.at_s)}` : "connecting");
+  const banner = $("banner");
+  if (banner.hidden === stale) banner.hidden = !stale;
+  if (!stale) return;
+  const since = latest == null ? "No data yet" : `No data since ${clock(latest.at_s)}: what you see is old`;
+  say(banner, `${since}. ${problem ? `The router says: ${problem}. ` : ""}Trying again.`);
 }
 
+const spell = (ageS) => (ageS < 120 ? `${ageS} s` : `${Math.floor(ageS / 60)} min`);
+
+startFleet();
+startDecisions();
 startCharts();
-connect();
+startScatter();
+const stream = new Stream("events", {
+  snapshot,
+  changed(now, message = "") {
+    state = now;
+    problem = now === "refused" ? message.replace(/\.$/, "") : "";
+    showConnection();
+  },
+});
+document.addEventListener("visibilitychange", () => document.hidden || show());
 setInterval(showConnection, 1000);

@@ -138,6 +138,7 @@ class Member:
             closing=closing,
             interval_s=settings.control.snapshot_interval_s,
             most_body_bytes=settings.control.predictor.max_body_bytes,
+            most_pages=settings.control.max_pages,
         )
 
     def hold(

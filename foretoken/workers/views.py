@@ -10,8 +10,14 @@ from typing import Any, Final
 # JSON of the control plane's schemas, which this does not parse but merge.
 Json = Any
 
-_ADD_UP: Final = ("inflight_requests", "queued_requests", "queued_prefill_tokens")
+_ADD_UP: Final = (
+    "inflight_requests",
+    "queued_requests",
+    "queued_prefill_tokens",
+    "inflight_tokens",
+)
 _TIMES: Final = ("ttft_s", "predicted_ttft_s", "tpot_s", "predicted_tpot_s")
+_COMPARED: Final = ("requests", "same", "chosen_s", "shadow_s")
 SNAPSHOT_DECISIONS: Final = 25
 
 
@@ -43,7 +49,8 @@ def endpoints(bodies: Sequence[Json]) -> Json:
     """Add up what workers have in flight; errors are the mean of those that know one.
 
     >>> rows = [{"endpoint": "a:1", "inflight_requests": 2, "queued_requests": 1,
-    ...          "queued_prefill_tokens": 5.0, "ttft_error_ratio": 0.25, "tpot_error_ratio": None}]
+    ...          "queued_prefill_tokens": 5.0, "inflight_tokens": 9.0,
+    ...          "ttft_error_ratio": 0.25, "tpot_error_ratio": None}]
     >>> both = endpoints([rows, rows])[0]
     >>> both["inflight_requests"], both["ttft_error_ratio"], both["tpot_error_ratio"]
     (4, 0.25, None)
@@ -63,12 +70,49 @@ def endpoints(bodies: Sequence[Json]) -> Json:
 
 def snapshot(bodies: Sequence[Json]) -> Json:
     """Merge snapshots of the live page."""
+    since = [body["since_at_s"] for body in bodies if body["since_at_s"] is not None]
+    every_point = [point for body in bodies for point in body["points"]]
     return {
         **bodies[0],
+        "requests": sum(body["requests"] for body in bodies),
+        "since_at_s": min(since, default=None),
+        "tiers": tiers([body["tiers"] for body in bodies]),
+        "trials": trials([body["trials"] for body in bodies]),
+        "points": sorted(every_point, key=lambda point: float(point["at_s"])),
         "endpoints": endpoints([body["endpoints"] for body in bodies]),
         "decisions": decisions([body["decisions"] for body in bodies], SNAPSHOT_DECISIONS),
         "series": series([body["series"] for body in bodies]),
     }
+
+
+def tiers(bodies: Sequence[Json]) -> Json:
+    """Add up what came of each tier and who waits; a tenant is one at however many workers.
+
+    >>> row = {"tier": "batch", "judged": 3, "met": 2, "waiting": 1, "tenants": [7],
+    ...        "oldest_s": 2.0}
+    >>> idle = {**row, "waiting": 0, "tenants": [], "oldest_s": None}
+    >>> both = tiers([[row], [idle]])[0]
+    >>> both["judged"], both["met"], both["waiting"], both["tenants"], both["oldest_s"]
+    (6, 4, 1, [7], 2.0)
+    """
+    found = []
+    for row in bodies[0]:
+        every = [one for body in bodies for one in body if one["tier"] == row["tier"]]
+        oldest_s = [one["oldest_s"] for one in every if one["oldest_s"] is not None]
+        sums = {name: sum(one[name] for one in every) for name in ("judged", "met", "waiting")}
+        tenants = sorted({tenant for one in every for tenant in one["tenants"]})
+        found.append({**row, **sums, "tenants": tenants, "oldest_s": max(oldest_s, default=None)})
+    return found
+
+
+def trials(bodies: Sequence[Json]) -> Json:
+    """Add up the comparisons with each policy in shadow."""
+    found: dict[tuple[str, str, str], Json] = {}
+    for row in (row for body in bodies for row in body):
+        key = row["model"], row["policy"], row["shadow"]
+        before = found.setdefault(key, {**row, **dict.fromkeys(_COMPARED, 0)})
+        found[key] = {**before, **{name: before[name] + row[name] for name in _COMPARED}}
+    return [found[key] for key in sorted(found)]
 
 
 def series(bodies: Sequence[Json]) -> Json:
@@ -81,6 +125,7 @@ def series(bodies: Sequence[Json]) -> Json:
         {
             "at_s": at_s,
             "requests": sum(one["requests"] for one in every),
+            "failed": sum(one["failed"] for one in every),
             **{name: _mean([(one[name], one["requests"]) for one in every]) for name in _TIMES},
         }
         for at_s, every in sorted(by_second.items())

@@ -22,6 +22,8 @@ from foretoken.workers.asking import METRICS, SNAPSHOT, Asking, admitted, read, 
 from foretoken.workers.messages import Answered, Asked
 from foretoken.workers.pages import merged_page
 from foretoken.workers.views import merged
+from proxy.answers import send_error
+from proxy.control import Pages, TooManyPages
 from proxy.errors import ErrorResponse
 from proxy.metrics_page import Encoding
 
@@ -86,6 +88,7 @@ class WholeControl:
         closing: Set when the server begins to shut down.
         interval_s: Time between two snapshots of the live page.
         most_body_bytes: Longer bodies are left to the control plane itself.
+        most_pages: How many live pages may be open.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class WholeControl:
         closing: asyncio.Event,
         interval_s: float,
         most_body_bytes: int,
+        most_pages: int,
     ) -> None:
         self._control = control
         self._asking = asking
@@ -108,12 +112,18 @@ class WholeControl:
         self._closing = closing
         self._interval_s = interval_s
         self._most_body_bytes = most_body_bytes
+        self._most_pages = most_pages
+        self._pages = Pages(most_pages)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request below ``/foretoken``."""
         path, method = scope["path"].removeprefix(_PREFIX), scope["method"]
         if method == "GET" and path == "/events":
-            await self._stream(receive, send)
+            if self._pages.full:
+                await send_error(send, _too_many(self._most_pages))
+                return
+            with self._pages.opened():
+                await self._stream(receive, send)
             return
         gathers = path in {"/decisions", "/endpoints"} or path.startswith("/decisions/")
         elsewhere = path.startswith("/predictor/") or path == "/models"
@@ -201,6 +211,13 @@ class WholeControl:
         answers = await self._asking.all(self._crew.others, question)
         body = merged("snapshot", [own.body, *(each.body for each in answers.values())])
         return body, repr(json.loads(own.body)["at_s"] // 1)  # this second may still grow
+
+
+def _too_many(pages: int) -> ErrorResponse:
+    error = TooManyPages(pages)
+    return ErrorResponse(
+        status=error.status, message=error.message, type=error.type, code=error.code
+    )
 
 
 def _is_gone(change: Asked, answer: Answered) -> bool:

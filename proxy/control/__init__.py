@@ -7,9 +7,11 @@ from proxy.control.errors import (
     DuplicateEndpoint,
     NoEndpointUp,
     ReloadRefused,
+    TooManyPages,
     TrialRefused,
     UnknownEndpoint,
 )
+from proxy.control.live import Pages
 from proxy.control.plane import Belief, ControlPlane
 from proxy.control.predictor_plane import PredictorPlane, Taken
 from proxy.control.schemas import (
@@ -33,11 +35,13 @@ __all__ = [
     "FleetView",
     "Mode",
     "NoEndpointUp",
+    "Pages",
     "PredictorApiSettings",
     "PredictorPlane",
     "ReloadRefused",
     "Taken",
     "TargetView",
+    "TooManyPages",
     "TrainingView",
     "TrialRefused",
     "TrialsBody",

@@ -50,9 +50,7 @@ def build_control(
     """
     settings = settings or ControlSettings()
     app = _empty("Foretoken control plane", PREFIX, settings)
-    live = live_routes(
-        plane, page=live_page(), closing=closing, interval_s=settings.snapshot_interval_s
-    )
+    live = live_routes(plane, page=live_page(), closing=closing, settings=settings)
     changes = change_routes(plane, allow_remote=settings.allow_remote_changes)
     for router in (read_routes(plane), changes, live):
         app.include_router(router, prefix=PREFIX)

@@ -121,6 +121,19 @@ class TooManyRows(ControlError):
         super().__init__(f"{rows} {param} in one call; at most {limit} are taken", param=param)
 
 
+class TooManyPages(ControlError):
+    """As many live pages are open as may be."""
+
+    status = 503
+    code = "too_many_pages"
+    type = "service_unavailable"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"as many live pages are open as control.max_pages allows ({limit}); close one"
+        )
+
+
 class PredictionUnavailable(ControlError):
     """A library underneath the predictor failed."""
 

@@ -1,19 +1,21 @@
 """The live page: its files, and the stream of snapshots that keeps it current."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from importlib.resources.abc import Traversable
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse
 from starlette.exceptions import HTTPException
 
+from proxy.control.errors import TooManyPages
+from proxy.control.page_schemas import Snapshot
+from proxy.control.page_views import Snapshots
 from proxy.control.plane import ControlPlane
-from proxy.control.schemas import Snapshot
-from proxy.control.views import snapshot
+from proxy.control.settings import ControlSettings
 
 _CONTENT_TYPES: Final = {
     ".css": "text/css; charset=utf-8",
@@ -35,8 +37,37 @@ _HEADERS: Final = {
 }
 
 
+class Pages:
+    """Count the pages that are open, and let no more in than may be.
+
+    What a page that reads slowly costs is its connection and one snapshot that waits to
+    be sent; the next is made once that is gone.
+
+    Args:
+        most: How many may be open.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open = 0
+
+    @property
+    def full(self) -> bool:
+        """Say whether there is room for no other."""
+        return self._open >= self._most
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Count one while it is open."""
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+
 def live_routes(
-    plane: ControlPlane, *, page: Traversable, closing: asyncio.Event, interval_s: float
+    plane: ControlPlane, *, page: Traversable, closing: asyncio.Event, settings: ControlSettings
 ) -> APIRouter:
     """Build the live page's routes.
 
@@ -44,23 +75,35 @@ def live_routes(
         plane: The running service.
         page: Folder of the page's files; read once, here.
         closing: Set when the server wants its connections back; ends every stream.
-        interval_s: Time between two snapshots.
+        settings: The interval between two snapshots, and how many pages may be open.
     """
     router = APIRouter()
     files = _read(page)
+    interval_s = settings.snapshot_interval_s
+    snapshots, pages = Snapshots(plane, interval_s=interval_s), Pages(settings.max_pages)
 
-    @router.get("/events", response_class=EventSourceResponse)
+    async def room() -> None:
+        """Refuse a page too many.
+
+        Raises:
+            TooManyPages: It is.
+        """
+        if pages.full:
+            raise TooManyPages(settings.max_pages)
+
+    @router.get("/events", response_class=EventSourceResponse, dependencies=[Depends(room)])
     async def events() -> AsyncIterator[Snapshot]:
         """Stream snapshots; the first carries the whole series."""
         since_s = float("-inf")
-        while True:
-            sent_s = plane.now() // 1  # this second may still grow: it is sent again
-            yield snapshot(plane, since_s=since_s)
-            since_s = sent_s
-            if closing.is_set():
-                return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(closing.wait(), interval_s)
+        with pages.opened():
+            while True:
+                sent_s = plane.now() // 1  # this second may still grow: it is sent again
+                yield snapshots.since(since_s)
+                since_s = sent_s
+                if closing.is_set():
+                    return
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(closing.wait(), interval_s)
 
     @router.get("/", include_in_schema=False)
     async def index() -> Response:

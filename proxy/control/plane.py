@@ -1,12 +1,13 @@
 """What the control plane needs of the running service."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from predictor.types import Decision, EndpointLoad, EndpointState, FloatArray, RequestFeatures
 from proxy.control.schemas import DecidingView, FleetView, Mode, TrialsBody
 from proxy.history import History
+from scheduler import Forecast, Standing, TierSettings, Typical
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class ControlPlane(Protocol):
         history: The last finished requests.
         epoch_s: Unix time at which the clock of ``now`` read zero.
         mode: Who decides.
+        tiers: The tiers of service by name.
     """
 
     @property
@@ -50,6 +52,11 @@ class ControlPlane(Protocol):
     @property
     def mode(self) -> Mode:
         """Say who decides."""
+        ...
+
+    @property
+    def tiers(self) -> Mapping[str, TierSettings]:
+        """Give the tiers of service, the default one first."""
         ...
 
     def now(self) -> float:
@@ -76,16 +83,28 @@ class ControlPlane(Protocol):
         """Give every known endpoint with what this router has in flight there."""
         ...
 
+    def suspicion(self, endpoint: str) -> str | None:
+        """Say why an endpoint is left alone for now, ``None`` where it is not."""
+        ...
+
+    def forecast(self, model: str, typical: Typical) -> Forecast | None:
+        """Predict a typical request at each endpoint of a fleet that is up.
+
+        Returns:
+            ``None`` where there is none, or the predictor cannot or must not be asked.
+        """
+        ...
+
+    def standing(self) -> Sequence[Standing]:
+        """List the requests that wait in the scheduler's queue."""
+        ...
+
     def models(self) -> Sequence[FleetView]:
         """Describe the models of each fleet."""
         ...
 
     def belief(self, fleet: str, features: FloatArray) -> Belief | None:
         """Say how far a fleet's experts are believed about such rows, ``None``: no such fleet."""
-        ...
-
-    def suspicion(self, endpoint: str) -> str | None:
-        """Say why an endpoint is left alone for now, ``None`` where it is not."""
         ...
 
     def predict(self, request: RequestFeatures) -> Decision:

@@ -52,7 +52,19 @@ class EndpointView(_Answer):
     inflight_requests: int = Field(description="Sent by this router, not ended")
     queued_requests: int = Field(description="Of these, without a first token")
     queued_prefill_tokens: float
+    inflight_tokens: float = Field(
+        description="Sent by this router: prompts to be computed, and contexts that decode"
+    )
+    suspicion: str | None = Field(
+        description="Why it is left alone for now, as a circuit breaker does; null where it is not"
+    )
     scrape_age_s: float | None
+    typical_ttft_s: float | None = Field(
+        default=None, description="What a typical request is predicted to see there now"
+    )
+    typical_ttft_p90_s: float | None = None
+    typical_tpot_s: float | None = None
+    typical_tpot_p90_s: float | None = None
     ttft_error_ratio: float | None = Field(description="Median relative error of late")
     tpot_error_ratio: float | None
 
@@ -121,12 +133,17 @@ class TargetView(_Answer):
     mdape_ratio: float | None = Field(description="Prequential median absolute relative error")
     coverage_ratio: float | None = Field(description="Share of actuals below the stated p90")
     weights: dict[str, float] = Field(description="By expert; they sum to 1")
+    errors: dict[str, float | None] = Field(
+        default_factory=dict,
+        description="By expert: prequential mean absolute log error; null before a label",
+    )
 
 
 class TrainingView(_Answer):
     """How the trainer is and what its last run gave."""
 
     alive: bool
+    enabled: bool = Field(default=True, description="False where none is meant to run")
     last_result: str | None = None
     last_run_at_s: float | None = None
     seconds: float | None = None
@@ -240,28 +257,3 @@ class ClearedView(_Answer):
     """What clearing the response cache removed."""
 
     answers: int
-
-
-class SecondView(_Answer):
-    """Means over the requests that finished in one second."""
-
-    at_s: float
-    requests: int
-    ttft_s: float | None
-    predicted_ttft_s: float | None
-    tpot_s: float | None
-    predicted_tpot_s: float | None
-
-
-class Snapshot(_Answer):
-    """One event of the live page's stream.
-
-    The first of a connection carries the whole series, later ones what changed since.
-    """
-
-    at_s: float
-    mode: Mode
-    endpoints: list[EndpointView]
-    models: list[FleetView]
-    decisions: list[DecisionSummary]
-    series: list[SecondView]

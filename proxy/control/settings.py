@@ -46,6 +46,8 @@ class ControlSettings(_Section):
     beyond loopback: it tells what is served to whom."""
     snapshot_interval_s: float = Field(default=1.0, ge=0.1, le=60)
     """Time between two snapshots of the live page's event stream."""
+    max_pages: int = Field(default=32, ge=1, le=10_000)
+    """Live pages open at once: of a fleet of a hundred each takes some 70 kB a second."""
     history_requests: int = Field(default=1000, ge=1, le=100_000)
     """Finished requests kept for the decision routes and the per-endpoint errors: about 40 kB each
     in a fleet of a hundred endpoints."""

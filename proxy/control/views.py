@@ -3,7 +3,14 @@
 import math
 from collections.abc import Sequence
 
-from predictor.types import Decision, EndpointLoad, EndpointState, FloatArray, RequestRecord
+from predictor.types import (
+    Decision,
+    EndpointLoad,
+    EndpointState,
+    FloatArray,
+    Predictions,
+    RequestRecord,
+)
 from proxy.control.plane import ControlPlane
 from proxy.control.schemas import (
     CandidateView,
@@ -12,46 +19,48 @@ from proxy.control.schemas import (
     EndpointView,
     PredictionView,
     ResultView,
-    SecondView,
-    Snapshot,
 )
-from proxy.history import NO_ERROR, PredictionError, SecondSummary
+from proxy.control.typical import forecasts, typicals
+from proxy.history import NO_ERROR, PredictionError
+from scheduler import Typical
 
-# Rows of the live page's list: what fits a screen or two.
-SNAPSHOT_DECISIONS = 25
 
-
-def snapshot(plane: ControlPlane, *, since_s: float = float("-inf")) -> Snapshot:
-    """Describe the whole service as the live page shows it.
+def endpoint_views(
+    plane: ControlPlane, asked: dict[str, Typical] | None = None
+) -> list[EndpointView]:
+    """Describe every known endpoint, by name, and what it would be to a typical request.
 
     Args:
         plane: The running service.
-        since_s: Clock second from which on the series is wanted.
+        asked: The typical request by model, ``None`` to find out.
     """
-    return Snapshot(
-        at_s=plane.epoch_s + plane.now(),
-        mode=plane.mode,
-        endpoints=endpoint_views(plane),
-        models=list(plane.models()),
-        decisions=[
-            decision_summary(record, plane.epoch_s)
-            for record in plane.history.latest(SNAPSHOT_DECISIONS)
-        ],
-        series=[second_view(s, plane.epoch_s) for s in plane.history.series(since_s=since_s)],
-    )
-
-
-def endpoint_views(plane: ControlPlane) -> list[EndpointView]:
-    """Describe every known endpoint, by name."""
     now, errors = plane.now(), plane.history.prediction_errors()
+    said = {
+        endpoint: _forecast_at(one.predictions, index)
+        for one in forecasts(plane, typicals(plane) if asked is None else asked)
+        for index, endpoint in enumerate(one.endpoints)
+    }
     return [
-        endpoint_view(state, load, error=errors.get(state.endpoint, NO_ERROR), now=now)
+        endpoint_view(
+            state,
+            load,
+            error=errors.get(state.endpoint, NO_ERROR),
+            suspicion=plane.suspicion(state.endpoint),
+            forecast=said.get(state.endpoint, {}),
+            now=now,
+        )
         for state, load in sorted(plane.endpoints(), key=lambda pair: pair[0].endpoint)
     ]
 
 
 def endpoint_view(
-    state: EndpointState, load: EndpointLoad, *, error: PredictionError, now: float
+    state: EndpointState,
+    load: EndpointLoad,
+    *,
+    error: PredictionError,
+    suspicion: str | None,
+    forecast: dict[str, float | None],
+    now: float,
 ) -> EndpointView:
     """Describe one endpoint."""
     return EndpointView(
@@ -67,9 +76,12 @@ def endpoint_view(
         inflight_requests=load.inflight_requests,
         queued_requests=load.queued_requests,
         queued_prefill_tokens=load.queued_prefill_tokens,
+        inflight_tokens=load.queued_prefill_tokens + load.context_tokens,
+        suspicion=suspicion,
         scrape_age_s=None if state.scraped_s is None else max(0.0, now - state.scraped_s),
         ttft_error_ratio=error.ttft_ratio,
         tpot_error_ratio=error.tpot_ratio,
+        **forecast,
     )
 
 
@@ -147,16 +159,14 @@ def candidates(decision: Decision) -> list[CandidateView]:
     ]
 
 
-def second_view(second: SecondSummary, epoch_s: float) -> SecondView:
-    """Put one second of the series on Unix time."""
-    return SecondView(
-        at_s=epoch_s + second.second_s,
-        requests=second.requests,
-        ttft_s=second.ttft_s,
-        predicted_ttft_s=second.predicted_ttft_s,
-        tpot_s=second.tpot_s,
-        predicted_tpot_s=second.predicted_tpot_s,
-    )
+def _forecast_at(said: Predictions, index: int) -> dict[str, float | None]:
+    """Give what is predicted of a typical request, by field of an endpoint's view."""
+    return {
+        "typical_ttft_s": _at(said.ttft_s, index),
+        "typical_ttft_p90_s": _at(said.ttft_p90_s, index),
+        "typical_tpot_s": _at(said.tpot_s, index),
+        "typical_tpot_p90_s": _at(said.tpot_p90_s, index),
+    }
 
 
 def _result(record: RequestRecord, epoch_s: float) -> ResultView:

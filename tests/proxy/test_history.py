@@ -41,6 +41,27 @@ def test_a_repeated_id_replaces_the_older_record() -> None:
     ]
 
 
+def test_those_that_finished_later_come_oldest_first() -> None:
+    history = History()
+    for finished_s in (1.0, 2.0, 3.0, 4.0):
+        history.add(record(f"r-{finished_s}", finished_s=finished_s))
+
+    found = [r.finished_s for r in history.finished_after(1.0, most=2)]
+
+    assert found == [3.0, 4.0]
+
+
+def test_a_second_counts_what_failed_but_not_who_gave_up() -> None:
+    history = History()
+    for outcome in ("completed", "cut", "shed", "upstream_error", "client_gone", "client_error"):
+        one = record(outcome, finished_s=5.5)
+        history.add(replace(one, measurement=replace(one.measurement, outcome=outcome)))
+
+    (second,) = history.series()
+
+    assert (second.requests, second.failed) == (6, 3)
+
+
 def test_block_hashes_are_not_kept() -> None:
     history = History()
 

@@ -31,6 +31,16 @@ def test_batch_waits_where_it_would_break_what_others_were_promised() -> None:
     assert (waits.reason, waits.deadline_s) == ("objectives_at_risk", 60.0)
 
 
+def test_those_that_wait_can_be_listed() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")], TIERED)
+    dispatched(scheduler, "p0", "p1", "p2", "p3", tier="interactive")
+    scheduler.route(request("bulk", tier="batch"), now=0.0)
+
+    (one,) = scheduler.standing()
+
+    assert (one.tier, one.reason, one.since_s) == ("batch", "objectives_at_risk", 0.0)
+
+
 def test_it_goes_once_the_others_have_ended() -> None:
     scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")], TIERED)
     dispatched(scheduler, "p0", "p1", "p2", "p3", tier="interactive")

@@ -99,7 +99,10 @@ def test_whichever_worker_is_asked_answers_for_all(service: Service) -> None:
     assert listed == [ids] * 4
     assert counted == [12.0] * 4
     assert get("/foretoken/decisions/never").status_code == 404
-    assert {one["request_id"] for one in json.loads(first[6:])["decisions"]} == ids
+    shown = json.loads(first[6:])
+    assert {one["request_id"] for one in shown["decisions"]} == ids
+    assert (shown["requests"], len(shown["points"])) == (12, 12)
+    assert shown["endpoints"][0]["typical_ttft_s"] > 0
     assert len(scraped) == 2
     assert service.metric("foretoken_worker_leads") in (
         {'{worker="0"}': 1.0, '{worker="1"}': 0.0},

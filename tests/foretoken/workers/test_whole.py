@@ -144,10 +144,36 @@ def test_decisions_of_all_are_listed_the_last_finished_first() -> None:
     assert [each["request_id"] for each in listed] == ["d", "c", "b"]
 
 
+def test_snapshots_of_the_live_page_add_up() -> None:
+    def body(requests: int, since_s: float | None, at_s: float) -> bytes:
+        trial = {"model": "m", "policy": "p", "shadow": "s", "same": 1, "chosen_s": 2.0}
+        tier = {"tier": "t", "judged": 2, "met": 1, "waiting": 0, "tenants": [], "oldest_s": None}
+        whole = {
+            "requests": requests,
+            "since_at_s": since_s,
+            "endpoints": [],
+            "tiers": [tier],
+            "trials": [{**trial, "requests": requests, "shadow_s": 3.0}],
+            "decisions": [],
+            "series": [],
+            "points": [{"at_s": at_s}],
+        }
+        return json.dumps(whole).encode()
+
+    both = json.loads(merged("snapshot", [body(3, 7.0, 9.0), body(2, 5.0, 8.0)]))
+    alone = json.loads(merged("snapshot", [body(0, None, 1.0)]))
+
+    assert (both["requests"], both["since_at_s"]) == (5, 5.0)
+    assert (both["tiers"][0]["judged"], both["tiers"][0]["met"]) == (4, 2)
+    assert [(t["requests"], t["same"], t["shadow_s"]) for t in both["trials"]] == [(5, 2, 6.0)]
+    assert [point["at_s"] for point in both["points"]] == [8.0, 9.0]
+    assert alone["since_at_s"] is None
+
+
 def test_seconds_count_by_their_requests() -> None:
     def second(requests: int, ttft_s: float | None) -> dict[str, object]:
         unknown = dict.fromkeys(("predicted_ttft_s", "tpot_s", "predicted_tpot_s"))
-        return {"at_s": 1.0, "requests": requests, "ttft_s": ttft_s, **unknown}
+        return {"at_s": 1.0, "requests": requests, "failed": 1, "ttft_s": ttft_s, **unknown}
 
     (both,) = series([[second(3, 0.1)], [second(1, 0.5)]])
     (known,) = series([[second(3, None)], [second(1, 0.5)]])

@@ -10,6 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+needs_chromium = pytest.mark.skipif(
+    shutil.which("chromium") is None, reason="Chromium is not installed: apt-get install chromium"
+)
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars "
     "--disable-background-networking --disable-component-update --disable-sync "
@@ -18,7 +23,12 @@ FLAGS = (
 
 
 class Page:
-    """One tab: go somewhere, wait for what it shows, and keep what went wrong in it."""
+    """One tab: go somewhere, wait for what it shows, and keep what went wrong in it.
+
+    Attributes:
+        problems: Errors and warnings of its console.
+        requested: Every address it asked for.
+    """
 
     def __init__(self, commands: Any, answers: Any) -> None:
         self._commands = commands
@@ -26,12 +36,13 @@ class Page:
         self._sequence = 0
         self._session: str | None = None
         self.problems: list[str] = []
+        self.requested: list[str] = []
 
     def attach(self) -> None:
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         attached = self.send("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
-        for domain in ("Runtime", "Log", "Page"):
+        for domain in ("Runtime", "Log", "Page", "Network"):
             self.send(f"{domain}.enable")
 
     def send(self, method: str, **params: Any) -> Any:
@@ -49,12 +60,12 @@ class Page:
                 return answer["result"]
             self._note(answer)
 
-    def show(self, *, width: int, height: int, scheme: str) -> None:
+    def show(self, *, width: int, height: int, scheme: str, scale: float = 1) -> None:
         self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
-            deviceScaleFactor=1,
+            deviceScaleFactor=scale,
             mobile=width < 500,
         )
         feature = {"name": "prefers-color-scheme", "value": scheme}
@@ -70,6 +81,13 @@ class Page:
         )
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def press(self, key: str, *, text: str = "") -> None:
+        """Press a key where the focus is."""
+        codes = {"Enter": 13, "Escape": 27, "Tab": 9, " ": 32}
+        named = {"key": key, "windowsVirtualKeyCode": codes[key]}
+        self.send("Input.dispatchKeyEvent", type="keyDown", text=text, **named)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **named)
 
     def wait_for(self, expression: str, *, within_s: float = 30) -> None:
         """Wait in the page until an expression is true; fail where it never is."""
@@ -91,9 +109,18 @@ class Page:
             message += byte
         return json.loads(message)
 
+    def forget(self) -> None:
+        """Leave the page, and forget what went wrong in it."""
+        self.open("about:blank")
+        self.wait_for("location.href === 'about:blank'")
+        self.problems.clear()
+        self.requested.clear()
+
     def _note(self, event: Any) -> None:
         method, params = event.get("method"), event.get("params", {})
-        if method == "Runtime.exceptionThrown":
+        if method == "Network.requestWillBeSent":
+            self.requested.append(params["request"]["url"])
+        elif method == "Runtime.exceptionThrown":
             details = params["exceptionDetails"]
             self.problems.append(details.get("exception", {}).get("description", details["text"]))
         elif method == "Log.entryAdded" and params["entry"]["level"] in {"error", "warning"}:
@@ -104,7 +131,7 @@ class Page:
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Page]:
-    """Open a tab in a Chromium of its own; fails, not skips, where there is none."""
+    """Open a tab in a Chromium of its own; there is one."""
     binary = shutil.which("chromium")
     assert binary, "Chromium is missing: apt-get install --no-install-recommends chromium"
     commands_out, commands_in = os.pipe()

@@ -36,6 +36,7 @@ from proxy.control import (
     build_control,
 )
 from proxy.history import History
+from scheduler import Forecast, Standing, TierSettings, Typical
 from scheduler.errors import ModelNotFound
 
 EPOCH_S = 1_790_000_000.0
@@ -68,7 +69,15 @@ class FakePlane:
             for name, hardware in zip(NAMES, ("H100 SXM", "A100"), strict=True)
         }
         self.asked: list[RequestFeatures] = []
-        self.suspicions: dict[str, str] = {}
+        self.suspects: dict[str, str] = {}
+        self.typical: Typical | None = None
+        self.queue: list[Standing] = []
+        self.fleets = [fleet()]
+        self.tiers = {
+            "standard": TierSettings(),
+            "interactive": TierSettings(ttft_s=0.5, tpot_s=0.05, priority=10),
+            "batch": TierSettings(priority=-10, sheddable=True),
+        }
         self.reload_error: str | None = None
         self.snapshots_left = 1
         self.closing = asyncio.Event()
@@ -102,12 +111,24 @@ class FakePlane:
     def endpoints(self) -> Sequence[tuple[EndpointState, EndpointLoad]]:
         return [(s, EndpointLoad(inflight_requests=8)) for s in self.states.values()]
 
+    def suspicion(self, endpoint: str) -> str | None:
+        return self.suspects.get(endpoint)
+
+    def forecast(self, model: str, typical: Typical) -> Forecast | None:
+        self.typical = typical
+        up = tuple(s.endpoint for s in self.states.values() if s.up and s.model == model)
+        said = decision(ttft_s=(0.1, 0.2)).predictions
+        return Forecast(endpoints=up, predictions=said) if said and up == NAMES else None
+
+    def standing(self) -> Sequence[Standing]:
+        return self.queue
+
     def models(self) -> Sequence[FleetView]:
         # Asked once per snapshot: counts them and closes the stream after the last.
         self.snapshots_left -= 1
         if self.snapshots_left <= 0:
             self.closing.set()
-        return [fleet()]
+        return self.fleets
 
     def belief(self, fleet: str, features: FloatArray) -> Belief | None:
         if fleet != MODEL:
@@ -115,9 +136,6 @@ class FakePlane:
         weights = np.full((2, N_EXPERTS, len(features)), 0.5 / (N_EXPERTS - 1))
         weights[:, EXPERTS.index("prior")] = 0.5
         return Belief(version="20261121T104500-9c1d", layer="mixture", weights=weights)
-
-    def suspicion(self, endpoint: str) -> str | None:
-        return self.suspicions.get(endpoint)
 
     def predict(self, request: RequestFeatures) -> Decision:
         self.asked.append(request)

@@ -42,11 +42,40 @@ def test_endpoints_are_listed_with_state_load_and_error() -> None:
         "inflight_requests": 8,
         "queued_requests": 0,
         "queued_prefill_tokens": 0.0,
+        "inflight_tokens": 0.0,
+        "suspicion": None,
         "scrape_age_s": 0.25,
+        "typical_ttft_s": 0.1,
+        "typical_ttft_p90_s": pytest.approx(0.15),
+        "typical_tpot_s": 0.02,
+        "typical_tpot_p90_s": pytest.approx(0.024),
         "ttft_error_ratio": pytest.approx(0.2),
         "tpot_error_ratio": 0.0,
     }
     assert second["ttft_error_ratio"] is None
+
+
+def test_a_typical_request_is_the_median_of_those_that_completed() -> None:
+    plane = FakePlane()
+    plane.history.add(record("a"))
+    plane.history.add(shed_record())
+
+    call(plane, "GET", "/endpoints")
+
+    assert plane.typical is not None
+    assert plane.typical.prompt_tokens == 1020
+    assert plane.typical.cached_tokens == 512
+    assert plane.typical.output_tokens == 150
+    assert plane.typical.requests == 1
+
+
+def test_an_endpoint_left_alone_says_why() -> None:
+    plane = FakePlane()
+    plane.suspects["10.0.0.2:8000"] = "failing"
+
+    first, second = call(plane, "GET", "/endpoints").json()
+
+    assert (first["suspicion"], second["suspicion"]) == (None, "failing")
 
 
 def test_what_was_never_scraped_is_null() -> None:

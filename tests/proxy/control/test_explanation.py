@@ -142,7 +142,7 @@ def test_a_refused_request_says_why_and_what_speaks_against_each_endpoint() -> N
     first, second = ENDPOINTS
     plane.states[second] = replace_state(plane.states[second], up=False)
     plane.states["10.0.0.9:1"] = EndpointState(endpoint="10.0.0.9:1", url="http://10.0.0.9:1")
-    plane.suspicions[first] = "failing"
+    plane.suspects[first] = "failing"
     plane.history.add(replace(shed_record("r-2"), refused="no_endpoint"))
 
     told = call(plane, "GET", "/decisions/r-2").json()

@@ -2,12 +2,27 @@ import json
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from dashboards import live_page
-from proxy.control import ControlSettings
-from tests.proxy.control.fakes import EPOCH_S, FakePlane, call, record
+from proxy.control import ControlSettings, TooManyPages
+from proxy.control.live import Pages
+from proxy.control.page_views import Snapshots, is_kept
+from scheduler import Standing, TierSettings
+from tests.proxy.control.fakes import EPOCH_S, MODEL, FakePlane, call, decision, record, shed_record
 
 QUICK = ControlSettings(snapshot_interval_s=0.1)
+
+
+class Ticking:
+    """A clock that goes on by a tenth of a second with each look."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        self.now += 0.1
+        return self.now
 
 
 def events_of(plane: FakePlane) -> list[dict[str, object]]:
@@ -28,7 +43,11 @@ def test_a_snapshot_carries_what_the_page_shows() -> None:
 
     assert event["at_s"] == EPOCH_S + 1000.0
     assert event["mode"] == "predicted"
+    assert event["interval_s"] == 0.1
+    assert (event["requests"], event["since_at_s"]) == (1, EPOCH_S + 905.5)
     assert len(event["endpoints"]) == 2
+    assert event["typical"][0]["output_tokens"] == 150
+    assert event["deciding"][0]["reason"] == "predicted"
     assert event["models"][0]["version"] == "20261121T103000-4f2a"
     assert event["decisions"][0]["request_id"] == "r-1"
     assert "candidates" not in event["decisions"][0]
@@ -36,6 +55,7 @@ def test_a_snapshot_carries_what_the_page_shows() -> None:
         {
             "at_s": EPOCH_S + 905.0,
             "requests": 1,
+            "failed": 0,
             "ttft_s": 0.125,
             "predicted_ttft_s": 0.1,
             "tpot_s": 0.02,
@@ -44,8 +64,104 @@ def test_a_snapshot_carries_what_the_page_shows() -> None:
     ]
 
 
-def test_later_snapshots_carry_only_what_changed_of_the_series() -> None:
+def test_a_decision_says_how_far_ahead_of_the_next_best_it_was() -> None:
+    plane = FakePlane()
+    plane.history.add(record("r-1"))
+
+    (event,) = events_of(plane)
+
+    row = event["decisions"][0]
+    assert (row["tier"], row["choices"], row["runner_up"]) == ("standard", 2, "10.0.0.2:8000")
+    assert row["ahead"] == pytest.approx(1.2)
+
+
+def test_points_have_what_was_predicted_and_what_came() -> None:
+    plane = FakePlane()
+    plane.history.add(record("r-1", finished_s=905.5))
+    plane.history.add(shed_record())
+
+    (event,) = events_of(plane)
+
+    (point,) = event["points"]
+    assert point["at_s"] == EPOCH_S + 905.5
+    assert (point["predicted_ttft_s"], point["ttft_s"]) == (0.1, 0.125)
+    assert point["ttft_p90_s"] == pytest.approx(0.15)
+
+
+def test_tiers_say_what_was_kept_and_who_waits() -> None:
+    plane = FakePlane()
+    for name, ttft_s in (("met", 0.1), ("missed", 0.9)):
+        one = record(name, ttft_s=ttft_s)
+        plane.history.add(replace(one, request=replace(one.request, tier="interactive")))
+    for tenant, waited_s in (("a", 1.5), ("a", 0.5), ("b", 0.1)):
+        since_s = plane.now() - waited_s
+        plane.queue.append(Standing(MODEL, "batch", "endpoints_full", since_s, tenant))
+
+    (event,) = events_of(plane)
+
+    standard, interactive, batch = event["tiers"]
+    assert (standard["judged"], standard["waiting"], standard["oldest_s"]) == (0, 0, None)
+    assert (interactive["judged"], interactive["met"], interactive["ttft_s"]) == (2, 1, 0.5)
+    assert (batch["waiting"], len(batch["tenants"]), batch["oldest_s"]) == (3, 2, 1.5)
+
+
+def test_a_request_that_failed_did_not_meet_its_objective_and_one_given_up_says_nothing() -> None:
+    tier, one = TierSettings(ttft_s=0.5), record("r")
+
+    kept = [
+        is_kept(replace(one, measurement=replace(one.measurement, outcome=outcome)), tier)
+        for outcome in ("completed", "cut", "client_gone")
+    ]
+
+    assert kept == [True, False, None]
+    assert is_kept(one, TierSettings()) is None
+
+
+def test_policies_in_shadow_are_compared_with_those_that_decided() -> None:
+    plane = FakePlane()
+    for same, shadow_s in ((True, 1.0), (False, 1.5)):
+        made = replace(
+            decision(), shadow_chosen=0 if same else 1, shadow_policy="lmetric",
+            predicted_s=1.0, shadow_predicted_s=shadow_s,
+        )  # fmt: skip
+        plane.history.add(record(str(shadow_s), made=made))
+
+    (event,) = events_of(plane)
+
+    (trial,) = event["trials"]
+    assert (trial["policy"], trial["shadow"]) == ("predicted_latency", "lmetric")
+    assert (trial["requests"], trial["same"]) == (2, 1)
+    assert (trial["chosen_s"], trial["shadow_s"]) == (2.0, 2.5)
+
+
+def test_pages_that_look_at_the_same_time_share_what_is_costly() -> None:
     plane = FakePlane(now=1000.5)
+    plane.snapshots_left = 1_000
+    plane.history.add(record("old", finished_s=905.5))
+    snapshots = Snapshots(plane, interval_s=1.0)
+
+    first, second = snapshots.since(float("-inf")), snapshots.since(1000.0)
+
+    assert first.endpoints is second.endpoints
+    assert (len(first.series), len(second.series)) == (1, 0)
+    assert plane.snapshots_left == 999
+
+
+def test_a_page_too_many_is_refused_and_told_why() -> None:
+    plane = FakePlane()
+    pages = Pages(1)
+
+    with pages.opened():
+        full = pages.full
+
+    assert full
+    assert not pages.full
+    assert "control.max_pages" in TooManyPages(1).message
+    assert plane.snapshots_left == 1
+
+
+def test_later_snapshots_carry_only_what_changed_of_the_series() -> None:
+    plane = FakePlane(clock=Ticking(1000.5))
     plane.snapshots_left = 2
     plane.history.add(record("old", finished_s=905.5))
     plane.history.add(record("open", finished_s=1000.1))
@@ -90,7 +206,7 @@ def test_every_file_the_page_names_is_served() -> None:
     plane = FakePlane()
     page = call(plane, "GET", "/").text
     named = set(re.findall(r'(?:src|href)="(live/[^"]+)"', page))
-    for script in ("page.js", "charts.js", "tables.js"):
+    for script in ("page.js", "charts.js", "decisions.js", "verdict.js"):
         text = call(plane, "GET", f"/live/{script}").text
         named |= {f"live/{name}" for name in re.findall(r'from "\./([^"]+)"', text)}
 
