@@ -29,7 +29,7 @@ def endpoints(
     api_key: ApiKey = None,
     prompt_tokens: Annotated[
         int | None,
-        typer.Option(help="Predict for a prompt of so many tokens. [default: typical]", min=1),
+        typer.Option(help="Predict for a prompt of so many tokens. (default: typical)", min=1),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
     interval: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.2)] = 1.0,

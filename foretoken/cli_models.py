@@ -72,12 +72,12 @@ def show_version(
     version: Annotated[
         str | None,
         typer.Argument(
-            help="As models list names it. [default: the one in use]",
+            help="As models list names it. (default: the one in use)",
             autocompletion=complete_version,
         ),
     ] = None,
     fleet: Annotated[
-        str | None, typer.Option(help="Base model of the fleet. [default: the only one]")
+        str | None, typer.Option(help="Base model of the fleet. (default: the only one)")
     ] = None,
     *,
     as_json: AsJson = False,

@@ -42,9 +42,9 @@ Endpoints = Annotated[
     list[str] | None,
     typer.Option("--endpoint", help="Base URL of a vLLM server; may be repeated."),
 ]
-Host = Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on. (default: 127.0.0.1)")]
 Port = Annotated[
-    int | None, typer.Option(help="Port to listen on. [default: 8000]", min=0, max=65_535)
+    int | None, typer.Option(help="Port to listen on. (default: 8000)", min=0, max=65_535)
 ]
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder for traces and models; none are kept without.")

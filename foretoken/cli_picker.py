@@ -19,21 +19,21 @@ def picker(
         typer.Option(help="Base URL of a vLLM server, by its IP address; may be repeated."),
     ] = None,
     grpc_host: Annotated[
-        str | None, typer.Option(help="Address Envoy reaches us at. [default: 127.0.0.1]")
+        str | None, typer.Option(help="Address Envoy reaches us at. (default: 127.0.0.1)")
     ] = None,
     grpc_port: Annotated[
-        int | None, typer.Option(help="Port for Envoy. [default: 9002]", min=0, max=65_535)
+        int | None, typer.Option(help="Port for Envoy. (default: 9002)", min=0, max=65_535)
     ] = None,
     fallbacks: Annotated[
         int | None,
         typer.Option(help="Endpoints named after the chosen one; needs override_host in Envoy."),
     ] = None,
     host: Annotated[
-        str | None, typer.Option(help="Address of metrics and control. [default: 127.0.0.1]")
+        str | None, typer.Option(help="Address of metrics and control. (default: 127.0.0.1)")
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(help="Port of metrics and control. [default: 8000]", min=0, max=65_535),
+        typer.Option(help="Port of metrics and control. (default: 8000)", min=0, max=65_535),
     ] = None,
     data_dir: DataDir = None,
     policy: Policy = None,

@@ -24,13 +24,13 @@ def serve(
     host: Host = None,
     port: Port = None,
     store: Annotated[
-        Path | None, typer.Option(help="Folder of model versions. [default: models in data-dir]")
+        Path | None, typer.Option(help="Folder of model versions. (default: models in data-dir)")
     ] = None,
     data_dir: DataDir = None,
     policy: Policy = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes that serve, one core each. [default: 1]", min=1, max=64),
+        typer.Option(help="Processes that serve, one core each. (default: 1)", min=1, max=64),
     ] = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,

@@ -71,7 +71,7 @@ def import_trace(
     *,
     out: Annotated[
         Path | None,
-        typer.Option(help="File to write. [default: the trace's name here, .trace.jsonl.gz]"),
+        typer.Option(help="File to write. (default: the trace's name here, .trace.jsonl.gz)"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -21,7 +21,7 @@ def demo(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="Policy to play; may be repeated. [default: three]",
+            help="Policy to play; may be repeated. (default: three)",
             callback=known_policies,
             autocompletion=complete_policy,
         ),

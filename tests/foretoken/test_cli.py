@@ -88,6 +88,17 @@ def test_every_option_says_what_it_is_for() -> None:
     assert silent == []
 
 
+def test_no_help_is_taken_for_markup_and_lost() -> None:
+    lost = [
+        (path, text)
+        for path, command in COMMANDS.items()
+        for text in (command.help, *(getattr(one, "help", None) for one in command.params))
+        if text and "[" in text
+    ]
+
+    assert lost == []
+
+
 def test_the_version_is_printed() -> None:
     assert runner.invoke(app, ["--version"]).output.strip() == "0.1.0"
     assert runner.invoke(app, ["version"]).output.strip() == "0.1.0"
