@@ -14,7 +14,7 @@ help:
 	@echo "make test        unit, property, in-process and loopback tests (about two minutes)"
 	@echo "make test-all    the tests against real parts too: vLLM on CPU, Chromium, Prometheus, Envoy"
 	@echo "make lint        format, lint, types, import layers"
-	@echo "make dashboards  regenerate the Grafana dashboard"
+	@echo "make dashboards  regenerate what is generated: Grafana dashboards, Prometheus rules, reference pages"
 	@echo "make docs        build the documentation as a site, .work/site/index.html"
 	@echo "make live-pictures  take the pictures of the live page again, in Chromium (about three minutes)"
 
@@ -48,6 +48,7 @@ lint: venv
 
 dashboards: venv
 	$(BIN)/python -m dashboards.build
+	$(BIN)/python -m foretoken.reference
 
 docs: venv
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

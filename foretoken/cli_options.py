@@ -63,7 +63,7 @@ LogFormat = Annotated[
 ]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None,
-    typer.Option(help="The least that is logged; each finished request is info. [default: info]"),
+    typer.Option(help="The least that is logged; each finished request is info, the default."),
 ]
 
 Url = Annotated[

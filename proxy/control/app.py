@@ -7,8 +7,11 @@ scope of every such request unchanged.
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from starlette.types import Lifespan
 
 from dashboards import live_page
@@ -18,6 +21,7 @@ from proxy.control.body_bound import BodyBound
 from proxy.control.errors import add_error_handlers
 from proxy.control.live import live_routes
 from proxy.control.llmd_routes import llmd_change_routes, llmd_predict_routes
+from proxy.control.llmd_schemas import LlmdPredictionBatch, LlmdTrainingBatch
 from proxy.control.llmd_status import llmd_status_routes
 from proxy.control.plane import ControlPlane
 from proxy.control.predictor_plane import PredictorPlane
@@ -26,6 +30,23 @@ from proxy.control.routes import change_routes, read_routes
 from proxy.control.settings import ControlSettings
 
 PREFIX = "/foretoken"
+
+
+class _Application(FastAPI):
+    """FastAPI, whose OpenAPI document has the bodies too that handlers read themselves."""
+
+    # Any: OpenAPI, as FastAPI gives it.
+    def openapi(self) -> dict[str, Any]:
+        """Describe every route, and every body that a route refers to."""
+        if self.openapi_schema is None:
+            read: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+                (LlmdPredictionBatch, "validation"),
+                (LlmdTrainingBatch, "validation"),
+            ]
+            _, shapes = models_json_schema(read, ref_template="#/components/schemas/{model}")
+            known = super().openapi().setdefault("components", {}).setdefault("schemas", {})
+            known.update(sorted({**shapes["$defs"], **known}.items()))
+        return super().openapi()
 
 
 def build_control(
@@ -82,7 +103,7 @@ def _empty(
     title: str, prefix: str, settings: ControlSettings, lifespan: Lifespan[FastAPI] | None = None
 ) -> FastAPI:
     # The interactive documentation of FastAPI loads scripts from a CDN.
-    app = FastAPI(
+    app = _Application(
         title=title,
         openapi_url=f"{prefix}/openapi.json",
         docs_url=None,

@@ -51,5 +51,6 @@ def check_command(words: list[str]) -> None:
         assert name in command.commands, f"foretoken {' '.join(words)}: no such command"
         command = command.commands[name]
     options = {text for parameter in command.params for text in parameter.opts}
-    unknown = [word for word in rest if word.startswith("-") and word not in options]
+    dashed = (word for word in rest if word.startswith("-") and word != "-")  # - is a file
+    unknown = [word for word in dashed if word not in options]
     assert unknown == [], f"foretoken {' '.join(words)}: no such option"

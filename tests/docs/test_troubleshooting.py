@@ -18,6 +18,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text(enc
 # What the control plane answers beside its own classes: the handlers of its errors.py, and
 # the workers' supervisor (foretoken/workers/whole.py).
 HANDLED = {
+    ("400", "invalid_body"),
     ("400", "unknown_tier"),
     ("404", "model_not_found"),
     ("404", "not_found"),
@@ -25,6 +26,7 @@ HANDLED = {
     ("413", "body_too_large"),
     ("422", "invalid_value"),
     ("500", "internal_error"),
+    ("503", "starting"),
     ("503", "workers_differ"),
 }
 DATA_PATH: tuple[Exception, ...] = (

@@ -107,3 +107,12 @@ def _begins_one(name: str, known: set[str]) -> bool:
 
 def _begun_by_one(name: str, known: set[str]) -> bool:
     return name in known or any(one.endswith("-") and name.startswith(one) for one in known)
+
+
+def test_every_shape_that_the_api_document_refers_to_is_in_it() -> None:
+    text = (DOCS / "openapi.json").read_text("utf-8")
+
+    named = set(re.findall(r"#/components/schemas/(\w+)", text))
+
+    assert named
+    assert named <= set(json.loads(text)["components"]["schemas"])
