@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from collectors.stream_events import Delta, decode_event
 from collectors.usage import UNKNOWN_USAGE, Usage, read_usage
 
 StreamKind = Literal["chat", "completions", "named"]
@@ -38,25 +39,6 @@ _ERROR: Final = re.compile(
     rb'^(?:data: ?\{\s*"error"\s*:\s*[{"]|event: ?(?:error|response\.failed)\r?$)', re.MULTILINE
 )
 _DONE: Final = re.compile(rb"^data: ?\[DONE\]\r?$", re.MULTILINE)
-
-
-class _Delta(msgspec.Struct):
-    role: str | None = None
-    content: object = None
-    reasoning_content: object = None
-    reasoning: object = None
-    tool_calls: object = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-
-
-class _Event(msgspec.Struct):
-    choices: list[_Choice] = []
-
-
-_decode: Final = msgspec.json.Decoder(_Event).decode
 
 
 class StreamObserver:
@@ -209,13 +191,13 @@ class StreamObserver:
         if self._kind != "chat" or data is None:
             return False
         try:
-            choices = _decode(data[1]).choices
+            choices = decode_event(data[1]).choices
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return False
         return bool(choices) and all(_is_role_alone(choice.delta) for choice in choices)
 
 
-def _is_role_alone(delta: _Delta | None) -> bool:
+def _is_role_alone(delta: Delta | None) -> bool:
     if delta is None or not delta.role:
         return False
     return not (delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls)

@@ -6,11 +6,11 @@ that cannot be decoded passes untouched and without features: the endpoint judge
 """
 
 import re
-from collections.abc import Iterator
 from typing import Final, Literal
 
 import msgspec
 
+from proxy.body_fields import Body, decode, decode_model
 from proxy.prompt import Prompt, read_prompt
 
 Kind = Literal["chat", "completions", "responses", "messages", "embeddings", "other"]
@@ -23,83 +23,9 @@ _KINDS: Final[dict[str, Kind]] = {
     "/v1/embeddings": "embeddings",
 }
 
-_NOTHING: Final = msgspec.Raw()
-_MOST_TOKENS: Final = 1 << 53  # counts beyond have no exact float
 _FORM_MODEL: Final = re.compile(rb'name="model"\r\n\r\n([^\r\n]{1,512})\r\n')
 
 
-class Body(msgspec.Struct, frozen=True):
-    """The fields of a JSON body that placing the request depends on, by their own names."""
-
-    model: str = ""
-    stream: bool | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    max_output_tokens: int | None = None
-    tools: msgspec.Raw = _NOTHING
-    system: msgspec.Raw = _NOTHING
-    instructions: msgspec.Raw = _NOTHING
-    messages: msgspec.Raw = _NOTHING
-    prompt: msgspec.Raw = _NOTHING
-    input: msgspec.Raw = _NOTHING
-    # Raw, because clients put numbers and objects where a name belongs.
-    user: msgspec.Raw = _NOTHING
-    user_id: msgspec.Raw = _NOTHING
-    session_id: msgspec.Raw = _NOTHING
-    session_params: msgspec.Raw = _NOTHING
-    prompt_cache_key: msgspec.Raw = _NOTHING
-    cache_salt: str | None = None
-    priority: int | None = None
-    stream_options: msgspec.Raw = _NOTHING
-
-    @property
-    def output_bound(self) -> int | None:
-        """Give the client's own bound on output tokens, whichever name it used.
-
-        ``None`` also where it is no possible count: the endpoint refuses that.
-        """
-        for bound in (self.max_completion_tokens, self.max_tokens, self.max_output_tokens):
-            if bound is not None:
-                return bound if 0 <= bound <= _MOST_TOKENS else None
-        return None
-
-    @property
-    def names_anyone(self) -> bool:
-        """Tell whether it may name a conversation or a person at all."""
-        return bool(
-            self.session_id
-            or self.session_params
-            or self.prompt_cache_key
-            or self.user
-            or self.user_id
-        )
-
-    @property
-    def conversation(self) -> Iterator[str | None]:
-        """Give the names of the conversation, the most particular first."""
-        yield _name(self.session_id)
-        yield _session_param(self.session_params)
-        yield _name(self.prompt_cache_key)
-
-    @property
-    def person(self) -> Iterator[str | None]:
-        """Give the names of whoever asks."""
-        yield _name(self.user)
-        yield _name(self.user_id)
-
-
-class _SessionParams(msgspec.Struct):
-    session_id: msgspec.Raw = _NOTHING
-
-
-class _ModelOnly(msgspec.Struct):
-    model: str = ""
-
-
-_decode: Final = msgspec.json.Decoder(Body).decode
-_decode_model: Final = msgspec.json.Decoder(_ModelOnly).decode
-_decode_name: Final = msgspec.json.Decoder(str | int).decode
-_decode_session_params: Final = msgspec.json.Decoder(_SessionParams).decode
 _decode_options: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -121,34 +47,15 @@ def decode_body(payload: bytes) -> Body | None:
     'm'
     """
     try:
-        return _decode(payload)
+        return decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         model = _model_alone(payload)
         return None if model is None else Body(model=model)
 
 
-def _name(raw: msgspec.Raw) -> str | None:
-    """Read a name that may be a number; anything else is none."""
-    if not raw:
-        return None
-    try:
-        return str(_decode_name(raw))
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-
-
-def _session_param(raw: msgspec.Raw) -> str | None:
-    if not raw:
-        return None
-    try:
-        return _name(_decode_session_params(raw).session_id)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-
-
 def _model_alone(payload: bytes) -> str | None:
     try:
-        return _decode_model(payload).model
+        return decode_model(payload).model
     except (msgspec.MsgspecError, ValueError, RecursionError):
         form = _FORM_MODEL.search(payload, 0, 65_536)  # a multipart upload
         return None if form is None else form[1].decode("utf-8", "replace")

@@ -18,7 +18,7 @@ from proxy.tallies import Counters, Histograms
 from scheduler import Scheduler
 
 # Of the prompt: below 0 more was cached than believed, above 0 less.
-MATCH_ERROR_BUCKETS: Final = (
+MATCH_ERROR_BUCKETS: Final[tuple[float, ...]] = (
     *(-0.9, -0.5, -0.2, -0.1, -0.05, -0.02, 0.0),
     *(0.02, 0.05, 0.1, 0.2, 0.5, 0.9, 1.0),
 )

@@ -13,8 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
-
+from predictor.values import Value
 from proxy.errors import ContextExceeded
 from proxy.settings import ContextSettings
 
@@ -25,7 +24,7 @@ _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
 _VALUE: Final = re.compile(rb"\s*:\s*(\d+)(?=\s*[,}])")
 
 
-class Room(msgspec.Struct, frozen=True, kw_only=True):
+class Room(Value):
     """Say how long prompt and output may be together.
 
     Attributes:

@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
-import msgspec
-
+from predictor.values import Value
 from proxy.errors import UpstreamBroken, UpstreamError
 from proxy.http_response import ResponseHead, ResponseParser
 from proxy.outbox import Outbox
@@ -24,7 +23,7 @@ STALE_S: Final = 1.0
 JOIN_BYTES: Final = 65_536
 
 
-class OutgoingRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class OutgoingRequest(Value):
     """Hold a request ready to be sent to any endpoint: all but ``host`` and the length.
 
     Attributes:

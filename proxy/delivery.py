@@ -105,7 +105,11 @@ class Delivery:
 
     def received(self, head: ResponseHead, body: bytes, trailers: bytes | None) -> None:
         """Take what one read from the endpoint brought."""
-        self._do(self._exchange.received, head, body, trailers)
+        try:
+            self._take(self._exchange.received(head, body, trailers))
+        except Exception:  # the boundary of one request, as in ``_do``
+            logger.exception("exchange_failed")
+            self._give_up()
         if self._held and self.way is not None:
             self.way.pause_reading()
 
@@ -158,16 +162,18 @@ class Delivery:
     def _do(self, event: Callable[[*Told], Step], *told: *Told) -> None:
         """Tell the exchange of an event, and carry out what it returns."""
         try:
-            step = event(*told)
-            if not isinstance(step, bytes):
-                self._carry_out(step)
-            elif step:  # a piece of a response that goes on
-                self._reply.write(step)
-                if self._tap is not None:
-                    self._tap.passed(step)
+            self._take(event(*told))
         except Exception:  # the boundary of one request: a fault of ours ends it, no other
             logger.exception("exchange_failed")
             self._give_up()
+
+    def _take(self, step: Step) -> None:
+        if not isinstance(step, bytes):
+            self._carry_out(step)
+        elif step:  # a piece of a response that goes on
+            self._reply.write(step)
+            if self._tap is not None:
+                self._tap.passed(step)
 
     def _carry_out(self, step: Output | Comment | Dispatch | Wait | None) -> None:
         if self._exchange.failure is not None:

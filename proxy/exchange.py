@@ -9,10 +9,9 @@ of the end exactly once. Driven by :mod:`proxy.delivery`, one object per request
 from collections.abc import Callable
 from typing import Final, Literal
 
-import msgspec
-
 from collectors.stream import StreamObserver
 from predictor.types import Decision, Measurement, Outcome, RequestRecord
+from predictor.values import Value
 from proxy.errors import (
     ErrorResponse,
     ShuttingDown,
@@ -41,7 +40,7 @@ STREAM_LINES: Final = b"content-type: text/event-stream; charset=utf-8\r\nx-acce
 COMMENT: Final = b": keepalive\n\n"
 
 
-class Output(msgspec.Struct, frozen=True, gc=False):
+class Output(Value, kw_only=False):
     """Send this to the client.
 
     Attributes:
@@ -58,7 +57,7 @@ class Output(msgspec.Struct, frozen=True, gc=False):
     trailers: bytes = b""
 
 
-class Comment(msgspec.Struct, frozen=True, gc=False):
+class Comment(Value, kw_only=False):
     """Send this to the client: it is no part of the answer.
 
     Attributes:
@@ -70,7 +69,7 @@ class Comment(msgspec.Struct, frozen=True, gc=False):
     data: bytes = COMMENT
 
 
-class Failure(msgspec.Struct, frozen=True):
+class Failure(Value, kw_only=False):
     """Say which dispatch failed, and why."""
 
     dispatch: Dispatch

@@ -10,12 +10,12 @@ the bound nobody may join, and a follower that lags a whole bound behind is let 
 from collections.abc import Callable
 from typing import Literal
 
-import msgspec
+from predictor.values import Value
 
 FlightState = Literal["open", "complete", "failed"]
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
+class Head(Value):
     """Hold what comes before the body of an answer with status 200.
 
     Attributes:

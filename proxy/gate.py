@@ -8,15 +8,14 @@ anything configured there is :class:`OpenGate`.
 
 from typing import Protocol
 
-import msgspec
-
+from predictor.values import Value
 from proxy.errors import ErrorResponse
 from proxy.http_request import RequestHead
 from proxy.incoming import IncomingRequest
 from proxy.reply import Reply, ReplyHead
 
 
-class Admission(msgspec.Struct, frozen=True, kw_only=True):
+class Admission(Value):
     """Let a request in.
 
     Attributes:
@@ -82,7 +81,7 @@ class Tap(Protocol):
         ...
 
 
-class Passed(msgspec.Struct, frozen=True, kw_only=True):
+class Passed(Value):
     """Let a request go to the scheduler.
 
     Attributes:

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from predictor.types import EndpointState, Measurement, RequestFeatures, RequestRecord
+from predictor.values import Value
 from proxy.access import Access, Caller
 from proxy.cache_rules import cache_key, serving, wants_cache
 from proxy.clamp import Room, fitting, with_bound
@@ -236,7 +237,7 @@ class Guard:
         tell(self._sinks, record)
 
 
-class _Charge(msgspec.Struct, frozen=True):
+class _Charge(Value, kw_only=False):
     """Hold the tokens counted for a request until it tells how many it took."""
 
     caller: Caller

@@ -7,12 +7,12 @@ what it lets through and RFC 9112 does not is refused here. After a refusal noth
 is read: where the next request would begin, nobody knows. One per client connection.
 """
 
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 import httptools
-import msgspec
 
+from predictor.values import Value
 from proxy.errors import BadRequest, BodyTooLarge, HeadTooLarge, ProxyError
 from proxy.headers import HeaderMap, RawHeaders
 
@@ -21,7 +21,7 @@ _HTTP_1_1: Final = "1.1"
 _FRAMING: Final = 8
 
 
-class RequestHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class RequestHead(Value):
     """Hold what a request says before its body.
 
     Attributes:
@@ -48,7 +48,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.http_1_1 and self.named.get(b"expect", b"").lower() == b"100-continue"
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class Request(Value, kw_only=False):
     """Hold one whole request."""
 
     head: RequestHead
@@ -93,7 +93,7 @@ class RequestParser:
         self._max_head_bytes = max_head_bytes
         self._max_headers = max_headers
         self._max_body_bytes = max_body_bytes
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: Any = httptools.HttpRequestParser(self)  # a parser until it is let go
         self._ready: list[Request] = []
         self._target = b""
         self._lines: RawHeaders = []
@@ -175,7 +175,7 @@ class RequestParser:
 
     def close(self) -> None:
         """Let go of the parser behind, which refers back to this object."""
-        del self._parser
+        self._parser = None
 
     # Called by the parser
 

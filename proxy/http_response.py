@@ -5,16 +5,18 @@ after the other. The grammar is llhttp's in its strict mode. Informational respo
 passed over. Called by :mod:`proxy.connection`.
 """
 
-import httptools
-import msgspec
+from typing import Any
 
+import httptools
+
+from predictor.values import Value
 from proxy.errors import UpstreamBroken
 from proxy.headers import RawHeaders
 
 _FRAMED = frozenset({b"content-length", b"transfer-encoding"})
 
 
-class ResponseHead(msgspec.Struct, frozen=True, gc=False):
+class ResponseHead(Value, kw_only=False):
     """Hold what a response says before its body.
 
     Attributes:
@@ -62,7 +64,7 @@ class ResponseParser:
     def __init__(self, url: str, *, max_head_bytes: int) -> None:
         self._url = url
         self._max_head_bytes = max_head_bytes
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)  # a parser until it is let go
         self._pieces: list[bytes] = []
         self.expect()
 
@@ -110,7 +112,7 @@ class ResponseParser:
 
     def close(self) -> None:
         """Let go of the parser behind, which refers back to this object."""
-        del self._parser
+        self._parser = None
 
     # Called by the parser
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
 from collectors.stream import StreamKind
 from predictor.kv_cache import TOKEN_BYTES, TokenBlocks
 from predictor.types import NO_OBJECTIVE, Objective, RequestFeatures
-from proxy.body import Body, Kind, decode_body, kind_of, prompt_of, with_usage
+from predictor.values import Value
+from proxy.body import Kind, decode_body, kind_of, prompt_of, with_usage
+from proxy.body_fields import Body
 from proxy.connection import OutgoingRequest
 from proxy.headers import (
     HeaderMap,
@@ -34,7 +34,7 @@ NameBlocks = Callable[[str, bytes, str | None], TokenBlocks]
 """Name the blocks of a prompt by model, tokens and cache salt."""
 
 
-class _Wishes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class _Wishes(Value):
     """Hold what headers say of how to serve a request."""
 
     tenant: str | None = None
@@ -48,7 +48,7 @@ class _Wishes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 _NO_WISHES: Final = _Wishes()
 
 
-class IncomingRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class IncomingRequest(Value):
     """Hold one request, read once.
 
     Attributes:

@@ -17,7 +17,18 @@ from proxy.request_metrics import FleetSeries, RequestFamilies
 from proxy.tallies import Count, Counters, Histograms
 from scheduler import FALLBACK_REASONS, SchedulerSettings, ShedReason, WaitReason
 
-DECISION_BUCKETS: Final = (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2)
+DECISION_BUCKETS: Final[tuple[float, ...]] = (
+    2e-5,
+    5e-5,
+    1e-4,
+    2e-4,
+    5e-4,
+    1e-3,
+    2e-3,
+    5e-3,
+    1e-2,
+    5e-2,
+)
 
 _NONE: Final = "none"  # label value where a request never had a fleet, a policy, a reason
 

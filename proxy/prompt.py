@@ -6,38 +6,28 @@ before. What is not text counts by its bytes (tool calls) or by a hash of them (
 audio). No text leaves this module but as hashes.
 """
 
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from predictor.types import BLOCK_BYTES
+from predictor.values import Value
+from proxy.prompt_parts import (
+    Message,
+    decode_items,
+    decode_message,
+    decode_messages,
+    decode_part,
+    decode_text,
+    decode_tokens,
+)
 
 TOKEN_BYTES: Final = 4  # a token id stands for this many prompt bytes
 
-_Token = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 
-
-class _Message(msgspec.Struct):
-    role: str = ""
-    content: str | list[msgspec.Raw] | None = None
-    tool_calls: msgspec.Raw = msgspec.Raw()
-
-
-class _Part(msgspec.Struct):
-    text: str | None = None
-
-
-_decode_message: Final = msgspec.json.Decoder(_Message).decode
-_decode_messages: Final = msgspec.json.Decoder(list[_Message]).decode
-_decode_part: Final = msgspec.json.Decoder(_Part).decode
-_decode_text: Final = msgspec.json.Decoder(str).decode
-_decode_items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_tokens: Final = msgspec.json.Decoder(list[_Token]).decode
-
-
-class Prompt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Prompt(Value):
     """Describe a prompt without its text.
 
     Attributes:
@@ -111,10 +101,10 @@ def _token_ids(raw: msgspec.Raw) -> bytes | None:
     """Give a list of token ids, or of lists of them, as bytes; ``None`` for anything else."""
     start = bytes(memoryview(raw)[:64]).translate(None, b" \t\r\n")
     if start[:1] == b"[" and start[1:2].isdigit():
-        return np.array(_decode_tokens(raw), dtype="<u4").tobytes()
+        return np.array(decode_tokens(raw), dtype="<u4").tobytes()
     if start[:2] == b"[[":
         return b"".join(
-            np.array(_decode_tokens(item), dtype="<u4").tobytes() for item in _decode_items(raw)
+            np.array(decode_tokens(item), dtype="<u4").tobytes() for item in decode_items(raw)
         )
     return None
 
@@ -123,11 +113,11 @@ def _add_texts(pieces: list[bytes], raw: msgspec.Raw) -> None:
     """Add a text, or every text and message of a list."""
     start = bytes(memoryview(raw)[:1])
     if start == b'"':
-        pieces.append(_decode_text(raw).encode())
+        pieces.append(decode_text(raw).encode())
     elif start == b"[":
-        for item in _decode_items(raw):
+        for item in decode_items(raw):
             if bytes(memoryview(item)[:1]) == b'"':
-                pieces.append(_decode_text(item).encode())
+                pieces.append(decode_text(item).encode())
             else:
                 _add_message(pieces, item)
 
@@ -135,7 +125,7 @@ def _add_texts(pieces: list[bytes], raw: msgspec.Raw) -> None:
 def _add_messages(pieces: list[bytes], raw: msgspec.Raw) -> None:
     """Add a chat's messages: at once where they are plain, else each as it is."""
     try:
-        messages = _decode_messages(raw)
+        messages = decode_messages(raw)
     except msgspec.ValidationError:
         messages = []
     if not messages or any(message.content is None for message in messages):
@@ -146,14 +136,14 @@ def _add_messages(pieces: list[bytes], raw: msgspec.Raw) -> None:
 
 
 def _add_message(pieces: list[bytes], raw: msgspec.Raw) -> None:
-    message = _decode_message(raw)
+    message = decode_message(raw)
     if message.content is None:  # tool calls and their like: all of it is prompt
         pieces.append(bytes(raw))
     else:
         _add_decoded(pieces, message)
 
 
-def _add_decoded(pieces: list[bytes], message: _Message) -> None:
+def _add_decoded(pieces: list[bytes], message: Message) -> None:
     content = message.content
     pieces.append(message.role.encode())
     if isinstance(content, str):
@@ -166,6 +156,6 @@ def _add_decoded(pieces: list[bytes], message: _Message) -> None:
 
 def _part(raw: msgspec.Raw) -> bytes:
     if bytes(memoryview(raw)[:1]) == b'"':
-        return _decode_text(raw).encode()
-    text = _decode_part(raw).text
+        return decode_text(raw).encode()
+    text = decode_part(raw).text
     return xxh3_64_digest(raw) if text is None else text.encode()

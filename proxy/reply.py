@@ -9,8 +9,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
-import msgspec
-
+from predictor.values import Value
 from proxy.errors import ErrorResponse
 
 _FAULT: Final = ErrorResponse(status=500, message="the router failed", type="server_error")
@@ -22,7 +21,7 @@ _STATUS_LINES: Final = {
 }
 
 
-class ReplyHead(msgspec.Struct, frozen=True, gc=False):
+class ReplyHead(Value, kw_only=False):
     """Hold what a response to a client says before its body.
 
     Attributes:

@@ -14,12 +14,12 @@ from predictor.types import LEVELS, Decision, Layer, Predictions, RequestRecord
 from proxy.tallies import Count, Counters, Histograms, Spread
 
 # 1 ms to 10 min, about three per factor of ten: prefills differ by that much.
-TTFT_BUCKETS: Final = (
+TTFT_BUCKETS: Final[tuple[float, ...]] = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75),
     *(1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 600.0),
 )
 # 0.5 ms to 2 s: from a small model on a fast accelerator to one on a processor.
-TPOT_BUCKETS: Final = (
+TPOT_BUCKETS: Final[tuple[float, ...]] = (
     *(0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03),
     *(0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0),
 )
@@ -28,14 +28,28 @@ E2E_BUCKETS: Final = (
     *(20.0, 40.0, 80.0, 160.0, 300.0, 600.0, 1800.0),
 )
 # One look at the queue to the longest a tier may wait.
-WAIT_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+WAIT_BUCKETS: Final[tuple[float, ...]] = (
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+)
 # (predicted - actual) / actual: -1 is "at once", +1 twice too long.
-ERROR_BUCKETS: Final = (
+ERROR_BUCKETS: Final[tuple[float, ...]] = (
     *(-0.75, -0.5, -0.35, -0.2, -0.1, -0.05, 0.0),
     *(0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 5.0),
 )
 # (objective - actual) / objective: 1 is "at once", 0 just met, -1 twice too long.
-HEADROOM_BUCKETS: Final = (
+HEADROOM_BUCKETS: Final[tuple[float, ...]] = (
     *(-4.0, -2.0, -1.0, -0.5, -0.25, -0.1, 0.0),
     *(0.1, 0.25, 0.5, 0.75, 0.9, 1.0),
 )

@@ -9,8 +9,7 @@ and reads no clock; which requests may be answered so, and by which key, is
 from collections import OrderedDict
 from dataclasses import dataclass
 
-import msgspec
-
+from predictor.values import Value
 from proxy.flight import Flight, Head
 from proxy.settings import ResponseCacheSettings
 
@@ -18,7 +17,7 @@ ENTRY_BYTES = 1024
 """Counted for an entry besides its body: key, headers, objects."""
 
 
-class Stored(msgspec.Struct, frozen=True, kw_only=True):
+class Stored(Value):
     """Hold a complete answer.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import Final
 
 from xxhash import xxh3_128_hexdigest
 
-from proxy.body import Body
+from proxy.body_fields import Body
 from proxy.headers import HeaderMap, text_of
 
 # Most common first; those of the agents' harnesses last, and parents after their children.

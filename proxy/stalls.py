@@ -14,9 +14,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-import msgspec
-
 from predictor.types import Decision
+from predictor.values import Value
 from proxy.connection import Connection
 from proxy.delivery import Delivery
 from proxy.relay import Relay
@@ -26,7 +25,7 @@ from scheduler import Scheduler, gets_on
 logger = logging.getLogger(__name__)
 
 
-class Silence(msgspec.Struct, frozen=True, kw_only=True):
+class Silence(Value):
     """Describe a request that has not been heard of for a while.
 
     Attributes:

@@ -9,8 +9,6 @@ Called by the scheduler only.
 import math
 from typing import Final
 
-import msgspec
-
 from predictor.feature_rows import own_columns
 from predictor.features import COLUMN, RATE_TAU_S, UNKNOWN
 from predictor.types import IDLE, Decision, EndpointLoad
@@ -23,43 +21,80 @@ _UNCACHED: Final = COLUMN["uncached_tokens"]
 _OUTPUT: Final = COLUMN["expected_output_tokens"]
 
 
-class _Booking(msgspec.Struct, kw_only=True):
-    prefill_tokens: float
-    context_tokens: float
-    output_tokens: float | None
-    booked_s: float
-    decoding_since_s: float | None = None
+class _Booking:
+    __slots__ = (
+        "booked_s",
+        "context_tokens",
+        "decoding_since_s",
+        "output_tokens",
+        "prefill_tokens",
+    )
+
+    def __init__(
+        self,
+        *,
+        prefill_tokens: float,
+        context_tokens: float,
+        output_tokens: float | None,
+        booked_s: float,
+    ) -> None:
+        self.prefill_tokens = prefill_tokens
+        self.context_tokens = context_tokens
+        self.output_tokens = output_tokens
+        self.booked_s = booked_s
+        self.decoding_since_s: float | None = None
 
 
-class _Streams(msgspec.Struct, kw_only=True):
+class _Streams:
     """Sum up the decoding requests whose output length was estimated.
 
     Times are summed relative to ``origin_s``, to keep their sums exact enough.
     """
 
-    origin_s: float
-    count: int = 0
-    output_tokens: float = 0.0
-    since_s: float = 0.0
+    __slots__ = ("count", "origin_s", "output_tokens", "since_s")
+
+    def __init__(self, origin_s: float) -> None:
+        self.origin_s = origin_s
+        self.count = 0
+        self.output_tokens = 0.0
+        self.since_s = 0.0
 
 
-class _Account(msgspec.Struct, kw_only=True):
+class _Account:
     """Hold one endpoint's open bookings and their running sums."""
 
-    name: str
-    row: int
-    streams: _Streams
-    rated_s: float
-    bookings: dict[str, _Booking] = msgspec.field(default_factory=dict)
-    queued: dict[str, float] = msgspec.field(default_factory=dict)  # id -> booked_s, oldest first
-    queued_prefill_tokens: float = 0.0
-    context_tokens: float = 0.0
-    prefill_tokens_per_s: float = 0.0
-    dispatches_per_s: float = 0.0
-    recent_ttft_s: float | None = None
-    recent_tpot_s: float | None = None
-    last_dispatch: int = 0
-    others: Bookings = NOTHING
+    __slots__ = (
+        "bookings",
+        "context_tokens",
+        "dispatches_per_s",
+        "last_dispatch",
+        "name",
+        "others",
+        "prefill_tokens_per_s",
+        "queued",
+        "queued_prefill_tokens",
+        "rated_s",
+        "recent_tpot_s",
+        "recent_ttft_s",
+        "row",
+        "streams",
+    )
+
+    def __init__(self, name: str, row: int, now: float) -> None:
+        self.name = name
+        self.row = row
+        self.streams = _Streams(now)
+        self.rated_s = now
+        self.bookings: dict[str, _Booking] = {}
+        self.queued: dict[str, float] = {}  # id -> booked_s, oldest first
+        self.queued_prefill_tokens = 0.0
+        self.context_tokens = 0.0
+        self.prefill_tokens_per_s = 0.0
+        self.dispatches_per_s = 0.0
+        self.recent_ttft_s: float | None = None
+        self.recent_tpot_s: float | None = None
+        self.last_dispatch = 0
+        self.others = NOTHING
 
 
 class InflightAccounting:
@@ -168,7 +203,7 @@ class InflightAccounting:
             account.context_tokens = 0.0
             account.queued_prefill_tokens = 0.0
         if not account.streams.count:
-            account.streams = _Streams(origin_s=booking.booked_s)
+            account.streams = _Streams(booking.booked_s)
         if tpot_s is not None:
             account.recent_tpot_s = _blend(account.recent_tpot_s, tpot_s)
         self._write(account)
@@ -214,12 +249,7 @@ class InflightAccounting:
     def _account(self, endpoint: str, now: float) -> _Account:
         account = self._accounts.get(endpoint)
         if account is None:
-            account = self._accounts[endpoint] = _Account(
-                name=endpoint,
-                row=self._table.row(endpoint),
-                streams=_Streams(origin_s=now),
-                rated_s=now,
-            )
+            account = self._accounts[endpoint] = _Account(endpoint, self._table.row(endpoint), now)
         return account
 
     def _count(self, account: _Account, own: Bookings) -> None:

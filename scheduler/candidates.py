@@ -6,12 +6,12 @@ Built once per decision by the scheduler; every policy reads the same object.
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
-import msgspec
 import numpy as np
 
 from predictor.features import COLUMN
 from predictor.physics import TPOT, TTFT
 from predictor.types import FloatArray, Predictions, RequestFeatures
+from predictor.values import Value
 
 _INFLIGHT: Final = COLUMN["inflight_requests"]
 _UNCACHED: Final = COLUMN["uncached_tokens"]
@@ -72,7 +72,7 @@ def total(terms: Terms) -> FloatArray:
     return costs
 
 
-class Candidates(msgspec.Struct, frozen=True, kw_only=True):
+class Candidates(Value):
     """Hold what is known of ``n`` endpoints for one request.
 
     Attributes:
@@ -85,8 +85,8 @@ class Candidates(msgspec.Struct, frozen=True, kw_only=True):
         prompt_tokens: Length of the prompt.
         expected_output_tokens: Mean output length expected.
         predictions: ``None`` when the predictor could not be asked.
-        leanings: ``(2, n)`` factors that correct, of TTFT and TPOT, what each is ranked by.
         draw: ``(n,)`` uniform random numbers in [0, 1), for policies that gamble.
+        leanings: ``(2, n)`` factors that correct, of TTFT and TPOT, what each is ranked by.
         preference: ``(n,)`` how much the request would rather go to each, all else equal;
             ``None`` for all the same.
     """
@@ -99,8 +99,8 @@ class Candidates(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: float
     expected_output_tokens: float
     predictions: Predictions | None
-    leanings: FloatArray | None = None
     draw: FloatArray
+    leanings: FloatArray | None = None
     preference: FloatArray | None = None
 
     def __len__(self) -> int:

@@ -8,12 +8,12 @@ unknown, which leaves our own accounting. Called by the scheduler only.
 
 import random
 
-import msgspec
 import numpy as np
 
 from predictor import PredictorError
 from predictor.feature_rows import request_rows
 from predictor.types import Decision, FloatArray, Predictions, RequestFeatures
+from predictor.values import Value
 from scheduler.affinity import Affinity
 from scheduler.candidates import Candidates, Terms, total
 from scheduler.endpoint_table import EndpointTable, Members, Rows
@@ -30,7 +30,7 @@ from scheduler.saturation import Placing, backlogged
 from scheduler.settings import SchedulerSettings, TierSettings
 
 
-class _Scored(msgspec.Struct, frozen=True, kw_only=True):
+class _Scored(Value):
     """Hold what a policy makes of the candidates.
 
     Attributes:

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from predictor.feature_rows import EndpointRows, load_columns, outside_columns
 from predictor.features import CLOCKS, N_FEATURES, OLDEST, OUTSIDE, OWN, SCRAPED, UNKNOWN
 from predictor.types import IDLE, EndpointState, FloatArray
+from predictor.values import Value
 
 Rows = NDArray[np.intp]
 """Row numbers of endpoints, ``(n,)``."""
@@ -27,10 +27,10 @@ _FIRST_ROWS: Final = 16
 _OWN: Final = Struct(f"{OWN.stop - OWN.start}d")
 _OWN_CLOCKS: Final = Struct(f"{CLOCKS - OLDEST}d")
 _IDLE: Final = load_columns(IDLE)
-_IDLE_CLOCKS: Final = (UNKNOWN, float("-inf"), 0.0, 0.0)  # from OLDEST on
+_IDLE_CLOCKS: Final[tuple[float, ...]] = (UNKNOWN, float("-inf"), 0.0, 0.0)  # from OLDEST on
 
 
-class Members(msgspec.Struct, frozen=True, kw_only=True):
+class Members(Value):
     """Name the endpoints a request may go to, and where each stands in the table.
 
     Attributes:

@@ -9,10 +9,10 @@ another policy may be scored beside the one that decides. Called by the decider 
 
 from typing import Final, Literal
 
-import msgspec
 from xxhash import xxh3_64_intdigest
 
 from predictor.types import Predictions, RequestFeatures
+from predictor.values import Value
 from scheduler.fleet import Fleet
 from scheduler.load_policies import LeastRequest
 from scheduler.policies import Policy
@@ -64,7 +64,7 @@ FALLBACK_REASONS: Final[frozenset[Reason]] = frozenset(
 _LEAST_REQUEST: Final = LeastRequest()
 
 
-class Rung(msgspec.Struct, frozen=True, kw_only=True):
+class Rung(Value):
     """Say who decides for one request.
 
     Attributes:

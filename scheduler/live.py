@@ -5,11 +5,9 @@ Called by the scheduler only.
 
 from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
 from predictor.types import (
-    NO_OBJECTIVE,
     P90,
     Decision,
     EndpointState,
@@ -17,7 +15,6 @@ from predictor.types import (
     FailureCause,
     FloatArray,
     Measurement,
-    Objective,
     Observation,
     RequestFeatures,
     RequestRecord,
@@ -31,7 +28,7 @@ from scheduler.wishes import objective_of, priority_of
 SHED: Final = Measurement(outcome="shed")
 
 
-class LiveRequest(msgspec.Struct, kw_only=True):
+class LiveRequest:
     """Hold what is known of a request while it lives; the scheduler is the only writer.
 
     Attributes:
@@ -59,32 +56,54 @@ class LiveRequest(msgspec.Struct, kw_only=True):
         wait_reason: Why it waited last, ``None`` if it never did.
     """
 
-    request: RequestFeatures
-    tier: TierSettings
-    fleet: Fleet
-    objective: Objective = NO_OBJECTIVE
-    wants: bool = False
-    priority: int = 0
-    decision: Decision | None = None
-    endpoint: str | None = None
-    hardware: str | None = None
-    attempts: int = 0
-    dispatched_s: float | None = None
-    first_token_s: float | None = None
-    teaches: bool = True
-    leanings: FloatArray | None = None
-    waited_s: float | None = None
-    early_s: float | None = None
-    tried: set[str] = msgspec.field(default_factory=set)
-    failures: tuple[FailedDispatch, ...] = ()
-    waiting_since_s: float | None = None
-    queued_s: float = 0.0
-    wait_reason: WaitReason | None = None
+    __slots__ = (
+        "attempts",
+        "decision",
+        "dispatched_s",
+        "early_s",
+        "endpoint",
+        "failures",
+        "first_token_s",
+        "fleet",
+        "hardware",
+        "leanings",
+        "objective",
+        "priority",
+        "queued_s",
+        "request",
+        "teaches",
+        "tier",
+        "tried",
+        "wait_reason",
+        "waited_s",
+        "waiting_since_s",
+        "wants",
+    )
 
-    def __post_init__(self) -> None:
-        self.objective = objective_of(self.request, self.tier)
+    def __init__(
+        self, *, request: RequestFeatures, tier: TierSettings, fleet: Fleet, teaches: bool = True
+    ) -> None:
+        self.request = request
+        self.tier = tier
+        self.fleet = fleet
+        self.objective = objective_of(request, tier)
         self.wants = bool(self.objective)
-        self.priority = priority_of(self.request, self.tier)
+        self.priority = priority_of(request, tier)
+        self.decision: Decision | None = None
+        self.endpoint: str | None = None
+        self.hardware: str | None = None
+        self.attempts = 0
+        self.dispatched_s: float | None = None
+        self.first_token_s: float | None = None
+        self.teaches = teaches
+        self.leanings: FloatArray | None = None
+        self.waited_s: float | None = None
+        self.early_s: float | None = None
+        self.tried: set[str] = set()
+        self.failures: tuple[FailedDispatch, ...] = ()
+        self.waiting_since_s: float | None = None
+        self.queued_s = 0.0
+        self.wait_reason: WaitReason | None = None
 
     def sent(self, state: EndpointState, decision: Decision) -> Dispatch:
         """Note that it goes where it was decided to go, and say so."""

@@ -10,10 +10,10 @@ Called by the decider only.
 
 from typing import Final
 
-import msgspec
 import numpy as np
 
 from predictor.types import Decision, FloatArray, Objective, Predictions, RequestRecord
+from predictor.values import Value
 from scheduler.actions import WaitReason
 from scheduler.candidates import Candidates
 from scheduler.endpoint_table import Rows
@@ -39,7 +39,7 @@ LEAST_RETRY_S: Final = 1.0
 SAME_HARM: Final = 0.05
 
 
-class Infeasible(msgspec.Struct, frozen=True, kw_only=True):
+class Infeasible(Value):
     """Say that no endpoint meets the objective of a request that may be refused.
 
     Attributes:
@@ -49,7 +49,7 @@ class Infeasible(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: float
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class Held(Value):
     """Say that a request had better wait.
 
     Attributes:
@@ -66,7 +66,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     dispatches_per_s: float = 0.0
 
 
-class Placed(msgspec.Struct, frozen=True, kw_only=True):
+class Placed(Value):
     """Say where a request goes.
 
     Attributes:
@@ -80,7 +80,7 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     likely: FloatArray | None = None
 
 
-class _Risks(msgspec.Struct, frozen=True, kw_only=True):
+class _Risks(Value):
     """Hold what a request could do to others at ``n`` endpoints.
 
     Attributes:
@@ -98,7 +98,7 @@ class _Risks(msgspec.Struct, frozen=True, kw_only=True):
     above: bool
 
 
-class _Odds(msgspec.Struct, frozen=True, kw_only=True):
+class _Odds(Value):
     """Hold what a request would meet and break at ``n`` endpoints.
 
     Attributes:

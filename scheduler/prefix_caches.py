@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import msgspec
 import numpy as np
 
 from predictor.features import TIERS
 from predictor.kv_cache import BlocksCleared, KvEvent, TokenBlocks, chain, root
 from predictor.types import Decision, EndpointState, FloatArray, RequestFeatures
+from predictor.values import Value
 from scheduler.endpoint_table import EndpointTable, Rows
 from scheduler.exact_index import ExactIndex
 from scheduler.kernels import BoolArray
@@ -37,7 +37,7 @@ LEAST_AGREEMENT: Final = 0.5
 DISTRUST_S: Final = 30.0
 
 
-class Matches(msgspec.Struct, frozen=True, kw_only=True):
+class Matches(Value):
     """Tell how much of a prompt each of ``n`` endpoints holds, in tokens.
 
     Attributes:

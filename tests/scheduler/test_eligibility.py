@@ -45,7 +45,8 @@ class World:
             predictor=KnownPhysics(),
             output_lengths=OutputLengths(),
         )
-        live = LiveRequest(request=request(**asked), tier=TierSettings(), fleet=fleet, tried=tried)  # type: ignore[arg-type]  # test shorthand
+        live = LiveRequest(request=request(**asked), tier=TierSettings(), fleet=fleet)  # type: ignore[arg-type]  # test shorthand
+        live.tried |= tried  # type: ignore[arg-type]  # likewise
         return self.eligibility.eligible(live, now)
 
 

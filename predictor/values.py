@@ -1,0 +1,26 @@
+"""What values that come once a request are made of.
+
+A msgspec struct takes its configuration from class keywords or from its base. mypyc, which
+compiles most of this source (docs/decisions/compiled.md), makes classes without their
+keywords, so that only the base speaks in both builds. Structs that are read from JSON need
+keywords of other kinds, and stay in modules that are not compiled.
+"""
+
+from typing import dataclass_transform
+
+import msgspec
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class Value(msgspec.Struct, frozen=True, gc=False):
+    """Be immutable; fields without a default come first, and are given by name.
+
+    A class that says ``kw_only=False`` lets them be given by position. The garbage
+    collector passes values over: what never changes is in no cycle of its own making.
+
+    >>> class Point(Value):
+    ...     x: int
+    ...     y: int = 0
+    >>> Point(x=1)
+    Point(x=1, y=0)
+    """
