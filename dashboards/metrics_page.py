@@ -26,7 +26,7 @@ _HEAD: Final = """\
 `GET /metrics` gives Prometheus' text format, and OpenMetrics to whoever asks for \
 `application/openmetrics-text`. Names are `foretoken_<noun>_<unit>`; units are seconds, bytes, \
 tokens and ratios (0 to 1 unless the meaning says otherwise). Labels are small closed sets. What \
-is unknown is left out, never 0; counters of closed sets are there at 0 from the start. With \
+is unknown is left out, never 0; counters of small closed sets are there at 0 from the start. With \
 `--workers N` the page is that of all workers, whichever of them is asked \
 ([how they are merged](workers.md)).
 
@@ -117,7 +117,7 @@ _GROUPS: Final = (
         "the trainer's not among them.",
         stems=(
             *("foretoken_build", "foretoken_background", "foretoken_log", "foretoken_worker"),
-            *("process_", "foretoken_tracing", "foretoken_span"),
+            *("process_", "foretoken_traced"),
         ),
     ),
 )

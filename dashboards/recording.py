@@ -35,10 +35,12 @@ class Recording:
 
     Attributes:
         name: Of the series it makes.
+        labels: That its series have.
         expr: PromQL.
     """
 
     name: str
+    labels: tuple[str, ...]
     expr: str
 
 
@@ -50,7 +52,7 @@ def missed(window: str) -> str:
 def _missed(window: str) -> Recording:
     judged = f"sum by (tier) (rate({_JUDGED}[{window}])) > 0"
     lost = f'sum by (tier) (rate({_JUDGED}{{met="false"}}[{window}]))'
-    return Recording(name=missed(window), expr=f"{lost} / ({judged})")
+    return Recording(name=missed(window), labels=("tier",), expr=f"{lost} / ({judged})")
 
 
 def _quantiles() -> Iterator[Recording]:
@@ -60,6 +62,7 @@ def _quantiles() -> Iterator[Recording]:
             for name, level in _QUANTILES.items():
                 yield Recording(
                     name=f"foretoken:request_{stem}_seconds:{name}_rate5m",
+                    labels=("model_name", "tier"),
                     expr=f"histogram_quantile({level}, sum by (model_name, tier, le) ({bucket}))",
                 )
 
@@ -69,14 +72,17 @@ def _requests() -> Iterator[Recording]:
     failed = 'rate(foretoken_requests_total{outcome=~"upstream_error|cut"}[5m])'
     yield Recording(
         name="foretoken:requests:rate5m",
+        labels=("model_name", "tier", "outcome"),
         expr="sum by (model_name, tier, outcome) (rate(foretoken_requests_total[5m]))",
     )
     yield Recording(
         name="foretoken:failed_requests:ratio_rate5m",
+        labels=("model_name",),
         expr=f"(sum by (model_name) ({failed}) or {every} * 0) / ({every} > 0)",
     )
     yield Recording(
         name="foretoken:shed_requests:ratio_rate5m",
+        labels=(),
         expr=(
             "sum(rate(foretoken_shed_requests_total[5m]))"
             " / (sum(rate(foretoken_requests_total[5m])) > 0)"
@@ -84,6 +90,7 @@ def _requests() -> Iterator[Recording]:
     )
     yield Recording(
         name="foretoken:fallback_decisions:ratio_rate5m",
+        labels=("reason",),
         expr=(
             "sum by (reason) (rate(foretoken_fallback_decisions_total[5m]))"
             " / on () group_left () (sum(rate(foretoken_decision_seconds_count[5m])) > 0)"
@@ -100,19 +107,27 @@ def _predictions() -> Iterator[Recording]:
     buckets = f"sum by (model_name, target, layer, le) (rate({_ERROR}_bucket[15m]))"
     yield Recording(
         name="foretoken:prediction_coverage:ratio_rate15m",
+        labels=("model_name", "target", "quantile"),
         expr=f"{covered} / on (model_name, target) group_left () ({compared})",
     )
     yield Recording(
         name="foretoken:prediction_bias:median_rate15m",
+        labels=("model_name", "target", "layer"),
         expr=f"histogram_quantile(0.5, {buckets})",
     )
     cached = "sum by (model_name) (rate(foretoken_prefix_cached_tokens_total[5m]))"
     prompt = "sum by (model_name) (rate(foretoken_prompt_tokens_total[5m])) > 0"
-    yield Recording(name="foretoken:prefix_cached:ratio_rate5m", expr=f"{cached} / ({prompt})")
+    yield Recording(
+        name="foretoken:prefix_cached:ratio_rate5m",
+        labels=("model_name",),
+        expr=f"{cached} / ({prompt})",
+    )
 
 
 _TARGET: Final = Recording(
-    name="foretoken:slo_target:ratio", expr=f"group by (tier) ({_JUDGED}) * {SLO_TARGET}"
+    name="foretoken:slo_target:ratio",
+    labels=("tier",),
+    expr=f"group by (tier) ({_JUDGED}) * {SLO_TARGET}",
 )
 
 RECORDINGS: Final = (

@@ -127,9 +127,9 @@ class PredictorHost:
             for fleet, predictor in self._models.predictors.items()
         ]
 
-    def metrics(self, encoding: Encoding = "plain") -> bytes:
+    async def metrics(self, encoding: Encoding = "plain") -> bytes:
         """Give the metrics page."""
-        return page_of(self._registry, encoding)
+        return await page_of(self._registry, encoding)
 
     def _add(self, model: str) -> None:
         own = self._own[model] = LatencyPredictor(self._predictor_settings)

@@ -87,7 +87,7 @@ class ProxyApp:
                 await self._answer_ready(send)
             case _:
                 make = self._page
-                page = await make(encoding) if make else page_of(self._registry, encoding)
+                page = await (make(encoding) if make else page_of(self._registry, encoding))
                 await send_answer(send, 200, page, content_type=CONTENT_TYPES[encoding])
 
     async def _answer_ready(self, send: Send) -> None:

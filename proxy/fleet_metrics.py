@@ -17,7 +17,9 @@ from proxy.tallies import Counters, Histograms
 from scheduler import Scheduler, Suspicion
 
 _SUSPICIONS: Final[tuple[Suspicion, ...]] = get_args(Suspicion)
-_FAILURES: Final[tuple[ScrapeFailure, ...]] = get_args(ScrapeFailure)
+# By endpoint there is one series at 0 for a family to be there: all would make pages long.
+_MOSTLY: Final[Suspicion] = "unreachable"
+_FIRST: Final[ScrapeFailure] = "timeout"
 
 
 class FleetCollector(Collector):
@@ -95,7 +97,9 @@ class FleetCollector(Collector):
             why = self._scheduler.suspicion(name, now)
             for reason in _SUSPICIONS:
                 suspect.add_metric([name, reason], float(reason == why))
-                times.add_metric([name, reason], total.get((name, reason), 0))
+                count = total.get((name, reason), 0)
+                if count or reason == _MOSTLY:
+                    times.add_metric([name, reason], count)
         yield from (suspect, times)
 
     def _inflight(self, now: float) -> Iterator[Metric]:
@@ -196,8 +200,7 @@ class ScrapeMetrics:
         """Take in a page read, and how long that took."""
         scrapes = self._scrapes.labels(endpoint)
         if not scrapes.total:
-            for reason in _FAILURES:
-                self._failures.labels(endpoint, reason)
+            self._failures.labels(endpoint, _FIRST)
         scrapes.inc()
         self._seconds.observe(seconds)
 

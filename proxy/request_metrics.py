@@ -6,7 +6,7 @@ can be laid side by side. Called by :class:`proxy.metrics.ProxyMetrics` only, on
 request: everything here is plain numbers (:mod:`proxy.tallies`).
 """
 
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry
 
@@ -204,7 +204,8 @@ class FleetSeries:
         self._predicted_itl = families.predicted_itl.labels(*labels)
         self._e2e = families.e2e.labels(*labels)
         self._predicted_e2e = families.predicted_e2e.labels(*labels)
-        self._errors: dict[Layer, tuple[Spread, Spread]] = {}
+        layers: tuple[Layer, ...] = get_args(Layer)
+        self._errors = {layer: self._errors_of(layer) for layer in layers}
         self._covered = tuple(
             tuple(families.covered.labels(model, target, f"{level:g}") for level in LEVELS)
             for target in _TARGETS
@@ -263,7 +264,7 @@ class FleetSeries:
 
     def _compare(self, record: RequestRecord, said: Predictions, chosen: int) -> None:
         """Count how far off a prediction was, and which of its quantiles held."""
-        errors = self._errors.get(said.layer) or self._errors_of(said.layer)
+        errors = self._errors[said.layer]
         if record.upstream_ttft_s:
             errors[0].observe(said.ttft_s.item(chosen) / record.upstream_ttft_s - 1)
             _cover(self._covered[0], said, 0, chosen, record.upstream_ttft_s)
@@ -273,11 +274,7 @@ class FleetSeries:
 
     def _errors_of(self, layer: Layer) -> tuple[Spread, Spread]:
         error = self._families.error
-        made = self._errors[layer] = (
-            error.labels(self._model, "ttft", layer),
-            error.labels(self._model, "tpot", layer),
-        )
-        return made
+        return error.labels(self._model, "ttft", layer), error.labels(self._model, "tpot", layer)
 
     def _count_tokens(self, record: RequestRecord) -> None:
         measured, decision = record.measurement, record.decision

@@ -125,8 +125,11 @@ def _room(row: FloatArray, whole_s: float) -> Room:
     def of(name: str) -> float:
         return row.item(COLUMN[name])
 
-    there = np.fmax(of("inflight_requests"), of("running_requests") + of("waiting_requests"))
-    batch = float(there) / of("max_seqs")
+    running, waiting = of("running_requests"), of("waiting_requests")
+    there = np.fmax(of("inflight_requests"), running + waiting)
+    # One that has requests waiting tells how many it runs at once.
+    seats = running if waiting > 0 and running > 0 else of("max_seqs")
+    batch = float(there) / seats
     kv_cache = of("kv_cache_usage") / FULL_KV
     per_s = of("dispatches_per_s")
     compute = per_s * whole_s

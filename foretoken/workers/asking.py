@@ -8,7 +8,7 @@ the whole, and whoever asked says so.
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -37,6 +37,9 @@ _INTERNAL: Final = ErrorResponse(
 # What ASGI calls a message holds anything.
 _AsgiMessage = MutableMapping[str, Any]
 
+_Answer = Callable[[bytes], bytes | Awaitable[bytes]]
+"""Answers a query by itself."""
+
 
 class Asking:
     """Ask other workers, and answer them.
@@ -51,9 +54,9 @@ class Asking:
         self._open: dict[tuple[int, int], asyncio.Future[Answered]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._app: ASGIApp | None = None
-        self._own: dict[str, Callable[[bytes], bytes]] = {}
+        self._own: dict[str, _Answer] = {}
 
-    def serve(self, app: ASGIApp, own: dict[str, Callable[[bytes], bytes]]) -> None:
+    def serve(self, app: ASGIApp, own: dict[str, _Answer]) -> None:
         """Say who answers.
 
         Args:
@@ -92,7 +95,9 @@ class Asking:
         """Put a question to ourselves."""
         page = self._own.get(question.path)
         if page is not None:
-            return Answered(question.number, 200, [], page(question.query))
+            body = page(question.query)
+            body = body if isinstance(body, bytes) else await body
+            return Answered(question.number, 200, [], body)
         if self._app is None:
             return _failure(question, _STARTING)
         return await respond(self._app, question)

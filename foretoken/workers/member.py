@@ -146,7 +146,7 @@ class Member:
         service: Service,
         *,
         control: ASGIApp,
-        page: Callable[[Encoding], bytes],
+        page: Callable[[Encoding], Awaitable[bytes]],
         snapshot: Callable[[float], bytes],
     ) -> None:
         """Take in the service, and who answers for this worker alone."""

@@ -66,7 +66,9 @@ def llmd_status_routes(plane: PredictorPlane, settings: PredictorApiSettings) ->
     @router.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Give the Prometheus page: ours, not theirs."""
-        return Response(plane.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(
+            await plane.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
 
     @router.get("/data/status")
     async def data() -> dict[str, object]:

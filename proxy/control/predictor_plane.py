@@ -53,6 +53,6 @@ class PredictorPlane(Protocol):
         """Describe every model's predictor."""
         ...
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """Give the Prometheus page."""
         ...

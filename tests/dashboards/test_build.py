@@ -13,19 +13,22 @@ from dashboards.alerts import ALERTS
 from dashboards.build import built_files
 from dashboards.catalogue import families
 from dashboards.overview import dashboard
+from dashboards.recording import RECORDINGS, SLOW_RECORDINGS
 
 # What Prometheus adds to every series itself.
 SCRAPE_LABELS = {"job", "instance"}
+ALL_RECORDINGS = (*RECORDINGS, *SLOW_RECORDINGS)
 
 
 @cache
 def registered_series() -> dict[str, set[str]]:
     """Give the labels of every series the router can publish, by its name."""
-    return {
+    published = {
         name: labels | SCRAPE_LABELS
         for family in families()
         for name, labels in family.series.items()
     }
+    return published | {one.name: set(one.labels) for one in ALL_RECORDINGS}
 
 
 def panels() -> list[dict[str, Any]]:
@@ -35,6 +38,7 @@ def panels() -> list[dict[str, Any]]:
 def expressions() -> list[tuple[str, str]]:
     """Give every expression, with Grafana's variables filled in, and where it stands."""
     found = [(f"alert {alert.name}", alert.expr) for alert in ALERTS]
+    found += [(f"recording {one.name}", one.expr) for one in ALL_RECORDINGS]
     for panel in panels():
         for target in panel["targets"]:
             filled = target["expr"].replace("$__rate_interval", "5m").replace("$model_name", ".*")

@@ -33,6 +33,12 @@ def test_seats_taken_by_others_count_and_a_queue_is_above_one() -> None:
     assert found.spare_requests_per_s == 0.0
 
 
+def test_a_queue_shows_how_many_seats_there_are() -> None:
+    full = endpoint("a:1", running_requests=10.0, waiting_requests=5.0)
+
+    assert room(make_scheduler(KnownPhysics(), [full])).batch == 1.5
+
+
 def test_what_requests_take_of_the_engine_is_the_predictors_word() -> None:
     scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")])
     for number in range(10):

@@ -111,7 +111,7 @@ class FakePredictors:
             )
         ]
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         return b"# TYPE foretoken_model_info gauge\n"
 
 
