@@ -53,6 +53,7 @@ dashboards: venv
 docs: venv
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "the documentation is in .work/site/index.html"
+
 live-pictures: venv
 	$(BIN)/python -m scripts.live_page_pictures
 

@@ -1,0 +1,1 @@
+"""A fleet that goes through trouble while a real Prometheus watches it."""
