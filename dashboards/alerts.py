@@ -282,4 +282,4 @@ def rules_yaml() -> str:
         )
         for alert in ALERTS
     ]
-    return rule_file("dashboards/alerts.py", [("foretoken", None, rules)])
+    return rule_file("dashboards/alerts.py", [("foretoken_alerts", None, rules)])
