@@ -1,18 +1,19 @@
 # Every target sets up what it needs in .venv; nothing is installed outside the repository
-# except by test-all, which needs Chromium and Prometheus from Debian where they are missing.
+# except by test and test-all, which take Chromium and Prometheus from Debian where they may.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
+TEST_ARGS ?= -n 2 --dist worksteal
 
 .PHONY: help venv demo demo-vllm test test-all lint dashboards docs live-pictures clean
 
 help:
 	@echo "make demo        run Foretoken against a simulated fleet (about three minutes; DEMO_ARGS='--duration 20')"
 	@echo "make demo-vllm   run it in front of two real vLLM servers on CPU (about three minutes, install included)"
-	@echo "make test        unit, property, in-process and loopback tests (about two minutes)"
-	@echo "make test-all    the tests against real parts too: vLLM on CPU, Chromium, Prometheus, Envoy"
+	@echo "make test        all tests but those of test-all (about three minutes; TEST_ARGS='-x tests/proxy')"
+	@echo "make test-all    the tests against two vLLM servers on CPU, and against Envoy"
 	@echo "make lint        format, lint, types, import layers"
 	@echo "make dashboards  regenerate what is generated: Grafana dashboards, Prometheus rules, reference pages"
 	@echo "make docs        build the documentation as a site, .work/site/index.html"
@@ -34,9 +35,11 @@ demo-vllm: venv
 	$(BIN)/foretoken demo-vllm $(DEMO_ARGS)
 
 test: venv
-	$(BIN)/python -m pytest -m "not real"
+	scripts/viewing_parts.sh
+	$(BIN)/python -m pytest -m "not real" $(TEST_ARGS)
 
 test-all: venv
+	scripts/viewing_parts.sh
 	scripts/real_parts.sh
 	$(BIN)/python -m pytest -m real
 

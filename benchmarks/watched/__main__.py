@@ -1,6 +1,6 @@
 """Lead a fleet through trouble while Prometheus watches, and draw what Grafana would show.
 
-``python -m benchmarks.watched --images DIR``: four minutes of three tiers' traffic on a
+``python -m benchmarks.watched --images DIR``: five minutes of three tiers' traffic on a
 mixed fleet, in which an endpoint crashes, a rush comes, another slows down, a third hangs
 and somebody pulls the kill switch. Proves nothing; docs/grafana.md shows the pictures.
 """
@@ -23,7 +23,7 @@ def main() -> int:
     """Run as the command line says; give the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.watched", description=__doc__)
     parser.add_argument("--images", type=Path, required=True, help="folder for the pictures")
-    parser.add_argument("--duration", type=float, default=240.0, help="seconds (default: 240)")
+    parser.add_argument("--duration", type=float, default=300.0, help="seconds (default: 300)")
     parser.add_argument("--quick", action="store_true", help="60 seconds")
     parser.add_argument("--workers", type=int, default=2, help="of Foretoken (default: 2)")
     parser.add_argument("--stay", action="store_true", help="keep all up until interrupted")

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from dashboards.pictures.palette import BORDER, CANVAS, FAINT, PANEL, TEXT
 
@@ -93,10 +94,15 @@ class Sheet:
         )
 
     def png(self) -> bytes:
-        """Give the picture; the same drawing gives the same bytes."""
+        """Give the picture in 256 colours; the same drawing gives the same bytes."""
         FigureCanvasAgg(self._figure)
+        drawn = BytesIO()
+        self._figure.savefig(drawn, format="png", dpi=_DPI)
+        picture = Image.open(drawn).convert("RGB")
         out = BytesIO()
-        self._figure.savefig(out, format="png", dpi=_DPI, metadata={"Software": None})
+        # By coverage: a legend's colour stays what it is, however few pixels it has.
+        few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(out, format="png", optimize=True)
         return out.getvalue()
 
 

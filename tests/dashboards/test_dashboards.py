@@ -12,6 +12,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from dashboards import grafana
 from dashboards.pictures.asked import panels
 
+ROOT = Path(__file__).parents[2]
 NAMES = ("fleet-overview", "predicted-actual", "slo-tiers", "model-training")
 VARIABLES = ["datasource", "job", "model_name", "endpoint", "tier"]
 
@@ -127,3 +128,21 @@ def test_it_opens_on_a_time_in_which_something_can_be_seen(name: str) -> None:
 
     assert document["time"] == {"from": "now-1h", "to": "now"}
     assert document["refresh"] == "10s"
+
+
+def test_the_panels_that_the_runbook_names_are_there() -> None:
+    runbook = (ROOT / "docs" / "runbook.md").read_text()
+
+    named = re.findall(r"panel \*([^*]+)\*", runbook)
+    titles = {panel["title"] for name in NAMES for panel in panels(path(name))}
+
+    assert named
+    assert set(named) <= titles
+
+
+def test_the_page_about_them_shows_each() -> None:
+    page = (ROOT / "docs" / "grafana.md").read_text()
+    shown = re.findall(r"!\[.*\]\((\S+)\)", page)
+
+    assert {Path(each).stem for each in shown} == {*NAMES, "fleet-overview-folded"}
+    assert all((ROOT / "docs" / each).is_file() for each in shown)
