@@ -20,6 +20,7 @@ from dashboards.promql import (
     fallback_share,
     mean,
     of,
+    or_none,
     per_second,
     quantile,
 )
@@ -184,7 +185,9 @@ def _whose() -> list[Panel]:
     queued = f"{per_second('foretoken_queue_wait_seconds_sum')} / {began}"
     decided = mean("foretoken_decision_seconds")
     whole = mean(_TTFT, MODEL, TIER)
+    wrong = per_second("foretoken_rejected_requests_total")
     theirs = 'outcome=~"upstream_error|cut"'
+    failed = per_second("foretoken_requests_total", MODEL, TIER, theirs)
     return [
         lines(
             "Where the time to first token goes",
@@ -198,9 +201,9 @@ def _whose() -> list[Panel]:
         ),
         lines(
             "Whose failures",
-            Query(per_second("foretoken_requests_total", MODEL, TIER, theirs), "endpoints failed"),
+            Query(f"{failed} or vector(0)", "endpoints failed"),
             Query(per_second("foretoken_shed_requests_total"), "refused by us"),
-            Query(per_second("foretoken_rejected_requests_total"), "wrong requests"),
+            Query(f"{wrong} or vector(0)", "wrong requests"),
             Query(per_second("foretoken_background_failures_total"), "our background tasks"),
             unit="reqps",
             text="Endpoints that fail, what we refuse for want of room, what clients ask "
@@ -265,6 +268,7 @@ def _waiting() -> list[Panel]:
 
 def _again() -> list[Panel]:
     retried = per_second("foretoken_retries_total")
+    wrong = per_second("foretoken_rejected_requests_total", labels="reason")
     return [
         lines(
             "Refused",
@@ -277,7 +281,7 @@ def _again() -> list[Panel]:
         ),
         lines(
             "Wrong requests",
-            Query(per_second("foretoken_rejected_requests_total", labels="reason"), "{{reason}}"),
+            Query(or_none(wrong), "{{reason}}"),
             unit="reqps",
             stacked=True,
             text="Answered with an error of their own: the clients' to mend.",

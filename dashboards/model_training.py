@@ -10,7 +10,17 @@ from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
 from dashboards.boards import MODELS, Section, board
 from dashboards.panels import Query, Steps, heats, levels, lines, number, rows
-from dashboards.promql import MODEL, by, fallback_share, grown, mean, of, per_second, quantile
+from dashboards.promql import (
+    MODEL,
+    by,
+    fallback_share,
+    grown,
+    mean,
+    of,
+    or_none,
+    per_second,
+    quantile,
+)
 
 _NONE_IS_GOOD: Final[Steps] = ((None, "green"), (1.0, "red"))
 _RUNS: Final = "foretoken_training_runs_total"
@@ -247,14 +257,20 @@ def _lost() -> list[Panel]:
     return [
         lines(
             "Observations refused",
-            Query(_or_none("foretoken_refused_observations_total"), "{{reason}}"),
+            Query(
+                or_none(grown("foretoken_refused_observations_total", labels="reason")),
+                "{{reason}}",
+            ),
             unit="short",
             stacked=True,
             text="Not learned from: not finite, absurd, out of order, or of broken features.",
         ),
         lines(
             "Labels not trained on",
-            Query(_or_none("foretoken_training_refused_labels_total"), "{{reason}}"),
+            Query(
+                or_none(grown("foretoken_training_refused_labels_total", labels="reason")),
+                "{{reason}}",
+            ),
             unit="short",
             stacked=True,
             text="Refused by the trainer's window, and why.",
@@ -268,9 +284,3 @@ def _lost() -> list[Panel]:
             "not harmed.",
         ),
     ]
-
-
-def _or_none(metric: str) -> str:
-    """Give a counter's growth by reason, "none" at 0 while it has no series."""
-    none = 'label_replace(vector(0), "reason", "none", "", "")'
-    return f"{grown(metric, labels='reason')} or on () {none}"

@@ -65,6 +65,15 @@ def fallback_share() -> str:
     return f"{fallen} / {placed}"
 
 
+def or_none(expression: str) -> str:
+    """Give an expression by reason, "none" at 0 while it has no series: 0 is no gap.
+
+    >>> or_none("x")
+    'x or on () label_replace(vector(0), "reason", "none", "", "")'
+    """
+    return f'{expression} or on () label_replace(vector(0), "reason", "none", "", "")'
+
+
 def quantile(
     q: float, metric: str, *matchers: str, labels: str = "", window: str = "$__rate_interval"
 ) -> str:
