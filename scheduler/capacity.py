@@ -50,6 +50,21 @@ class Room(NamedTuple):
         return max(known, default=nan)
 
 
+class _Cost(NamedTuple):
+    """Say what one request takes of an endpoint; NaN for unknown.
+
+    Attributes:
+        engine_s: Of its engine's time.
+        stay_s: Of a seat's: from dispatch to the last token.
+    """
+
+    engine_s: float
+    stay_s: float
+
+
+_UNKNOWN: Final = _Cost(nan, nan)
+
+
 def rooms(
     fleet: Fleet,
     table: EndpointTable,
@@ -74,11 +89,11 @@ def rooms(
     seen = rows_for(1.0)
     tokens_per_s = float(seen[:, COLUMN["prefill_tokens_per_s"]].sum())
     requests_per_s = float(seen[:, COLUMN["dispatches_per_s"]].sum())
-    seconds = [nan] * len(members)
+    costs = [_UNKNOWN] * len(members)
     if ask and requests_per_s > _LEAST_PER_S:
         typical = tokens_per_s / requests_per_s
-        seconds = _seconds(fleet, members, rows_for(typical), typical, expected)
-    return [_room(row, whole_s) for row, whole_s in zip(seen, seconds, strict=True)]
+        costs = _costs(fleet, members, rows_for(typical), typical, expected)
+    return [_room(row, cost) for row, cost in zip(seen, costs, strict=True)]
 
 
 def _rows(
@@ -105,38 +120,41 @@ def _rows(
     )
 
 
-def _seconds(
+def _costs(
     fleet: Fleet, members: Members, matrix: FloatArray, typical: float, expected: float
-) -> list[float]:
-    """Give the engine's time that one more request takes at each; NaN for unknown."""
+) -> list[_Cost]:
+    """Give what one more request takes at each."""
     try:
         said = fleet.predictor.predict(matrix, members.names, members.hardware)
     except PredictorError:
-        return [nan] * len(members)
+        return [_UNKNOWN] * len(members)
     if said.layer == "cold":
-        return [nan] * len(members)
-    whole_s: FloatArray = typical * said.prefill_token_s + expected * said.decode_step_s
-    return list(whole_s.tolist())
+        return [_UNKNOWN] * len(members)
+    engine_s: FloatArray = typical * said.prefill_token_s + expected * said.decode_step_s
+    stay_s: FloatArray = said.ttft_s + expected * said.tpot_s
+    return [_Cost(*each) for each in zip(engine_s.tolist(), stay_s.tolist(), strict=True)]
 
 
-def _room(row: FloatArray, whole_s: float) -> Room:
+def _room(row: FloatArray, cost: _Cost) -> Room:
     """Make one endpoint's room of what is known of it and of what a request takes there."""
 
     def of(name: str) -> float:
         return row.item(COLUMN[name])
 
     running, waiting = of("running_requests"), of("waiting_requests")
-    there = np.fmax(of("inflight_requests"), running + waiting)
+    there = float(np.fmax(of("inflight_requests"), running + waiting))
     # One that has requests waiting tells how many it runs at once.
     seats = running if waiting > 0 and running > 0 else of("max_seqs")
-    batch = float(there) / seats
-    kv_cache = of("kv_cache_usage") / FULL_KV
+    batch, kv_cache = there / seats, of("kv_cache_usage") / FULL_KV
     per_s = of("dispatches_per_s")
-    compute = per_s * whole_s
-    return Room(batch, kv_cache, compute, _spare(per_s, batch, kv_cache, compute, whole_s))
+    compute = per_s * cost.engine_s
+    spare = _spare(per_s, batch, kv_cache, compute, cost.engine_s)
+    # However little each asks of the engine, it takes a seat while it stays.
+    seated = max(seats - there, 0.0) / cost.stay_s if cost.stay_s > 0.0 else nan
+    return Room(batch, kv_cache, compute, float(np.fmin(spare, seated)))
 
 
-def _spare(per_s: float, batch: float, kv_cache: float, compute: float, whole_s: float) -> float:
+def _spare(per_s: float, batch: float, kv_cache: float, compute: float, engine_s: float) -> float:
     """Give the requests a second until the first of what is known runs out; NaN: unknown.
 
     >>> round(_spare(2.0, 0.5, 0.25, 0.2, 0.1), 3)
@@ -150,6 +168,6 @@ def _spare(per_s: float, batch: float, kv_cache: float, compute: float, whole_s:
             return 0.0
         if per_s > _LEAST_PER_S and used > 0.0:  # it grows as the rate does
             room = min(room, per_s * (1.0 - used) / used)
-    if whole_s > 0.0:
-        room = min(room, max(1.0 - compute, 0.0) / whole_s)
+    if engine_s > 0.0:
+        room = min(room, max(1.0 - compute, 0.0) / engine_s)
     return nan if room == inf else room

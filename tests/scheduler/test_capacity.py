@@ -52,6 +52,16 @@ def test_what_requests_take_of_the_engine_is_the_predictors_word() -> None:
     assert found.spare_requests_per_s == pytest.approx((1 - found.compute) / a_request_s)
 
 
+def test_no_more_are_said_to_fit_than_there_are_seats_for() -> None:
+    scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", max_seqs=2)])
+    scheduler.route(request(prompt_tokens=1), now=0.0)  # next to nothing for the engine
+
+    found = room(scheduler, now=60.0)  # it is in flight still, its rate nearly forgotten
+
+    assert found.batch == 0.5
+    assert 0.0 < found.spare_requests_per_s < 10.0
+
+
 def test_under_the_kill_switch_nobody_asks_the_predictor() -> None:
     scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1")])
     scheduler.route(request(), now=0.0)
