@@ -11,8 +11,9 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from predictor.types import Decision, Objective, RequestRecord
+from proxy.counts import Count
 from proxy.fleet_metrics import ModelMetrics, ScrapeMetrics
-from proxy.tallies import Count, Counters, Histograms
+from proxy.tallies import Counters, Histograms
 from scheduler import FALLBACK_REASONS, SchedulerSettings, ShedReason
 
 # 1 ms to 10 min, about three per factor of ten: prefills differ by that much.

@@ -42,7 +42,8 @@ from foretoken.workers.whole import Changes, WholeControl
 from predictor import LatencyPredictor, PredictorSettings
 from predictor.types import EndpointState, Observation
 from scheduler import FleetFactory, Scheduler
-from scheduler.peers import Left, PeerScheduler, Sent, Shown, Word
+from scheduler.peers import PeerScheduler
+from scheduler.words import Left, Sent, Shown, Word
 
 log = logging.getLogger(__name__)
 
