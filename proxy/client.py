@@ -273,7 +273,7 @@ class ClientConnection:
             if admission is None:
                 return
         serving = relay.serve(request, admission, reply)
-        if self._reply is reply:  # not answered at once
+        if not reply.ended:
             self._serving = serving
 
     def _serve_asgi(self, request: Request, *, keep: bool) -> None:
