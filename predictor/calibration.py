@@ -18,7 +18,7 @@ from predictor.settings import CalibrationSettings
 from predictor.terms import N_REGIMES
 from predictor.types import LEVELS, FloatArray
 
-_DEFAULTS: Final = (0.0, 1.0, 2.0)  # multiples of the distance before any data
+_DEFAULTS: Final[tuple[float, ...]] = (0.0, 1.0, 2.0)  # multiples of the distance before any data
 
 
 class Calibration:

@@ -10,13 +10,13 @@ Called by :mod:`predictor.physics`. Every fit reads a bounded window.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from predictor.fit import fit_nonnegative, shrunk_level, shrunk_scales
 from predictor.kernels.fit import gather, spread
+from predictor.physics_fit import EndpointFit, TargetFit
 from predictor.rows import RecentRows
 from predictor.settings import PhysicsSettings
 from predictor.terms import DayZero
@@ -25,30 +25,6 @@ from predictor.types import FloatArray
 _SCALE_ROWS: Final = 64  # labels an endpoint's speed is read from: slow on purpose
 _LOADED_ROWS: Final = 8.0  # what a speed from a snapshot weighs, in labels
 _MAX_LOG_SCALE: Final = 3.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointFit:
-    """Hold what is known of one endpoint: label, log speed factor, own coefficients."""
-
-    hardware: str | None
-    log_scale: float
-    own: tuple[float, ...] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetFit:
-    """Hold one target's fit as plain numbers.
-
-    Attributes:
-        factor: Fleet coefficients as multiples of the day-0 units, ``None`` before a fit.
-        classes: Mean log speed factor by hardware label, ``""`` for none.
-        endpoints: By endpoint.
-    """
-
-    factor: tuple[float, ...] | None = None
-    classes: dict[str, float] = field(default_factory=dict)
-    endpoints: dict[str, EndpointFit] = field(default_factory=dict)
 
 
 class _Endpoint:

@@ -81,6 +81,8 @@ class EndpointState:
 class EndpointLoad:
     """Snapshot what this router itself has in flight at one endpoint.
 
+    Counts are NaN where whoever describes an endpoint does not know them.
+
     Attributes:
         inflight_requests: Sent by this router, not yet ended.
         queued_requests: Of these, without a first token yet.
@@ -96,10 +98,10 @@ class EndpointLoad:
         last_dispatch: Sequence number of the last dispatch to it, 0 before the first.
     """
 
-    inflight_requests: int = 0
-    queued_requests: int = 0
+    inflight_requests: float = 0
+    queued_requests: float = 0
     queued_prefill_tokens: float = 0.0
-    decoding_requests: int = 0
+    decoding_requests: float = 0
     context_tokens: float = 0.0
     remaining_output_tokens: float | None = None
     oldest_queued_s: float = 0.0

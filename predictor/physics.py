@@ -10,15 +10,16 @@ inside ``learn`` at growing intervals.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from predictor.coefficients import TargetFit, TargetPhysics
+from predictor.coefficients import TargetPhysics
 from predictor.kernels import physics as kernels
 from predictor.kernels.physics import BOUNDS_S, OWN, SMOOTH
 from predictor.kernels.terms import rows_of
+from predictor.physics_fit import PhysicsFit
 from predictor.places import CoefficientPlaces, Places
 from predictor.settings import PhysicsSettings
 from predictor.terms import PARTS, tpot_day_zero, ttft_day_zero
@@ -29,14 +30,6 @@ __all__ = ["BOUNDS_S", "TARGETS", "TPOT", "TTFT", "PhysicsFit", "PhysicsPredicti
 TARGETS: Final = ("ttft", "tpot")
 TTFT: Final = 0
 TPOT: Final = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhysicsFit:
-    """Hold the whole prior as plain numbers: the part of a snapshot that is physics."""
-
-    ttft: TargetFit = field(default_factory=TargetFit)
-    tpot: TargetFit = field(default_factory=TargetFit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,10 @@ PARTS: Final = (slice(0, len(TTFT_TERMS)), slice(len(TTFT_TERMS), N_DESIGN))
 """Columns of :func:`design_of` by target."""
 
 _CHUNK_TOKENS: Final = 2048  # vLLM's default max_num_batched_tokens: each chunk pays a step
-_LOAD_S: Final = (6e-6, 6e-5)  # 130 KB a token of an 8B model over PCIe, over a network share
+_LOAD_S: Final[tuple[float, ...]] = (
+    6e-6,
+    6e-5,
+)  # 130 KB a token of an 8B model over PCIe, over a network share
 _NETWORK_S: Final = 0.015  # 6 to 29 ms were measured between client and engine
 
 

@@ -94,7 +94,7 @@ def parse_trees(text: str, *, n_inputs: int) -> TreeArrays:
         nan_right=nan_left == 0,
         first=first[tree, left],
         count=size[tree, left],
-        value=_values(_numbers(fields, "leaf_value", leaves.sum()), leaves, first),
+        value=_values(_numbers(fields, "leaf_value", leaves.sum().item()), leaves, first),
     )
 
 

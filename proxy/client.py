@@ -29,8 +29,8 @@ LINGER_S: Final = 2.0
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class ClientConnection(asyncio.Protocol):
-    """Serve one connection.
+class ClientConnection:
+    """Serve one connection, as a protocol of asyncio's by its methods.
 
     Args:
         acceptor: Whom it belongs to.
@@ -106,6 +106,9 @@ class ClientConnection(asyncio.Protocol):
         if self._full and not (self._paused or self._lingering or self._closed):
             self._paused = True
             cast("asyncio.Transport", self._transport).pause_reading()
+
+    def eof_received(self) -> None:
+        """Let the transport close: a client that closes its half has gone."""
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's
         """Tell whoever serves a request, and forget the rest."""
@@ -270,7 +273,7 @@ class ClientConnection(asyncio.Protocol):
             if admission is None:
                 return
         serving = relay.serve(request, admission, reply)
-        if self._reply is reply:  # not answered at once
+        if not reply.ended:
             self._serving = serving
 
     def _serve_asgi(self, request: Request, *, keep: bool) -> None:

@@ -79,8 +79,10 @@ class Receiver(Protocol):
         ...
 
 
-class Connection(asyncio.Protocol):
-    """One connection to an endpoint.
+class Connection:
+    """One connection to an endpoint, a protocol of asyncio's by its methods.
+
+    Their base class would make attributes of a compiled class dear.
 
     Args:
         url: Base URL of the endpoint.
@@ -243,6 +245,15 @@ class Connection(asyncio.Protocol):
         receiver.way = None
         self._complete()
         receiver.received(head, body, trailers)
+
+    def eof_received(self) -> None:
+        """Let the transport close: what is under way ends in :meth:`connection_lost`."""
+
+    def pause_writing(self) -> None:
+        """Do nothing: a request's body is all there."""
+
+    def resume_writing(self) -> None:
+        """Do nothing."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the response under way, if any."""

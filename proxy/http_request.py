@@ -123,10 +123,14 @@ class RequestParser:
             try:
                 self._feed(data)
             except (httptools.HttpParserError, ProxyError) as error:
-                last = ready[-1].head if ready else None
-                if self.refusal is None and (last is None or last.keep_alive):
-                    self.refusal = BadRequest(f"not a valid HTTP/1.1 request: {error}")
+                self._note_refusal(error, ready)
         return ready
+
+    def _note_refusal(self, error: Exception, ready: list[Request]) -> None:
+        """Say why no more is read, unless that has been said, or what follows is no request."""
+        last = ready[-1].head if ready else None
+        if self.refusal is None and (last is None or last.keep_alive):
+            self.refusal = BadRequest(f"not a valid HTTP/1.1 request: {error}")
 
     def _feed(self, data: bytes) -> None:
         while data:

@@ -10,11 +10,12 @@ from typing import Final, get_args
 from prometheus_client import CollectorRegistry
 
 from predictor.types import Decision, RequestRecord
+from proxy.counts import Count
 from proxy.fleet_metrics import ScrapeMetrics
 from proxy.model_metrics import ModelMetrics
 from proxy.objective_metrics import ObjectiveMetrics
 from proxy.request_metrics import FleetSeries, RequestFamilies
-from proxy.tallies import Count, Counters, Histograms
+from proxy.tallies import Counters, Histograms
 from scheduler import FALLBACK_REASONS, SchedulerSettings, ShedReason, WaitReason
 
 DECISION_BUCKETS: Final[tuple[float, ...]] = (

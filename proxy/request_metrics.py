@@ -11,7 +11,8 @@ from typing import Final, get_args
 from prometheus_client import CollectorRegistry
 
 from predictor.types import LEVELS, Decision, Layer, Predictions, RequestRecord
-from proxy.tallies import Count, Counters, Histograms, Spread
+from proxy.counts import Count, Spread
+from proxy.tallies import Counters, Histograms
 
 # 1 ms to 10 min, about three per factor of ten: prefills differ by that much.
 TTFT_BUCKETS: Final[tuple[float, ...]] = (

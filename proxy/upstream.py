@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, cast
 from urllib.parse import urlsplit
 
 from proxy.connection import Connection, OutgoingRequest, Receiver
@@ -265,28 +265,30 @@ class Upstream:
     async def _connect(
         self, pool: _EndpointPool, dial: _Dial, request: OutgoingRequest, receiver: Receiver
     ) -> None:
-        def connection() -> Connection:
-            return Connection(
-                pool.url,
-                self._settings,
-                self.outbox,
-                on_free=pool.put,
-                on_closed=pool.forget,
-                on_stale=lambda request, receiver: self._dial(pool, request, receiver),
-            )
-
+        connection = Connection(
+            pool.url,
+            self._settings,
+            self.outbox,
+            on_free=pool.put,
+            on_closed=pool.forget,
+            on_stale=lambda request, receiver: self._dial(pool, request, receiver),
+        )
+        protocol = cast("asyncio.Protocol", connection)  # by its methods
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
-                _, made = await loop.create_connection(
-                    connection, pool.host, pool.port, ssl=self._context() if pool.tls else None
+                await loop.create_connection(
+                    lambda: protocol,
+                    pool.host,
+                    pool.port,
+                    ssl=self._context() if pool.tls else None,
                 )
         except (OSError, TimeoutError, ValueError) as error:  # the last: no name of a host
             dial.fail(UpstreamUnreachable(pool.url, f"cannot connect: {error}"))
             return
-        pool.connections.add(made)
+        pool.connections.add(connection)
         dial.end()
-        made.carry(request, pool.host_line, receiver)
+        connection.carry(request, pool.host_line, receiver)
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:

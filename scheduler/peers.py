@@ -12,8 +12,6 @@ import random
 from collections.abc import Iterable
 from typing import Protocol
 
-import msgspec
-
 from predictor.types import (
     EndpointState,
     Measurement,
@@ -30,67 +28,7 @@ from scheduler.objectives import Held
 from scheduler.saturation import Placing
 from scheduler.scheduler import Scheduler
 from scheduler.settings import SchedulerSettings
-
-
-class Sent(msgspec.Struct, frozen=True, array_like=True, tag="sent"):
-    """Tell that a request went to an endpoint.
-
-    Attributes:
-        request_id: Unique among those of one writer.
-        fleet: Base model.
-        endpoint: Where it went.
-        model: The name it asked for.
-        session_id: Its conversation, ``None`` for none.
-        block_hashes: Chain of its prefix blocks.
-        ttft_s: Objective it was sent with, ``None`` without one.
-        tpot_s: Likewise.
-        priority: How urgent that is.
-    """
-
-    request_id: str
-    fleet: str
-    endpoint: str
-    model: str
-    session_id: str | None
-    block_hashes: tuple[int, ...]
-    ttft_s: float | None
-    tpot_s: float | None
-    priority: int
-
-
-class Left(msgspec.Struct, frozen=True, array_like=True, tag="left"):
-    """Tell that a request with an objective is no longer where it was sent."""
-
-    request_id: str
-
-
-class Shown(msgspec.Struct, frozen=True, array_like=True, tag="shown"):
-    """Tell what a completed request showed of prompts and outputs; ``None`` for nothing.
-
-    Attributes:
-        fleet: Base model.
-        endpoint: Where it ran.
-        tenant: Whom it was served for.
-        session_id: Its conversation.
-        prompt_bytes: Length of its prompt.
-        prompt_tokens: What the endpoint counted, ``None`` where we had counted.
-        output_tokens: Of the answer.
-        matched_tokens: Tokens it was estimated to find cached.
-        cached_tokens: Those it found, ``None`` where matches are not estimated.
-    """
-
-    fleet: str
-    endpoint: str
-    tenant: str | None
-    session_id: str | None
-    prompt_bytes: int
-    prompt_tokens: int | None
-    output_tokens: int | None
-    matched_tokens: float
-    cached_tokens: int | None
-
-
-Word = Sent | Left | Shown
+from scheduler.words import Left, Sent, Shown, Word
 
 
 class Herald(Protocol):

@@ -18,7 +18,7 @@ from foretoken.workers.bus import Bus
 from foretoken.workers.messages import Message
 from foretoken.workers.table import SharedTable
 from scheduler.bookings import Bookings
-from scheduler.peers import Left
+from scheduler.words import Left
 
 ENDPOINT: Final = "a:1"
 EVERY_S: Final = 0.003

@@ -28,7 +28,8 @@ from scheduler import (
     Shed,
     build_policy,
 )
-from scheduler.peers import PeerScheduler, Word
+from scheduler.peers import PeerScheduler
+from scheduler.words import Word
 
 BUS_S: Final = 0.006
 """From telling to hearing: a frame collects for 5 ms and is a millisecond under way."""

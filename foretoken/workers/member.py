@@ -44,7 +44,8 @@ from predictor import LatencyPredictor, PredictorSettings
 from predictor.types import EndpointState, Observation
 from proxy import Encoding, page_with
 from scheduler import FleetFactory, Scheduler
-from scheduler.peers import Left, PeerScheduler, Sent, Shown, Word
+from scheduler.peers import PeerScheduler
+from scheduler.words import Left, Sent, Shown, Word
 
 log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from predictor.types import EndpointLoad, EndpointState, FloatArray, Observation
 from proxy.control.predictor_schemas import EndpointBody, Numbers, ObservedBody, RequestBody
 
 _OPTIONAL: Final = {field.name for field in fields(EndpointLoad) if field.default is None}
+_WHOLE: Final = {field.name for field in fields(EndpointState) if field.type == int | None}
 _FUTURE_S: Final = 60.0  # clocks of two machines differ by less
 _OLD_S: Final = 3600.0  # what an hour-old request shows, traffic since has shown too
 
@@ -99,7 +100,10 @@ def _described(request: RequestBody, endpoints: Sequence[EndpointBody], now: flo
 
 def _state(body: EndpointBody, now: float) -> EndpointState:
     # Any: the names were checked against the fields, and arrays take any number.
-    numbers: dict[str, Any] = dict(body.state)
+    numbers: dict[str, Any] = {
+        name: int(value) if name in _WHOLE and value is not None else value
+        for name, value in body.state.items()
+    }
     age_s = numbers.pop("scrape_age_s", None)
     return EndpointState(
         endpoint=body.endpoint,

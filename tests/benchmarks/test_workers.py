@@ -10,7 +10,7 @@ from benchmarks.workers.quality import Cell, cells, play
 from benchmarks.workers.several import BUS_S, Crew, Post
 from foretoken.simulation.arms import ARMS
 from foretoken.simulation.run import simulate
-from scheduler.peers import Left
+from scheduler.words import Left
 from simulator.fleets import load_fleet
 from simulator.workloads import load_workload
 

@@ -10,7 +10,8 @@ from predictor.features import COLUMN
 from predictor.types import Measurement, Objective
 from scheduler import Dispatch, Fleet, SchedulerSettings, build_policy
 from scheduler.bookings import Bookings
-from scheduler.peers import Left, PeerScheduler, Sent, Shown, Word
+from scheduler.peers import PeerScheduler
+from scheduler.words import Left, Sent, Shown, Word
 from tests.scheduler.known_physics import MODEL, KnownPhysics, endpoint, request
 
 DONE = Measurement(outcome="completed", prompt_tokens=1000, output_tokens=11, cached_tokens=900)

@@ -24,7 +24,7 @@ from foretoken.workers.messages import (
     observation_of,
 )
 from predictor.types import EndpointState
-from scheduler.peers import Left, Sent
+from scheduler.words import Left, Sent
 from tests.foretoken.observed import observe
 
 SENT = Sent("r", "m", "a:1", "m", None, (1, 2**64 - 1), 0.5, None, 3)
