@@ -11,7 +11,6 @@ at dispatch what they were trained on. Missing features are LightGBM's own missi
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import lightgbm
 import numpy as np
 
 from predictor.features import N_FEATURES
@@ -54,6 +53,9 @@ def train_trees(
         settings: Number and size of the trees.
         start: Text of a model to put ``continuation_share`` as many trees on top of.
     """
+    # Whoever only predicts does without it: it takes a second and 60 MB.
+    import lightgbm  # noqa: PLC0415
+
     ratio = kind == "ratio"
     trees = settings.ratio_trees if ratio else settings.direct_trees
     if start is not None:
