@@ -7,8 +7,8 @@ from msgspec.structs import replace
 from dashboards import live_page
 from proxy.control import ControlSettings, TooManyPages
 from proxy.control.live import Pages
-from proxy.control.page_views import Snapshots, is_kept
-from scheduler import Standing, TierSettings
+from proxy.control.page_views import Snapshots
+from scheduler import Standing
 from tests.proxy.control.fakes import EPOCH_S, MODEL, FakePlane, call, decision, record, shed_record
 
 QUICK = ControlSettings(snapshot_interval_s=0.1)
@@ -103,18 +103,6 @@ def test_tiers_say_what_was_kept_and_who_waits() -> None:
     assert (standard["judged"], standard["waiting"], standard["oldest_s"]) == (0, 0, None)
     assert (interactive["judged"], interactive["met"], interactive["ttft_s"]) == (2, 1, 0.5)
     assert (batch["waiting"], len(batch["tenants"]), batch["oldest_s"]) == (3, 2, 1.5)
-
-
-def test_a_request_that_failed_did_not_meet_its_objective_and_one_given_up_says_nothing() -> None:
-    tier, one = TierSettings(ttft_s=0.5), record("r")
-
-    kept = [
-        is_kept(replace(one, measurement=replace(one.measurement, outcome=outcome)), tier)
-        for outcome in ("completed", "cut", "client_gone")
-    ]
-
-    assert kept == [True, False, None]
-    assert is_kept(one, TierSettings()) is None
 
 
 def test_policies_in_shadow_are_compared_with_those_that_decided() -> None:
