@@ -103,6 +103,12 @@ def test_openmetrics_pages_keep_the_latest_trace_and_end_once() -> None:
     ]
 
 
+def test_a_name_with_a_line_separator_stays_on_its_line() -> None:
+    page = '# TYPE a_total counter\na_total{model_name="m\u2028\x85n"} 2.0\n'.encode()
+
+    assert merged_page((page, page)) == page.replace(b"2.0", b"4.0")
+
+
 def test_what_every_worker_knows_alike_is_not_added_up() -> None:
     name = "foretoken_endpoint_running_requests"
     page = f'# TYPE {name} gauge\n{name}{{endpoint="a:1"}} 2.0\n'.encode()
