@@ -91,17 +91,23 @@ def tiers(bodies: Sequence[Json]) -> Json:
     >>> row = {"tier": "batch", "judged": 3, "met": 2, "waiting": 1, "tenants": [7],
     ...        "oldest_s": 2.0}
     >>> idle = {**row, "waiting": 0, "tenants": [], "oldest_s": None}
-    >>> both = tiers([[row], [idle]])[0]
+    >>> both, gone = tiers([[row], [idle, {**row, "tier": "gone"}]])
     >>> both["judged"], both["met"], both["waiting"], both["tenants"], both["oldest_s"]
     (6, 4, 1, [7], 2.0)
+    >>> gone["tier"], gone["waiting"]
+    ('gone', 1)
     """
+    by_tier: dict[str, list[Json]] = {}
+    for row in (row for body in bodies for row in body):  # one may still have what a reload took
+        by_tier.setdefault(row["tier"], []).append(row)
     found = []
-    for row in bodies[0]:
-        every = [one for body in bodies for one in body if one["tier"] == row["tier"]]
+    for every in by_tier.values():
         oldest_s = [one["oldest_s"] for one in every if one["oldest_s"] is not None]
         sums = {name: sum(one[name] for one in every) for name in ("judged", "met", "waiting")}
         tenants = sorted({tenant for one in every for tenant in one["tenants"]})
-        found.append({**row, **sums, "tenants": tenants, "oldest_s": max(oldest_s, default=None)})
+        found.append(
+            {**every[0], **sums, "tenants": tenants, "oldest_s": max(oldest_s, default=None)}
+        )
     return found
 
 

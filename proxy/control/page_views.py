@@ -134,7 +134,10 @@ def tier_views(
     waiting: Sequence[Standing],
     now: float,
 ) -> list[TierView]:
-    """Describe each tier: objective, the last requests that had one, who waits."""
+    """Describe each tier: objective, the last requests that had one, who waits.
+
+    A tier that a reload took away stays for as long as requests of it wait.
+    """
     default = next(iter(tiers))
     judged: defaultdict[str, list[bool]] = defaultdict(list)
     queues: defaultdict[str, list[Standing]] = defaultdict(list)
@@ -146,6 +149,7 @@ def tier_views(
             judged[name].append(met)
     for one in waiting:
         queues[one.tier or default].append(one)
+    shown = {**tiers, **{name: TierSettings() for name in queues if name not in tiers}}
     return [
         TierView(
             tier=name,
@@ -157,7 +161,7 @@ def tier_views(
             tenants=sorted({_hashed(one.tenant) for one in queues[name]}),
             oldest_s=max((max(now - one.since_s, 0.0) for one in queues[name]), default=None),
         )
-        for name, tier in tiers.items()
+        for name, tier in shown.items()
     ]
 
 

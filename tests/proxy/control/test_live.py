@@ -105,6 +105,16 @@ def test_tiers_say_what_was_kept_and_who_waits() -> None:
     assert (batch["waiting"], len(batch["tenants"]), batch["oldest_s"]) == (3, 2, 1.5)
 
 
+def test_those_who_wait_in_a_tier_that_a_reload_took_away_still_show() -> None:
+    plane = FakePlane()
+    plane.queue.append(Standing(MODEL, "gone", "endpoints_full", plane.now(), None))
+
+    (event,) = events_of(plane)
+
+    assert [tier["tier"] for tier in event["tiers"]] == [*plane.tiers, "gone"]
+    assert (event["tiers"][-1]["waiting"], event["tiers"][-1]["ttft_s"]) == (1, None)
+
+
 def test_policies_in_shadow_are_compared_with_those_that_decided() -> None:
     plane = FakePlane()
     for same, shadow_s in ((True, 1.0), (False, 1.5)):
