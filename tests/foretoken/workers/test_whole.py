@@ -158,6 +158,7 @@ def test_snapshots_of_the_live_page_add_up() -> None:
             "requests": requests,
             "since_at_s": since_s,
             "endpoints": [],
+            "models": [{"model": "m", "training": {"alive": requests > 2}}],
             "tiers": [tier],
             "trials": [{**trial, "requests": requests, "shadow_s": 3.0}],
             "decisions": [],
@@ -170,6 +171,7 @@ def test_snapshots_of_the_live_page_add_up() -> None:
     alone = json.loads(merged("snapshot", [body(0, None, 1.0)]))
 
     assert (both["requests"], both["since_at_s"]) == (5, 5.0)
+    assert (both["models"][0]["training"], len(both["models"])) == ({"alive": True}, 1)
     assert (both["tiers"][0]["judged"], both["tiers"][0]["met"]) == (4, 2)
     assert [(t["requests"], t["same"], t["shadow_s"]) for t in both["trials"]] == [(5, 2, 6.0)]
     assert [point["at_s"] for point in both["points"]] == [8.0, 9.0]
