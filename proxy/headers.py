@@ -185,16 +185,16 @@ def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
 
 def _seconds(headers: HeaderMap, names: tuple[str, ...]) -> float | None:
     values = ((name, headers.get(name.encode())) for name in names)
-    given = [_positive(name, value) / 1e3 for name, value in values if value is not None]
+    given = [_positive_s(name, value) for name, value in values if value is not None]
     return given[0] if given else None
 
 
-def _positive(name: str, value: bytes) -> float:
+def _positive_s(name: str, value: bytes) -> float:
     text = value.decode("latin-1")
     try:
-        number = float(text)
+        seconds = float(text) / 1e3
     except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:  # the least of floats is 0 in seconds
         raise BadHeader(name, text, "a positive number of milliseconds")
-    return number
+    return seconds

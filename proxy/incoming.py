@@ -23,6 +23,8 @@ from proxy.headers import (
 from proxy.http_request import RequestHead
 from proxy.session import session_of
 
+_LONGEST_MODEL: Final = 512
+"""Characters, as many as a form may bring; whoever writes more is kept and logged no further."""
 _STREAM_KINDS: Final[dict[Kind, StreamKind]] = {"chat": "chat", "completions": "completions"}
 _EMPTY: Final = Body()
 _NO_BLOCKS: Final[TokenBlocks] = {}
@@ -107,7 +109,7 @@ def read_request(
     features = RequestFeatures(
         request_id=request_id,
         arrived_s=arrived_s,
-        model=body.model,
+        model=body.model[:_LONGEST_MODEL],
         prompt_bytes=prompt.size_bytes,
         prompt_tokens=prompt.tokens if tokens is None else len(tokens) // TOKEN_BYTES,
         max_tokens=body.output_bound,

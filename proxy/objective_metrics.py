@@ -1,7 +1,6 @@
 """Whether objectives were met, and what was left of them, by tier.
 
-A request is judged by its own objective, completed by its tier's. One that was refused or
-failed missed it; one whose client went, or that this router's end broke off, is not judged.
+A request is judged by its own objective, completed by its tier's (:mod:`proxy.attainment`).
 Called by :class:`proxy.metrics.ProxyMetrics`, once a request.
 """
 
@@ -10,9 +9,12 @@ from collections.abc import Iterator
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from predictor.types import Objective, RequestRecord
+from predictor.types import RequestRecord
+from proxy.attainment import is_met
 from proxy.request_metrics import RequestFamilies
+from proxy.tallies import Spread
 from scheduler import SchedulerSettings
+from scheduler.wishes import objective_of
 
 
 class _TierSeries:
@@ -35,38 +37,26 @@ class ObjectiveMetrics(Collector):
 
     def configure(self, settings: SchedulerSettings) -> None:
         """Judge by other tiers from the next finished request on."""
-        self._tiers = {name: tier.objective for name, tier in settings.tiers.items()}
-        for name, objective in self._tiers.items():
-            if objective:
+        self._tiers = dict(settings.tiers)
+        for name, tier in self._tiers.items():
+            if tier.objective:
                 self._of(name)
 
     def judge(self, record: RequestRecord, tier: str) -> None:
         """Count whether a request met its objective, or that of its tier."""
-        default, wanted = self._tiers.get(tier), record.request.objective
-        if default is None or not (default or wanted):
+        settings = self._tiers.get(tier)
+        if settings is None:
             return
-        outcome = record.measurement.outcome
-        if outcome in {"client_gone", "shutdown"}:
+        wanted = objective_of(record.request, settings)
+        if not wanted:
             return
         series = self._series.get(tier) or self._of(tier)
-        if outcome != "completed":
-            series.missed.inc()
-            return
-        ttft_s = default.ttft_s if wanted.ttft_s is None else wanted.ttft_s
-        tpot_s = default.tpot_s if wanted.tpot_s is None else wanted.tpot_s
-        self._count(series, Objective(ttft_s=ttft_s, tpot_s=tpot_s), record)
-
-    def _count(self, series: _TierSeries, objective: Objective, record: RequestRecord) -> None:
-        ttft = _left(objective.ttft_s, record.ttft_s)
-        tpot = _left(objective.tpot_s, record.tpot_s)
-        if ttft is not None:
-            series.ttft.observe(ttft)
-        if tpot is not None:
-            series.tpot.observe(tpot)
-        if (ttft is not None and ttft < 0.0) or (tpot is not None and tpot < 0.0):
-            series.missed.inc()
-        elif _known(objective.ttft_s, ttft) and _known(objective.tpot_s, tpot):
-            series.met.inc()
+        met = is_met(record, wanted)
+        if met is not None:
+            (series.met if met else series.missed).inc()
+        if record.measurement.outcome == "completed":
+            _observe_left(series.ttft, wanted.ttft_s, record.ttft_s)
+            _observe_left(series.tpot, wanted.tpot_s, record.tpot_s)
 
     def _of(self, tier: str) -> _TierSeries:
         series = self._series.get(tier)
@@ -81,21 +71,21 @@ class ObjectiveMetrics(Collector):
             "The tier's objective, where requests do not bring their own.",
             labels=["tier", "target"],
         )
-        for tier, objective in self._tiers.items():
-            for target, limit_s in (("ttft", objective.ttft_s), ("tpot", objective.tpot_s)):
+        for name, tier in self._tiers.items():
+            for target, limit_s in (("ttft", tier.ttft_s), ("tpot", tier.tpot_s)):
                 if limit_s is not None:
-                    asked.add_metric([tier, target], limit_s)
+                    asked.add_metric([name, target], limit_s)
         yield asked
 
 
-def _left(limit_s: float | None, actual_s: float | None) -> float | None:
-    """Give the share of an objective that was left, ``None`` where there is none or no measure.
+def _observe_left(spread: Spread, limit_s: float | None, actual_s: float | None) -> None:
+    """Take in the share of an objective that was left, where there is one and a measure.
 
-    >>> _left(2.0, 0.5), _left(0.5, 1.0), _left(None, 1.0)
-    (0.75, -1.0, None)
+    >>> spread = Spread((0.0, 1.0))
+    >>> _observe_left(spread, 2.0, 0.5)
+    >>> _observe_left(spread, None, 1.0)
+    >>> spread.counts, spread.total
+    ([0, 1, 0], 0.75)
     """
-    return None if limit_s is None or actual_s is None else 1.0 - actual_s / limit_s
-
-
-def _known(limit_s: float | None, left: float | None) -> bool:
-    return limit_s is None or left is not None
+    if limit_s is not None and actual_s is not None:
+        spread.observe(1.0 - actual_s / limit_s)

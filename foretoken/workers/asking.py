@@ -23,9 +23,10 @@ log = logging.getLogger(__name__)
 ANSWER_WITHIN_S: Final = 1.0
 """A worker answers in milliseconds, or it is stuck."""
 
-METRICS: Final = "/metrics"
-SNAPSHOT: Final = "/foretoken/snapshot"
-"""Asked between workers alone: the live page's snapshot since the second in the query."""
+METRICS: Final = "own:metrics"
+"""Asked between workers alone, as below: no client's path begins like that."""
+SNAPSHOT: Final = "own:snapshot"
+"""The live page's snapshot since the second in the query."""
 
 _STARTING: Final = ErrorResponse(
     status=503, message="the worker starts", type="service_unavailable", code="starting"

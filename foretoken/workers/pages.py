@@ -94,7 +94,7 @@ def merged_page(pages: Iterable[bytes]) -> bytes:
 def _read(page: str, families: dict[str, _Family]) -> bool:
     """Take in a page; say whether it is one of those that mark their end."""
     family, is_news = _Family(), True
-    for line in page.splitlines():
+    for line in page.split("\n"):  # names may hold what else ends lines elsewhere
         if line == _END:
             return True
         if line.startswith("# "):

@@ -48,7 +48,9 @@ def decisions(bodies: Sequence[Json], limit: int) -> Json:
 def endpoints(bodies: Sequence[Json]) -> Json:
     """Add up what workers have in flight; errors are the mean of those that know one.
 
-    >>> rows = [{"endpoint": "a:1", "inflight_requests": 2, "queued_requests": 1,
+    Each worker has a circuit breaker of its own: an endpoint that any leaves alone shows so.
+
+    >>> rows = [{"endpoint": "a:1", "suspicion": None, "inflight_requests": 2, "queued_requests": 1,
     ...          "queued_prefill_tokens": 5.0, "inflight_tokens": 9.0,
     ...          "ttft_error_ratio": 0.25, "tpot_error_ratio": None}]
     >>> both = endpoints([rows, rows])[0]
@@ -64,7 +66,8 @@ def endpoints(bodies: Sequence[Json]) -> Json:
             name: _mean([(one[name], 1) for one in every])
             for name in ("ttft_error_ratio", "tpot_error_ratio")
         }
-        found.append({**row, **sums, **means})
+        suspicion = next((one["suspicion"] for one in every if one["suspicion"]), None)
+        found.append({**row, **sums, **means, "suspicion": suspicion})
     return found
 
 
@@ -76,6 +79,7 @@ def snapshot(bodies: Sequence[Json]) -> Json:
         **bodies[0],
         "requests": sum(body["requests"] for body in bodies),
         "since_at_s": min(since, default=None),
+        "models": models([body["models"] for body in bodies]),
         "tiers": tiers([body["tiers"] for body in bodies]),
         "trials": trials([body["trials"] for body in bodies]),
         "points": sorted(every_point, key=lambda point: float(point["at_s"])),
@@ -85,23 +89,40 @@ def snapshot(bodies: Sequence[Json]) -> Json:
     }
 
 
+def models(bodies: Sequence[Json]) -> Json:
+    """Say that the trainer runs where it runs at any: at the worker that leads.
+
+    >>> led, other = ({"model": "m", "training": {"alive": alive}} for alive in (True, False))
+    >>> models([[other], [led]])[0]["training"], models([[other], []])[0]["training"]
+    ({'alive': True}, {'alive': False})
+    """
+    alive = any(row["training"]["alive"] for body in bodies for row in body)
+    return [{**row, "training": {**row["training"], "alive": alive}} for row in bodies[0]]
+
+
 def tiers(bodies: Sequence[Json]) -> Json:
     """Add up what came of each tier and who waits; a tenant is one at however many workers.
 
     >>> row = {"tier": "batch", "judged": 3, "met": 2, "waiting": 1, "tenants": [7],
     ...        "oldest_s": 2.0}
     >>> idle = {**row, "waiting": 0, "tenants": [], "oldest_s": None}
-    >>> both = tiers([[row], [idle]])[0]
+    >>> both, gone = tiers([[row], [idle, {**row, "tier": "gone"}]])
     >>> both["judged"], both["met"], both["waiting"], both["tenants"], both["oldest_s"]
     (6, 4, 1, [7], 2.0)
+    >>> gone["tier"], gone["waiting"]
+    ('gone', 1)
     """
+    by_tier: dict[str, list[Json]] = {}
+    for row in (row for body in bodies for row in body):  # one may still have what a reload took
+        by_tier.setdefault(row["tier"], []).append(row)
     found = []
-    for row in bodies[0]:
-        every = [one for body in bodies for one in body if one["tier"] == row["tier"]]
+    for every in by_tier.values():
         oldest_s = [one["oldest_s"] for one in every if one["oldest_s"] is not None]
         sums = {name: sum(one[name] for one in every) for name in ("judged", "met", "waiting")}
         tenants = sorted({tenant for one in every for tenant in one["tenants"]})
-        found.append({**row, **sums, "tenants": tenants, "oldest_s": max(oldest_s, default=None)})
+        found.append(
+            {**every[0], **sums, "tenants": tenants, "oldest_s": max(oldest_s, default=None)}
+        )
     return found
 
 

@@ -162,7 +162,8 @@ class WholeControl:
             return own
         answers = await self._asking.all(self._crew.others, question)
         bodies = [own.body, *(each.body for each in answers.values() if each.status == 200)]
-        limit = int(parse_qs(question.query.decode()).get("limit", ["50"])[0])
+        # Of several the control plane has taken the last.
+        limit = int(parse_qs(question.query.decode("latin-1")).get("limit", ["50"])[-1])
         body = merged(path.removeprefix("/"), bodies, limit=limit)
         return Answered(0, 200, [(b"content-type", b"application/json")], body)
 

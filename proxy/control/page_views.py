@@ -13,6 +13,7 @@ from typing import Final
 from xxhash import xxh3_64_intdigest
 
 from predictor.types import Decision, RequestRecord
+from proxy.attainment import is_met
 from proxy.control.page_schemas import (
     DecisionRow,
     PointView,
@@ -25,7 +26,7 @@ from proxy.control.page_schemas import (
 from proxy.control.plane import ControlPlane
 from proxy.control.typical import typicals
 from proxy.control.views import decision_summary, endpoint_views
-from proxy.history import FAILURES, SecondSummary
+from proxy.history import SecondSummary
 from scheduler import Standing, TierSettings, Typical
 from scheduler.wishes import objective_of
 
@@ -133,17 +134,22 @@ def tier_views(
     waiting: Sequence[Standing],
     now: float,
 ) -> list[TierView]:
-    """Describe each tier: objective, the last requests that had one, who waits."""
+    """Describe each tier: objective, the last requests that had one, who waits.
+
+    A tier that a reload took away stays for as long as requests of it wait.
+    """
     default = next(iter(tiers))
     judged: defaultdict[str, list[bool]] = defaultdict(list)
     queues: defaultdict[str, list[Standing]] = defaultdict(list)
     for record in records:
         name = record.request.tier or default
-        kept = None if name not in tiers else is_kept(record, tiers[name])
-        if kept is not None:
-            judged[name].append(kept)
+        tier = tiers.get(name)
+        met = None if tier is None else is_met(record, objective_of(record.request, tier))
+        if met is not None:
+            judged[name].append(met)
     for one in waiting:
         queues[one.tier or default].append(one)
+    shown = {**tiers, **{name: TierSettings() for name in queues if name not in tiers}}
     return [
         TierView(
             tier=name,
@@ -155,22 +161,8 @@ def tier_views(
             tenants=sorted({_hashed(one.tenant) for one in queues[name]}),
             oldest_s=max((max(now - one.since_s, 0.0) for one in queues[name]), default=None),
         )
-        for name, tier in tiers.items()
+        for name, tier in shown.items()
     ]
-
-
-def is_kept(record: RequestRecord, tier: TierSettings) -> bool | None:
-    """Tell whether a request met its objective; ``None`` without one, or where nobody knows."""
-    wanted, outcome = objective_of(record.request, tier), record.measurement.outcome
-    if not wanted or outcome in {"client_gone", "client_error", "shutdown"}:
-        return None
-    if outcome in FAILURES:
-        return False
-    pairs = ((wanted.ttft_s, record.ttft_s), (wanted.tpot_s, record.tpot_s))
-    asked = [(limit_s, actual_s) for limit_s, actual_s in pairs if limit_s is not None]
-    if any(actual_s is not None and actual_s > limit_s for limit_s, actual_s in asked):
-        return False
-    return None if any(actual_s is None for _, actual_s in asked) else True
 
 
 def trial_views(records: Iterable[RequestRecord]) -> list[TrialView]:

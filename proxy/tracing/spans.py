@@ -57,7 +57,7 @@ def spans_of(record: RequestRecord, resource: Resource) -> list[ReadableSpan]:
     request, measured = record.request, record.measurement
     operation = _OPERATIONS.get(trace.path)
     root = making.span(
-        f"{operation} {request.model}" if operation else f"{trace.method} {trace.path}",
+        _name(record, trace, operation),
         span_id=trace.span_id,
         parent_id=trace.parent_id,
         interval_s=(request.arrived_s, record.finished_s),
@@ -66,6 +66,13 @@ def spans_of(record: RequestRecord, resource: Resource) -> list[ReadableSpan]:
         error=record.refused or (measured.outcome if measured.outcome in _FAILED else None),
     )
     return [root, *_waits(record, making), *_dispatches(record, making)]
+
+
+def _name(record: RequestRecord, trace: TraceContext, operation: str | None) -> str:
+    """Name the request's span out of few words: no path, and no model, that clients made up."""
+    if operation is None:
+        return trace.method
+    return operation if record.fleet is None else f"{operation} {record.request.model}"
 
 
 class _Making:

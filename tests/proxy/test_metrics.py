@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 
-from predictor.types import Measurement, Objective, RequestRecord
+from predictor.types import Measurement, Objective, Outcome, RequestRecord
 from proxy import FleetCollector, ProxyMetrics, log_request
 from scheduler import POLICIES, Dispatch, Scheduler, SchedulerSettings, TierSettings
 from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
@@ -203,6 +203,16 @@ def test_objectives_met_and_missed_are_counted_by_tier(
     metrics.proxy.observe(finished(**changes))
 
     assert metrics.value("slo_requests_total", tier=tier, met=met) == 1
+
+
+@pytest.mark.parametrize("outcome", ["client_gone", "client_error", "shutdown"])
+def test_what_is_no_fault_of_the_service_costs_no_budget(outcome: Outcome) -> None:
+    metrics = Metrics()
+
+    record = finished(tier="fast")
+    metrics.proxy.observe(replace(record, measurement=Measurement(outcome=outcome, status=400)))
+
+    assert metrics.value("slo_requests_total", tier="fast", met="false") == 0
 
 
 def test_requests_without_an_objective_are_not_judged() -> None:

@@ -103,6 +103,12 @@ def test_openmetrics_pages_keep_the_latest_trace_and_end_once() -> None:
     ]
 
 
+def test_a_name_with_a_line_separator_stays_on_its_line() -> None:
+    page = '# TYPE a_total counter\na_total{model_name="m\u2028\x85n"} 2.0\n'.encode()
+
+    assert merged_page((page, page)) == page.replace(b"2.0", b"4.0")
+
+
 def test_what_every_worker_knows_alike_is_not_added_up() -> None:
     name = "foretoken_endpoint_running_requests"
     page = f'# TYPE {name} gauge\n{name}{{endpoint="a:1"}} 2.0\n'.encode()
@@ -152,6 +158,7 @@ def test_snapshots_of_the_live_page_add_up() -> None:
             "requests": requests,
             "since_at_s": since_s,
             "endpoints": [],
+            "models": [{"model": "m", "training": {"alive": requests > 2}}],
             "tiers": [tier],
             "trials": [{**trial, "requests": requests, "shadow_s": 3.0}],
             "decisions": [],
@@ -164,6 +171,7 @@ def test_snapshots_of_the_live_page_add_up() -> None:
     alone = json.loads(merged("snapshot", [body(0, None, 1.0)]))
 
     assert (both["requests"], both["since_at_s"]) == (5, 5.0)
+    assert (both["models"][0]["training"], len(both["models"])) == ({"alive": True}, 1)
     assert (both["tiers"][0]["judged"], both["tiers"][0]["met"]) == (4, 2)
     assert [(t["requests"], t["same"], t["shadow_s"]) for t in both["trials"]] == [(5, 2, 6.0)]
     assert [point["at_s"] for point in both["points"]] == [8.0, 9.0]

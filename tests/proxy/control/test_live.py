@@ -7,8 +7,8 @@ from msgspec.structs import replace
 from dashboards import live_page
 from proxy.control import ControlSettings, TooManyPages
 from proxy.control.live import Pages
-from proxy.control.page_views import Snapshots, is_kept
-from scheduler import Standing, TierSettings
+from proxy.control.page_views import Snapshots
+from scheduler import Standing
 from tests.proxy.control.fakes import EPOCH_S, MODEL, FakePlane, call, decision, record, shed_record
 
 QUICK = ControlSettings(snapshot_interval_s=0.1)
@@ -105,16 +105,14 @@ def test_tiers_say_what_was_kept_and_who_waits() -> None:
     assert (batch["waiting"], len(batch["tenants"]), batch["oldest_s"]) == (3, 2, 1.5)
 
 
-def test_a_request_that_failed_did_not_meet_its_objective_and_one_given_up_says_nothing() -> None:
-    tier, one = TierSettings(ttft_s=0.5), record("r")
+def test_those_who_wait_in_a_tier_that_a_reload_took_away_still_show() -> None:
+    plane = FakePlane()
+    plane.queue.append(Standing(MODEL, "gone", "endpoints_full", plane.now(), None))
 
-    kept = [
-        is_kept(replace(one, measurement=replace(one.measurement, outcome=outcome)), tier)
-        for outcome in ("completed", "cut", "client_gone")
-    ]
+    (event,) = events_of(plane)
 
-    assert kept == [True, False, None]
-    assert is_kept(one, TierSettings()) is None
+    assert [tier["tier"] for tier in event["tiers"]] == [*plane.tiers, "gone"]
+    assert (event["tiers"][-1]["waiting"], event["tiers"][-1]["ttft_s"]) == (1, None)
 
 
 def test_policies_in_shadow_are_compared_with_those_that_decided() -> None:

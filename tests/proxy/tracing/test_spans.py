@@ -87,6 +87,17 @@ def test_a_request_that_runs_where_nobody_knows_names_no_server() -> None:
     assert upstream.attributes == {"http.response.status_code": 200}
 
 
+def test_names_of_spans_are_not_made_up_by_clients() -> None:
+    nowhere, odd = traced(replace(shed_record(), fleet=None)), record()
+    path = replace(CONTEXT, path="/v1/made-up")
+
+    (unplaced, *_) = spans_of(nowhere, RESOURCE)
+    (other, *_) = spans_of(replace(odd, request=replace(odd.request, trace=path)), RESOURCE)
+
+    assert (unplaced.name, other.name) == ("text_completion", "POST")
+    assert (other.attributes or {})["url.path"] == "/v1/made-up"
+
+
 def test_ids_differ_and_belong_to_the_trace() -> None:
     spans = spans_of(traced(record()), RESOURCE)
 
