@@ -19,6 +19,7 @@ from foretoken.cli_picker import picker
 from foretoken.cli_simulate import simulate
 from foretoken.cli_traces import traces_app
 from foretoken.errors import ForetokenError
+from foretoken.kind import kind
 
 app = typer.Typer(
     name="foretoken",
@@ -50,7 +51,7 @@ def _known_policies(names: list[str] | None) -> list[str] | None:
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001  # what typer calls back with
     if wanted:
-        typer.echo(version("foretoken"))
+        typer.echo(f"{version('foretoken')} {kind()}")
         raise typer.Exit
 
 
@@ -62,7 +63,12 @@ def _options(
     *,
     version: Annotated[  # handled by its callback
         bool,
-        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+        typer.Option(
+            "--version",
+            help="Print the version and the build.",
+            callback=_show_version,
+            is_eager=True,
+        ),
     ] = False,
 ) -> None:
     """Schedule requests over a fleet of vLLM servers by predicted latency."""

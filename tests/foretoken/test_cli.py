@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from foretoken.cli import POLICY_NAMES, app
 from foretoken.errors import CannotListen, ConfigurationInvalid, FolderNotWritable, ForetokenError
+from foretoken.kind import kind
 from scheduler import POLICIES
 
 runner = CliRunner()
@@ -36,7 +37,7 @@ def test_every_command_explains_itself(command: list[str]) -> None:
 
 
 def test_the_version_is_printed() -> None:
-    assert runner.invoke(app, ["--version"]).output.strip() == "0.1.0"
+    assert runner.invoke(app, ["--version"]).output.strip() == f"0.1.0 {kind()}"
 
 
 def test_the_policies_named_in_the_help_are_the_policies_there_are() -> None:
