@@ -10,9 +10,10 @@ CPU per request beside the peers. ``latency``: what is added at one connection.
 ``workers``: two against one. ``budget``: where our CPU goes.
 
 Ours is the compiled build where ``make compiled`` has installed one, or the one whose
-program ``--foretoken`` names; else the source. Peers are what ``DIR/NAME/bin/NAME`` holds
-(default: ``PEERS_DIR``); without them ours is measured alone and nothing is compared.
-CPU is user and system time of all processes of a router, its trainer apart. Exits with 1 where a must falls short; ``--quick`` judges nothing.
+program ``--foretoken`` names; else the source. Peers are what ``DIR/NAME/bin/NAME``
+holds (default: ``PEERS_DIR``); without them ours is measured alone and nothing is
+compared. CPU is user and system time of all processes of a router, its trainer apart.
+Exits with 1 where a must falls short; ``--quick`` judges nothing.
 """
 
 import argparse
