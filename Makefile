@@ -4,16 +4,19 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+COMPILED := .venv-compiled
 DEMO_ARGS ?=
 TEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: help venv demo demo-vllm test test-all lint dashboards docs live-pictures clean
+.PHONY: help venv demo demo-vllm test test-all compiled test-compiled lint dashboards docs live-pictures clean
 
 help:
 	@echo "make demo        run Foretoken against a simulated fleet (about three minutes; DEMO_ARGS='--duration 20')"
 	@echo "make demo-vllm   run it in front of two real vLLM servers on CPU (about three minutes, install included)"
 	@echo "make test        all tests but those of test-all (about three minutes; TEST_ARGS='-x tests/proxy')"
 	@echo "make test-all    the tests against two vLLM servers on CPU, and against Envoy"
+	@echo "make compiled    install a build with a compiled hot path into .venv-compiled (needs a C compiler; three minutes)"
+	@echo "make test-compiled  run the tests against that build"
 	@echo "make lint        format, lint, types, import layers"
 	@echo "make dashboards  regenerate what is generated: Grafana dashboards, Prometheus rules, reference pages"
 	@echo "make docs        build the documentation as a site, .work/site/index.html"
@@ -43,6 +46,18 @@ test-all: venv
 	scripts/real_parts.sh
 	$(BIN)/python -m pytest -m real
 
+# The wheel is built and installed: no extension module ever lies beside its source.
+compiled:
+	$(PYTHON) -m venv $(COMPILED)
+	HATCH_BUILD_HOOK_ENABLE_CUSTOM=true $(COMPILED)/bin/pip install --quiet --disable-pip-version-check ".[test]"
+	cd $(COMPILED) && bin/python -c "import scheduler; scheduler.rehearse()" && bin/foretoken --version
+
+# PYTHONSAFEPATH keeps the sources in this folder from being imported in place of the build.
+test-compiled: compiled
+	mkdir -p $(COMPILED)/tests-only && ln -sfn $(CURDIR)/tests $(COMPILED)/tests-only/tests
+	PYTHONSAFEPATH=1 $(COMPILED)/bin/python -m pytest --compiled -m "not real" \
+		-o pythonpath=$(COMPILED)/tests-only $(addprefix tests/,predictor scheduler collectors proxy foretoken)
+
 lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -61,4 +76,4 @@ live-pictures: venv
 	$(BIN)/python -m scripts.live_page_pictures
 
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-envoy .work
+	rm -rf $(VENV) $(COMPILED) .venv-vllm .venv-envoy .work

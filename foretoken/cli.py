@@ -65,7 +65,12 @@ def _options(
     *,
     version: Annotated[  # handled by its callback
         bool,
-        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+        typer.Option(
+            "--version",
+            help="Print the version and the build.",
+            callback=_show_version,
+            is_eager=True,
+        ),
     ] = False,
 ) -> None:
     """Schedule requests over a fleet of vLLM servers by predicted latency.

@@ -39,7 +39,7 @@ def check_config(
 
 
 def version(*, as_json: AsJson = False) -> None:
-    """Print the version, and with --json what it runs on.
+    """Print the version and the build, and with --json what it runs on.
 
     The model schema is what stored models must have been made with.
 
@@ -49,8 +49,10 @@ def version(*, as_json: AsJson = False) -> None:
     """
     from importlib.metadata import version as version_of
 
+    from foretoken.kind import kind
+
     if not as_json:
-        typer.echo(version_of("foretoken"))
+        typer.echo(f"{version_of('foretoken')} {kind()}")
         return
     import platform
 
@@ -60,6 +62,7 @@ def version(*, as_json: AsJson = False) -> None:
     print_json(
         {
             "version": version_of("foretoken"),
+            "build": kind(),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "model_schema": MODEL_SCHEMA,

@@ -1,7 +1,7 @@
 """What the data path costs beside the Rust routers, on one machine, in one run, in turns.
 
-    python -m benchmarks.data_path [--peers DIR] [--part NAME ...] [--rounds N]
-        [--json PATH] [--page PATH] [--quick]
+    python -m benchmarks.data_path [--peers DIR] [--foretoken BIN] [--part NAME ...]
+        [--rounds N] [--json PATH] [--page PATH] [--quick]
 
 Parts: ``tiny``, ``prompt`` and ``streams`` (:mod:`chats <benchmarks.data_path.chats>`):
 CPU per request beside the peers. ``latency``: what is added at one connection.
@@ -9,9 +9,11 @@ CPU per request beside the peers. ``latency``: what is added at one connection.
 ``memory``: after 20,000 and 100,000 requests. ``capacity``: what a core carries.
 ``workers``: two against one. ``budget``: where our CPU goes.
 
-Peers are what ``DIR/NAME/bin/NAME`` holds (default: ``PEERS_DIR``); without them ours is
-measured alone and nothing is compared. CPU is user and system time of all processes of a
-router, its trainer apart. Exits with 1 where a must falls short; ``--quick`` judges nothing.
+Ours is the compiled build where ``make compiled`` has installed one, or the one whose
+program ``--foretoken`` names; else the source. Peers are what ``DIR/NAME/bin/NAME``
+holds (default: ``PEERS_DIR``); without them ours is measured alone and nothing is
+compared. CPU is user and system time of all processes of a router, its trainer apart.
+Exits with 1 where a must falls short; ``--quick`` judges nothing.
 """
 
 import argparse
@@ -37,7 +39,7 @@ from benchmarks.data_path import (
 )
 from benchmarks.data_path.judge import Verdict, as_json, met, verdict_table
 from benchmarks.data_path.part import Options, Part
-from benchmarks.data_path.routers import installed, peers_folder
+from benchmarks.data_path.routers import compiled_program, installed, peers_folder
 from benchmarks.data_path.starting import Site
 from benchmarks.prediction.pages import Pages
 
@@ -66,17 +68,22 @@ def main(arguments: Sequence[str] | None = None, known: Mapping[str, Part] | Non
     known = parts() if known is None else known
     given = _parse(arguments, tuple(known))
     peers = peers_folder(given.peers)
+    compiled = compiled_program(given.foretoken)
     console, pages = Console(width=None if sys.stdout.isatty() else FILE_WIDTH), Pages()
     if not installed(peers):
         console.print("No peers: what compares is not judged; --peers names their folder.")
     rounds = QUICK_ROUNDS if given.quick else given.rounds
-    document: dict[str, object] = {"peers": installed(peers), "rounds": rounds}
+    document: dict[str, object] = {
+        "peers": installed(peers),
+        "rounds": rounds,
+        "build": "interpreted" if compiled is None else "compiled",
+    }
     verdicts: list[Verdict] = []
     for name, part in known.items():
         if given.part is not None and name not in given.part:
             continue
         with tempfile.TemporaryDirectory(prefix="foretoken-data-path-") as folder:
-            site = Site(folder=Path(folder), peers=peers)
+            site = Site(folder=Path(folder), peers=peers, compiled=compiled)
             outcome = uvloop.run(part(Options(site=site, quick=given.quick, rounds=rounds)))
         pages.show(console, outcome.tables)
         for note in outcome.notes:
@@ -95,6 +102,9 @@ def main(arguments: Sequence[str] | None = None, known: Mapping[str, Part] | Non
 def _parse(arguments: Sequence[str] | None, names: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.data_path", description=__doc__)
     parser.add_argument("--peers", type=Path, metavar="DIR", help="where peers are installed")
+    parser.add_argument(
+        "--foretoken", type=Path, metavar="BIN", help="program of a compiled build of ours"
+    )
     parser.add_argument("--part", nargs="+", choices=names, metavar="NAME")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of every router")
     parser.add_argument("--json", type=Path)

@@ -147,7 +147,8 @@ def part(row: Row) -> Part:
 
 async def measure(row: Row, options: Options) -> Outcome:
     """Measure one row with all that is installed."""
-    everyone = choices(options.site.peers, cheapest=True)
+    compiled = options.site.compiled is not None
+    everyone = choices(options.site.peers, cheapest=True, compiled=compiled)
     chosen = [choice for choice in everyone if _wanted(choice, options)]
     traffic = Traffic(
         make=row.make,
@@ -159,13 +160,16 @@ async def measure(row: Row, options: Options) -> Outcome:
         stubs(options.site, row.endpoints, *row.stub) as urls,
         started(options.site, chosen, urls) as routers,
     ):
-        ours = next(router for router in routers if router.ours)
-        await teach(ours, row.lessons)
+        ours = [router for router in routers if router.ours]
+        for router in ours:
+            await teach(router, row.lessons)
         await in_turns(routers, traffic, 1)
-        await teach(ours, row.lessons)
+        for router in ours:
+            await teach(router, row.lessons)
         turns = await in_turns(routers, traffic, options.rounds)
-        level, reason = await deciding(ours)
-    return outcome(row, turns, f"{level} ({reason})", judged=not options.quick)
+        level, reason = await deciding(ours[0])
+    decides = f"{level} ({reason})"
+    return outcome(row, turns, decides, judged=not options.quick, compiled=compiled)
 
 
 def _wanted(choice: Choice, options: Options) -> bool:
@@ -174,7 +178,9 @@ def _wanted(choice: Choice, options: Options) -> bool:
     return not options.quick or choice.program == OURS or choice.name in judged
 
 
-def outcome(row: Row, turns: Turns, decides: str, *, judged: bool) -> Outcome:
+def outcome(
+    row: Row, turns: Turns, decides: str, *, judged: bool, compiled: bool = False
+) -> Outcome:
     """Judge a row and show it."""
     verdicts = tuple(_verdict(row, turns, bound, judged=judged) for bound in row.bounds)
     trees = decides.startswith(TREES)
@@ -192,7 +198,10 @@ def outcome(row: Row, turns: Turns, decides: str, *, judged: bool) -> Outcome:
             "decides": decides,
             "turns": {name: [asdict(each) for each in theirs] for name, theirs in turns.items()},
         },
-        notes=(f"{row.name}: {decides} decides in ours at the end",),
+        notes=(
+            f"{row.name}: {decides} decides in ours at the end",
+            f"{row.name}: foretoken is {'compiled' if compiled else 'interpreted'}",
+        ),
     )
 
 

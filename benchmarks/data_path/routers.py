@@ -14,6 +14,7 @@ from typing import Final
 from foretoken.errors import DemoFailed
 
 OURS: Final = "foretoken"
+COMPILED: Final = Path(".venv-compiled/bin/foretoken")
 
 _COMMON: Final = ("--host", "127.0.0.1", "--port", "{port}")
 _METRICS: Final = ("--prometheus-host", "127.0.0.1", "--prometheus-port", "{metrics_port}")
@@ -99,12 +100,14 @@ class Choice:
         policy: ``None`` for its default.
         options: More for its command line.
         module: Python module that our own command line is started by, and its arguments.
+        interpreted: Whether ours runs from source though a compiled build is there.
     """
 
     program: str
     policy: str | None = None
     options: tuple[str, ...] = ()
     module: tuple[str, ...] = (OURS,)
+    interpreted: bool = False
 
     @property
     def name(self) -> str:
@@ -113,7 +116,9 @@ class Choice:
         >>> Choice(program="smg", policy="round_robin").name
         'smg round_robin'
         """
-        return " ".join((self.program, *((self.policy,) if self.policy else ()), *self.options))
+        kind = ("interpreted",) if self.interpreted else ()
+        policy = (self.policy,) if self.policy else ()
+        return " ".join((self.program, *kind, *policy, *self.options))
 
 
 def installed(folder: Path | None) -> list[str]:
@@ -121,9 +126,14 @@ def installed(folder: Path | None) -> list[str]:
     return [] if folder is None else [name for name in PEERS if program_of(folder, name).is_file()]
 
 
-def choices(folder: Path | None, *, cheapest: bool) -> list[Choice]:
-    """List what to start: ours, every peer by default, and its cheapest policy where asked."""
+def choices(folder: Path | None, *, cheapest: bool, compiled: bool = False) -> list[Choice]:
+    """List what to start: ours, every peer by default, and its cheapest policy where asked.
+
+    Ours is started from source as well where a compiled build takes its place.
+    """
     chosen = [Choice(program=OURS)]
+    if compiled and cheapest:
+        chosen.append(Choice(program=OURS, interpreted=True))
     for name in installed(folder):
         chosen.append(Choice(program=name))
         if cheapest and len(PEERS[name].policies) > 1:
@@ -160,6 +170,18 @@ def litellm_config(endpoints: Sequence[str]) -> str:
         f"model_list:\n{models}router_settings:\n  routing_strategy: latency-based-routing\n"
         "litellm_settings:\n  drop_params: true\n  set_verbose: false\n"
     )
+
+
+def compiled_program(given: Path | None) -> Path | None:
+    """Find a compiled build: the option's, else what ``make compiled`` has installed, else none.
+
+    Raises:
+        DemoFailed: There is no such program.
+    """
+    if given is not None and not given.is_file():
+        raise DemoFailed(f"{given} is not there; --foretoken names the program of a build")
+    program = given or COMPILED
+    return program.absolute() if program.is_file() else None
 
 
 def peers_folder(given: Path | None) -> Path | None:

@@ -31,10 +31,12 @@ class Site:
     Attributes:
         folder: Logs, traces and models; another's to remove.
         peers: Where peers are installed, ``None`` without any.
+        compiled: Program of a compiled build of ours, ``None`` to run from source.
     """
 
     folder: Path
     peers: Path | None
+    compiled: Path | None = None
 
 
 @asynccontextmanager
@@ -86,8 +88,12 @@ async def _start_ours(
     named = [part for url in endpoints for part in ("--endpoint", url)]
     policy = ("--policy", choice.policy) if choice.policy else ()
     options = ("--data-dir", str(site.folder / f"data-{port}"), "--log-format", "json")
-    program = (sys.executable, "-m", *choice.module, "serve", "--port", str(port))
-    await processes.run(choice.name, *FOLLOW, *program, *named, *options, *policy, *choice.options)
+    program: tuple[str, ...] = (sys.executable, "-m", *choice.module)
+    if site.compiled is not None and not choice.interpreted and choice.module == (OURS,):
+        # Not even the trainer it starts is to find the source in the folder it starts in.
+        program = ("env", "PYTHONSAFEPATH=1", str(site.compiled))
+    command = (*program, "serve", "--port", str(port), *named, *options, *policy)
+    await processes.run(choice.name, *FOLLOW, *command, *choice.options)
     await processes.wait_ready(
         choice.name, f"http://127.0.0.1:{port}/ready", ALL_UP, within_s=READY_WITHIN_S
     )

@@ -23,6 +23,7 @@ from foretoken.cli_names import (
     complete_workload,
 )
 from foretoken.errors import CannotListen, ConfigurationInvalid, FolderNotWritable, ForetokenError
+from foretoken.kind import kind
 from scheduler import POLICIES
 
 runner = CliRunner()
@@ -100,8 +101,8 @@ def test_no_help_is_taken_for_markup_and_lost() -> None:
 
 
 def test_the_version_is_printed() -> None:
-    assert runner.invoke(app, ["--version"]).output.strip() == "0.1.0"
-    assert runner.invoke(app, ["version"]).output.strip() == "0.1.0"
+    assert runner.invoke(app, ["--version"]).output.strip() == f"0.1.0 {kind()}"
+    assert runner.invoke(app, ["version"]).output.strip() == f"0.1.0 {kind()}"
 
     facts = json.loads(runner.invoke(app, ["version", "--json"]).output)
 
