@@ -11,9 +11,8 @@ from prometheus_client.registry import Collector
 
 from predictor.types import RequestRecord
 from proxy.attainment import is_met
-from proxy.request_metrics import RequestFamilies
 from proxy.counts import Spread
-from proxy.tallies import 
+from proxy.request_metrics import RequestFamilies
 from scheduler import SchedulerSettings
 from scheduler.wishes import objective_of
 
