@@ -136,14 +136,12 @@ def _client(context: typer.Context, url: str | None, api_key: str | None) -> "Co
 
 
 def _show(client: "ControlClient", prompt_tokens: int | None, *, as_json: bool) -> None:
-    from rich.console import Console
-
-    from foretoken.terminal import print_json
+    from foretoken.terminal import console_for_tables, print_json
 
     if as_json:
         print_json(_read(client, prompt_tokens)[0])
     else:
-        Console(highlight=False).print(_table(client, prompt_tokens))
+        console_for_tables().print(_table(client, prompt_tokens))
 
 
 def _watch(

@@ -21,12 +21,11 @@ def status(url: Url = URL, *, api_key: ApiKey = None, as_json: AsJson = False) -
     """
     import time
 
-    from rich.console import Console
     from rich.text import Text
 
     from foretoken.control_client import ControlClient
     from foretoken.fleet_report import RECENT_S, status_table, troubles
-    from foretoken.terminal import plain, print_json
+    from foretoken.terminal import console_for_tables, plain, print_json
 
     with ControlClient(url, api_key=api_key) as client:
         endpoints = client.get("endpoints")
@@ -48,7 +47,7 @@ def status(url: Url = URL, *, api_key: ApiKey = None, as_json: AsJson = False) -
             }
         )
     else:
-        console = Console(highlight=False)
+        console = console_for_tables()
         up = sum(bool(one.get("up")) for one in endpoints)
         word = Text("all is well", style="green") if not found else Text("not well", style="red")
         told = (
@@ -87,11 +86,9 @@ def explain(
       foretoken explain
       foretoken explain chatcmpl-2f6a9c --all
     """
-    from rich.console import Console
-
     from foretoken.control_client import ControlClient
     from foretoken.decision_report import account, decisions_table
-    from foretoken.terminal import print_json
+    from foretoken.terminal import console_for_tables, print_json
 
     with ControlClient(url, api_key=api_key) as client:
         if request_id is None:
@@ -101,7 +98,7 @@ def explain(
     if as_json:
         print_json(answer)
         return
-    console = Console(highlight=False)
+    console = console_for_tables()
     if request_id is not None:
         console.print(account(answer, whole=whole))
     elif answer:

@@ -20,6 +20,7 @@ View = Mapping[str, Any]
 
 _SHOWN: Final = 10
 _COMPARED: Final = 3  # what fits a line of 80 characters
+_SHORT_ID: Final = 24  # a longer one, which a client chose, may take two lines
 _RESTS: Final = {
     "cold": "what is assumed before any traffic",
     "prior": "the physics prior",
@@ -41,7 +42,7 @@ def account(view: View, *, whole: bool) -> RenderableType:
         shown = candidates if whole else candidates[:_SHOWN]
         more = len(candidates) - len(shown)
         rest = f"; {more} more with --all" if more else ""
-        parts += [Text(f"\nPredicted at dispatch, the best first{rest}", style="bold")]
+        parts += [Text(f"\nPredicted at dispatch, the best first, * chosen{rest}", style="bold")]
         parts += [
             _predictions(shown),
             *_scores(shown if whole else shown[:_COMPARED], view.get("policy")),
@@ -54,12 +55,16 @@ def account(view: View, *, whole: bool) -> RenderableType:
 
 def decisions_table(decisions: Iterable[View]) -> Table:
     """Give finished requests, a line each."""
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    table.add_column("request", overflow="fold")
-    table.add_column("endpoint", overflow="fold")
+    decisions = list(decisions)
+    names = [_text(one.get(key)) for one in decisions for key in ("request_id", "endpoint")]
+    # Names are copied: where the line is too narrow, the words after them fold.
+    short = max(map(len, names), default=0) <= _SHORT_ID
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("request", "endpoint"):
+        table.add_column(heading, overflow="fold", no_wrap=short)
     for heading in ("why", "outcome"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("TTFT", "error", "TPOT", "error"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("TTFT", "off", "TPOT", "off"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in decisions:
         result = one.get("result") or {}
@@ -77,13 +82,13 @@ def decisions_table(decisions: Iterable[View]) -> Table:
 
 
 def _error(predicted: object, actual: object) -> str:
-    """Give the signed error of a prediction.
+    """Give the signed error of a prediction, in whole percents: the column is narrow.
 
-    >>> _error(1.1, 1.0), _error(None, 1.0)
-    ('+10%', '-')
+    >>> _error(1.1, 1.0), _error(0.996, 1.0), _error(None, 1.0)
+    ('+10%', '-0%', '-')
     """
     was, told = number(actual), number(predicted)
-    return UNKNOWN if told is None or not was else signed_ratio((told - was) / was)
+    return UNKNOWN if told is None or not was else f"{(told - was) / was:+.0%}"
 
 
 def _facts(view: View) -> Table:

@@ -134,8 +134,8 @@ def status_table(
     table.add_column("up", no_wrap=True, justify="right")
     table.add_column("decides", overflow="fold")
     table.add_column("why", overflow="fold")
-    table.add_column("error TTFT/TPOT", no_wrap=True, justify="right")
-    table.add_column("p90 covers", no_wrap=True, justify="right")
+    table.add_column("error\nTTFT/TPOT", no_wrap=True, justify="right")
+    table.add_column("p90\ncovers", no_wrap=True, justify="right")
     predicted = {one.get("model"): one for one in models}
     for one in fleets:
         name = one.get("model")

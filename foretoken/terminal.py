@@ -15,6 +15,9 @@ from rich.text import Text
 
 from foretoken.output_file import write_whole
 
+PIPE_WIDTH: Final = 200
+"""Characters a line may have where no terminal ends it: names stay whole for grep."""
+
 STDOUT: Final = Path("-")
 """Stands for standard output where a file to write is named."""
 
@@ -26,6 +29,14 @@ def plain(text: str) -> str:
     ('model\\x1b[2J', 'modèle')
     """
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def console_for_tables() -> Console:
+    """Give standard output for tables, wide where it is a pipe or a file."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, PIPE_WIDTH)
+    return console
 
 
 def print_json(document: object, *, indent: int | None = 2) -> None:

@@ -5,9 +5,11 @@ import { clock, percent, seconds } from "./format.js";
 
 const KEPT_SECONDS = 900;
 const LAST_S = 60;
+const QUIET_S = 15; // a line over a longer pause would tell of requests that never were
 const TICKS_S = [1, 5, 15, 30, 60, 120, 300, 600];
 const bySecond = new Map();
 const charts = [];
+let nowS = null; // the router's
 
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -26,7 +28,8 @@ export function addSeries(seconds_, { fresh }) {
   for (const at of [...bySecond.keys()].slice(0, -KEPT_SECONDS)) bySecond.delete(at);
 }
 
-export function showCharts() {
+export function showCharts(atS) {
+  nowS = atS;
   for (const { plot, fields, target } of charts) {
     plot.setData(columns(fields));
     if (plot.cursor.idx == null) summary(target, fields);
@@ -47,7 +50,7 @@ function add(target) {
     grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false },
   };
   const line = (label, name, extra = {}) => ({
-    label, stroke: colour(name), width: 1.6, spanGaps: true,
+    label, stroke: colour(name), width: 1.6,
     points: { show: (plot) => plot.data[0].length < 3 }, ...extra,
   });
   const options = {
@@ -69,12 +72,11 @@ function add(target) {
 // What the chart says in words; what it says under the pointer, while there is one.
 function summary(target, fields) {
   const rows = series();
-  const newest = rows.length ? rows.at(-1).at_s : 0;
-  const last = rows.filter((row) => row.at_s > newest - LAST_S && row[fields[0]] != null && row[fields[1]] != null);
+  const last = rows.filter((row) => row.at_s > nowS - LAST_S - 1 && row[fields[0]] != null && row[fields[1]] != null);
   const mean = (field) => last.reduce((sum, row) => sum + row[field] * row.requests, 0) / last.reduce((sum, row) => sum + row.requests, 0);
   const readout = $(`${target}-readout`);
   if (!last.length) {
-    say(readout, rows.length ? "no prediction to compare with yet" : "");
+    say(readout, rows.length ? "nothing to compare in the last minute" : "");
     return;
   }
   const [actual, predicted] = fields.map(mean);
@@ -91,9 +93,18 @@ function pointed(plot, target, fields) {
   say($(`${target}-readout`), `${clock(at)}: ${seconds(actual)} actual, ${seconds(predicted)} predicted`);
 }
 
+// uPlot breaks a line at null, and draws on over undefined.
 function columns(fields) {
-  const rows = series();
-  return [rows.map((row) => row.at_s), ...fields.map((name) => rows.map((row) => row[name]))];
+  const table = [[], ...fields.map(() => [])];
+  const add = (at, values) => [at, ...values].forEach((value, index) => table[index].push(value));
+  let last = Infinity;
+  for (const row of series().filter((one) => fields.some((name) => one[name] != null))) {
+    if (row.at_s - last > QUIET_S) add(last + 1, fields.map(() => null));
+    add(row.at_s, fields.map((name) => row[name] ?? undefined));
+    last = row.at_s;
+  }
+  if (nowS - last > QUIET_S) add(nowS, fields.map(() => null)); // up to the present all the same
+  return table;
 }
 
 function size(box) {

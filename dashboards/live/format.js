@@ -38,7 +38,7 @@ export function plain(value) {
 }
 
 export function clock(unixSeconds) {
-  return new Date(unixSeconds * 1000).toLocaleTimeString([], { hour12: false });
+  return new Date(unixSeconds * 1000).toLocaleTimeString([], { hourCycle: "h23" });
 }
 
 export function words(name) {

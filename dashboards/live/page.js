@@ -34,7 +34,7 @@ function show() {
   showTiers(latest);
   showTrials(latest);
   showModels(latest.models);
-  showCharts();
+  showCharts(latest.at_s);
   showScatter();
 }
 

@@ -259,8 +259,6 @@ def _left_out(plane: ControlPlane, record: RequestRecord) -> list[LeftOutView]:
 
 
 def _against(plane: ControlPlane, state: EndpointState) -> str | None:
-    if state.scraped_s is None:
-        return "unscraped"
     if not state.up:
         return "down"
     return "draining" if state.draining else plane.suspicion(state.endpoint)

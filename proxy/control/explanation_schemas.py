@@ -119,8 +119,8 @@ class LeftOutView(_Part):
 
     endpoint: str
     now: str | None = Field(
-        description="What speaks against it now: unscraped, down, draining, or why it is "
-        "left alone (unreachable, failing, refusing, stalled); null: nothing does"
+        description="What speaks against it now: down, draining, or why it is left alone "
+        "(unreachable, failing, refusing, stalled); null: nothing does"
     )
 
 

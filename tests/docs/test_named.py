@@ -1,7 +1,10 @@
 """What the pages tell people to type exists: commands, modules, make targets, files."""
 
+import json
 import re
+from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 
@@ -44,3 +47,23 @@ def test_every_link_of_the_readme_leads_to_something() -> None:
 
     assert len(links) > 20
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_panel_and_dashboard_of_the_runbook_exists() -> None:
+    boards = [
+        json.loads(path.read_text("utf-8")) for path in (ROOT / "dashboards/grafana").iterdir()
+    ]
+    titles = {each.get("title") for board in boards for each in (board, *panels(board))}
+
+    runbook = (ROOT / "docs" / "runbook.md").read_text("utf-8")
+    named = set(re.findall(r"(?:panel|dashboard) \*([^*]+)\*", runbook))
+
+    assert named
+    assert named - titles == set()
+
+
+def panels(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give the panels of a dashboard, those of folded rows among them."""
+    for panel in board.get("panels", ()):
+        yield panel
+        yield from panels(panel)

@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 
 from foretoken.decision_report import account, decisions_table
 from foretoken.fleet_report import endpoints_table, state_of, troubles
+from foretoken.terminal import console_for_tables
 
 ENDPOINT: dict[str, Any] = {
     "endpoint": "10.0.0.1:8000",
@@ -177,3 +178,38 @@ def test_trouble_is_what_somebody_should_get_up_for() -> None:
                for one in found)  # fmt: skip
     assert any("the mode is shadow" in one for one in found)
     assert any("trainer of m is not running" in one for one in found)
+
+
+@pytest.mark.parametrize("reason", ["predicted", "objective_met"])
+def test_a_line_of_the_list_fits_80_characters_and_keeps_its_names_whole(reason: str) -> None:
+    finished = OLD | {
+        "request_id": "00546ab66a25-9c",
+        "endpoint": "127.0.0.1:8951",
+        "reason": reason,
+        "predicted_tpot_s": 0.0064,
+        "result": OLD["result"] | {"upstream_ttft_s": 0.0287, "tpot_s": 0.0064},
+    }
+
+    heading, *lines = shown(decisions_table([finished])).splitlines()
+
+    assert heading.split()[:3] == ["request", "endpoint", "why"]
+    assert len(lines) == 1
+    assert lines[0].split()[:3] == ["00546ab66a25-9c", "127.0.0.1:8951", reason]
+
+
+def test_a_narrow_line_folds_the_words_and_not_the_names() -> None:
+    finished = OLD | {"request_id": "00546ab66a25-9c", "endpoint": "127.0.0.1:8951"}
+
+    told = shown(decisions_table([finished | {"reason": "prediction_inaccurate"}]), 70)
+
+    assert "00546ab66a25-9c 127.0.0.1:8951 " in told
+
+
+def test_a_table_in_a_pipe_has_lines_that_grep_can_use(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    long = "chatcmpl-" + "0123456789abcdef" * 4
+
+    console_for_tables().print(decisions_table([OLD | {"request_id": long}]))
+
+    assert long in capsys.readouterr().out

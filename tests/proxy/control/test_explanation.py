@@ -153,7 +153,7 @@ def test_a_refused_request_says_why_and_what_speaks_against_each_endpoint() -> N
     assert told["left_out"] == [
         {"endpoint": first, "now": "failing"},
         {"endpoint": second, "now": "down"},
-        {"endpoint": "10.0.0.9:1", "now": "unscraped"},
+        {"endpoint": "10.0.0.9:1", "now": "down"},
     ]
 
 

@@ -20,7 +20,7 @@ from proxy.control import ControlSettings, build_control
 from proxy.history import History
 from scheduler import Standing, TierSettings
 from tests.proxy.control.chromium import Page, chromium, needs_chromium
-from tests.proxy.control.fakes import MODEL, FakePlane, busy_plane, fleet
+from tests.proxy.control.fakes import MODEL, FakePlane, busy_plane, fleet, record
 
 pytestmark = needs_chromium
 
@@ -46,6 +46,23 @@ def coloured(box: str) -> str:
       }}
       return found;
     }})()"""
+
+
+EMPTY_SHARE = """(() => {
+  const canvas = document.querySelector('#ttft canvas');
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  let empty = 0;
+  for (let x = 0; x < canvas.width; x += 1) {
+    let drawn = false;
+    for (let y = 0; y < canvas.height && !drawn; y += 1) {
+      const i = 4 * (y * canvas.width + x);
+      const colours = data.slice(i, i + 3);
+      drawn = data[i + 3] && Math.max(...colours) - Math.min(...colours) > 90;
+    }
+    if (!drawn) empty += 1;
+  }
+  return empty / canvas.width;
+})()"""
 
 
 def live_plane() -> FakePlane:
@@ -128,6 +145,19 @@ def test_the_page_shows_the_data_without_a_problem(page: Page, width: int, schem
         assert shown in text
     assert overflow <= 0
     assert page.problems == []
+
+
+def test_no_line_is_drawn_over_a_pause_without_requests(page: Page) -> None:
+    """Half of the chart is the pause between five minutes of traffic and one request."""
+    plane = live_plane()
+    plane.history.add(record("r-late", finished_s=plane.now() + 300.0, ttft_s=0.2))
+
+    with serving(plane) as port:
+        visit(page, port)
+        page.wait_for(f"{coloured('ttft')} > 150")
+        empty = page.value(EMPTY_SHARE)
+
+    assert empty > 0.4
 
 
 def test_nothing_is_asked_of_another_host(page: Page) -> None:
