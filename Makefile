@@ -26,6 +26,7 @@ $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Foretoken needs Python 3.11 or later; say make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test]"
+	scripts/telemetry_protos.sh $(BIN)/python
 	$(BIN)/python -c "import predictor; predictor.compile_kernels()"
 	@touch $@
 
@@ -50,6 +51,7 @@ test-all: venv
 compiled:
 	$(PYTHON) -m venv $(COMPILED)
 	HATCH_BUILD_HOOK_ENABLE_CUSTOM=true $(COMPILED)/bin/pip install --quiet --disable-pip-version-check ".[test]"
+	scripts/telemetry_protos.sh $(COMPILED)/bin/python
 	cd $(COMPILED) && bin/python -c "import scheduler; scheduler.rehearse()" && bin/foretoken --version
 
 # PYTHONSAFEPATH keeps the sources in this folder from being imported in place of the build.

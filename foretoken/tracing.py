@@ -20,6 +20,7 @@ from proxy.trace_context import Tracer
 from proxy.trace_metrics import TraceCollector, TraceCounts
 
 _TRACES_PATH: Final = "/v1/traces"
+_RESTORE: Final = "pip install --force-reinstall --no-deps opentelemetry-proto"
 _UNNAMED: Final = "unknown_service"  # what the SDK calls a service that nobody has named
 
 
@@ -58,6 +59,9 @@ def open_tracing(settings: TracingSettings, registry: CollectorRegistry) -> Trac
         from proxy.tracing.export import SpanExport  # noqa: PLC0415  # as above
     except ModuleNotFoundError as error:
         advice = "tracing needs more: pip install 'foretoken[tracing]'"
+        raise ConfigurationInvalid("tracing.enabled", (advice,)) from error
+    except ImportError as error:  # xds-protos, of the picker's extra, has put older ones there
+        advice = "OpenTelemetry's definitions were overwritten: " + _RESTORE
         raise ConfigurationInvalid("tracing.enabled", (advice,)) from error
     # It says of each try that failed what we say once.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
