@@ -6,15 +6,15 @@ stream observer for the last events of a stream and by the proxy for whole bodie
 Source: vLLM 0.32 ``--enable-per-request-metrics``, ``--enable-prompt-tokens-details``.
 """
 
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
-_Millis = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+from collectors.usage_fields import Counts, Times, decode_usage
+from predictor.values import Value
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Usage(Value):
     """Hold what one response said about itself; ``None`` is unknown.
 
     Attributes:
@@ -44,37 +44,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 UNKNOWN_USAGE: Final = Usage()
 
 
-class _Details(msgspec.Struct):
-    cached_tokens: _Count | None = None
-
-
-class _Counts(msgspec.Struct):
-    prompt_tokens: _Count | None = None
-    input_tokens: _Count | None = None
-    completion_tokens: _Count | None = None
-    output_tokens: _Count | None = None
-    prompt_tokens_details: _Details | None = None
-    input_tokens_details: _Details | None = None
-
-
-class _Times(msgspec.Struct):
-    time_to_first_token_ms: _Millis | None = None
-    queue_time_ms: _Millis | None = None
-    mean_itl_ms: _Millis | None = None
-
-
-class _Inner(msgspec.Struct):
-    usage: _Counts | None = None
-    metrics: _Times | None = None
-
-
-class _Body(_Inner):
-    response: _Inner | None = None  # where response.completed keeps the whole response
-
-
-_NO_COUNTS: Final = _Counts()
-_NO_TIMES: Final = _Times()
-_decode: Final = msgspec.json.Decoder(_Body).decode
+_NO_COUNTS: Final = Counts()
+_NO_TIMES: Final = Times()
 
 
 def read_usage(body: bytes) -> Usage:
@@ -86,7 +57,7 @@ def read_usage(body: bytes) -> Usage:
     True
     """
     try:
-        outer = _decode(body)
+        outer = decode_usage(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return UNKNOWN_USAGE
     inner = outer if outer.response is None else outer.response

@@ -4,12 +4,14 @@ Decides what happens when nobody reads: lines wait, bounded, and further ones ar
 and counted; a broken pipe or a full disk costs lines, never a request. Lines of ordinary
 records go out at once, those of requests a few at a time. Invariant: what is written to a
 pipe in one piece is whole lines no longer than it takes in one piece, so that the trainer,
-which writes to the same one, tears none. Constructed by :mod:`foretoken.logs`.
+which writes to the same one, tears none; a file takes all at once. Constructed by
+:mod:`foretoken.logs`.
 """
 
 import asyncio
 import os
 import select
+import stat
 import threading
 from collections import deque
 from typing import Final
@@ -19,6 +21,9 @@ FLUSH_S: Final = 0.2
 
 _BATCH: Final = 64
 """Lines that are written without waiting for more: a fair system call of 30 KB."""
+
+_FILE_BYTES: Final = 1 << 20
+"""Written to a file in one piece."""
 
 _MOST_WAITING: Final = 8192
 """Lines kept for a reader that is slow: 4 MB."""
@@ -40,6 +45,8 @@ class LogLines:
         self._flushing = False
         self._waiting: deque[bytes] = deque()
         self._rest = bytearray()  # what the last flush left, under the lock
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._most_bytes = _FILE_BYTES if is_file else select.PIPE_BUF
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
         self.dropped = 0
@@ -90,7 +97,7 @@ class LogLines:
         Returns:
             Whether the other side takes more.
         """
-        end = self._rest.rfind(b"\n", 0, select.PIPE_BUF) + 1 or select.PIPE_BUF
+        end = self._rest.rfind(b"\n", 0, self._most_bytes) + 1 or self._most_bytes
         try:
             if not self._poll.poll(patience_s * 1e3):
                 return False

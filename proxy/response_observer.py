@@ -96,4 +96,4 @@ def is_failed_stream(first: bytes) -> bool:
     >>> is_failed_stream(b'data: {"error": {"message": "too long", "code": 400}}')
     False
     """
-    return _FAILED.match(first) is not None
+    return first.startswith(b"data:") and _FAILED.match(first) is not None

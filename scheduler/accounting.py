@@ -163,13 +163,13 @@ class InflightAccounting:
         account.rated_s = now
         self._write(account)
 
-    def book_decision(self, request_id: str, decision: Decision, now: float) -> None:
+    def book_decision(self, request_id: str, endpoint: str, decision: Decision, now: float) -> None:
         """Count a request as sent where it was decided to go, with what was expected of it."""
         chosen, features = decision.chosen, decision.features
         output_tokens = features.item(chosen, _OUTPUT)
         self.book(
             request_id,
-            decision.endpoint,
+            endpoint,
             prefill_tokens=features.item(chosen, _UNCACHED),
             # Half of the output is there on average while it decodes.
             context_tokens=decision.prompt_tokens + output_tokens / 2,

@@ -106,8 +106,8 @@ class EndpointTable:
     ) -> None:
         """Write what is in flight: the columns ``OWN``, their clocks, the last dispatch."""
         # At every event of every request: half the time of assigning to slices.
-        _OWN.pack_into(self._values.data, 8 * (row * N_FEATURES + OWN.start), *own)
-        _OWN_CLOCKS.pack_into(self._clocks.data, 8 * (row * CLOCKS + OLDEST), *clocks)
+        _OWN.pack_into(self._values_bytes, 8 * (row * N_FEATURES + OWN.start), *own)
+        _OWN_CLOCKS.pack_into(self._clocks_bytes, 8 * (row * CLOCKS + OLDEST), *clocks)
         self._turns[row] = turn
 
     def trust(self, row: int, effectiveness: float) -> None:
@@ -143,6 +143,7 @@ class EndpointTable:
         more = max(before, _FIRST_ROWS)
         self._values = np.concatenate((self._values, np.empty((more, N_FEATURES))))
         self._clocks = np.concatenate((self._clocks, np.empty((more, CLOCKS))))
+        self._values_bytes, self._clocks_bytes = self._values.data, self._clocks.data
         self._columns = EndpointRows(values=self._values, clocks=self._clocks)
         self._turns = np.concatenate((self._turns, np.empty(more)))
         self._trust = np.concatenate((self._trust, np.empty(more)))

@@ -118,11 +118,12 @@ class Placement:
         """Have the request be where a decision says."""
         state = self._states[decision.endpoint]
         dispatch = live.sent(state, decision)
-        self._accounting.book_decision(dispatch.request_id, decision, now)
-        self._suspects.sent(state.endpoint, now)
-        promise(live, decision, self._table.row(state.endpoint))
-        self.caches.sent(state.endpoint, live.request)
-        self._affinity.sent(live, state.endpoint)
+        endpoint = dispatch.endpoint
+        self._accounting.book_decision(dispatch.request_id, endpoint, decision, now)
+        self._suspects.sent(endpoint, now)
+        promise(live, decision, self._table.row(endpoint))
+        self.caches.sent(endpoint, live.request)
+        self._affinity.sent(live, endpoint)
         self._lessons.dispatched(live, decision, now)
         return dispatch
 
