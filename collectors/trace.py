@@ -2,18 +2,19 @@
 
 Decides what happens when recording cannot keep up or the disk is full: rows are
 dropped and counted, serving goes on, and recording resumes by itself. Rows become columns
-many at a time, in a thread of their own that lets the event loop pass every few
-milliseconds. Invariants: one writer thread at a time; :meth:`TraceRecorder.record` does no
-I/O, never blocks and never raises. Called by the proxy for each finished request; ``build`` runs
+many at a time between the event loop's turns: in a thread, which takes the interpreter from
+the event loop and gives it back for every column, that costs both twice as much. A thread
+writes the columns, without the interpreter. Invariants: one writer thread at a time, and no
+row becomes columns while it writes; :meth:`TraceRecorder.record` does no I/O, never blocks and
+never raises. Called by the proxy for each finished request; ``build`` runs
 :meth:`TraceRecorder.run` and closes it.
 """
 
 import asyncio
 import logging
 import threading
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -27,11 +28,8 @@ from predictor.types import RequestRecord
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_ROWS: Final = 256
-"""Turned into columns at once, in some 2 ms for which the event loop may have to wait."""
-
-_BREATH_S: Final = 0.0005
-"""Rest after a chunk: the event loop takes its turn, which it would else wait 5 ms for."""
+_CHUNK_ROWS: Final = 128
+"""Turned into columns at once, in a millisecond or two for which the event loop waits."""
 
 _LOOKS: Final = 8
 """Times per flush interval that the buffer is looked at: full by a quarter, it is written."""
@@ -89,8 +87,9 @@ class TraceRecorder:
         self._buffer: deque[RequestRecord] = deque()
         self._writing = threading.Lock()  # a cancelled run leaves its thread writing
         self._dropped_rows = 0  # by the event loop
-        self._taken_rows = 0  # out of the buffer, by the writer thread
-        self._counts = TraceCounts()  # by the writer thread
+        self._taken_rows = 0  # out of the buffer
+        self._tables: list[pa.Table] = []  # made of them, to be written
+        self._counts = TraceCounts()
 
     @property
     def counts(self) -> TraceCounts:
@@ -111,43 +110,56 @@ class TraceRecorder:
                 await self._sleep(self._settings.flush_interval_s / _LOOKS)
                 if len(self._buffer) > self._settings.buffer_rows // 4:
                     break
-            await asyncio.to_thread(self._write)
+            for _ in range(0, len(self._buffer), _CHUNK_ROWS):
+                self._supervised(self._make_table)
+                await asyncio.sleep(0)
+            await asyncio.to_thread(self._write_tables)
 
     async def close(self) -> None:
         """Write what is left and finish the file; after this nothing is lost."""
         await asyncio.to_thread(self._write_and_finish)
 
     def _write(self) -> None:
+        while self._buffer:
+            self._supervised(self._make_table)
+        self._write_tables()
+
+    def _write_tables(self) -> None:
         with self._writing:
-            self._supervised(self._write_buffer)
+            self._supervised(self._append_tables, self._files.abandon)
 
     def _write_and_finish(self) -> None:
+        self._write()
         with self._writing:
-            self._supervised(self._write_buffer)
-            self._supervised(lambda: self._files.finish(self._wall_clock()))
+            self._supervised(lambda: self._files.finish(self._wall_clock()), self._files.abandon)
 
-    def _supervised(self, step: Callable[[], None]) -> None:
+    def _supervised(
+        self, step: Callable[[], None], give_up: Callable[[], None] | None = None
+    ) -> None:
         failures = self._counts.failures
         try:
             step()
         except Exception:
-            self._files.abandon()
+            if give_up is not None:
+                give_up()
             failures += 1
             logger.exception("trace_write_failed")
         finished = self._files.finished_rows
-        lost = self._taken_rows - finished - self._files.unfinished_rows
+        kept = finished + self._files.unfinished_rows + sum(map(len, self._tables))
+        lost = self._taken_rows - kept
         self._counts = TraceCounts(finished_rows=finished, lost_rows=lost, failures=failures)
 
-    def _write_buffer(self) -> None:
-        now = self._wall_clock()
-        records = [self._buffer.popleft() for _ in range(len(self._buffer))]
+    def _make_table(self) -> None:
+        """Turn the oldest rows of the buffer into columns."""
+        rows = range(min(len(self._buffer), _CHUNK_ROWS))
+        records = [self._buffer.popleft() for _ in rows]
         self._taken_rows += len(records)
         if records:
-            self._files.append(pa.concat_tables(self._tables(records)), now)
-        self._files.finish_if_old(now)
+            self._tables.append(to_table(records, epoch_offset_s=self._epoch_offset_s))
 
-    def _tables(self, records: Sequence[RequestRecord]) -> Iterator[pa.Table]:
-        for start in range(0, len(records), _CHUNK_ROWS):
-            chunk = records[start : start + _CHUNK_ROWS]
-            yield to_table(chunk, epoch_offset_s=self._epoch_offset_s)
-            time.sleep(_BREATH_S)
+    def _append_tables(self) -> None:
+        now = self._wall_clock()
+        tables, self._tables = self._tables, []
+        if tables:
+            self._files.append(pa.concat_tables(tables), now)
+        self._files.finish_if_old(now)

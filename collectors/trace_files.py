@@ -26,7 +26,8 @@ class _OpenFile:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._final = path
         self._temporary = path.with_name(f".{path.name}.tmp")
-        self._file = self._temporary.open("wb")
+        # Arrow's own file: it writes without the interpreter.
+        self._file = pa.OSFile(str(self._temporary), mode="wb")
         self._writer = pq.ParquetWriter(
             self._file,
             schema,
@@ -42,14 +43,14 @@ class _OpenFile:
         """Write one row group; return the bytes written so far."""
         self._writer.write_table(table, row_group_size=table.num_rows)
         self._file.flush()
-        return self._file.tell()
+        size_bytes: int = self._file.tell()
+        return size_bytes
 
     def finish(self) -> None:
         """Make it whole and give it its name."""
         self._writer.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
+        _sync(self._temporary)
         self._temporary.rename(self._final)
 
     def abandon(self) -> None:
@@ -120,7 +121,7 @@ class TraceFiles:
         self._file = None
         self.finished_rows += self.unfinished_rows
         self.unfinished_rows = 0
-        self._sync_folder()
+        _sync(self._directory)
         self._make_room(now)
 
     def abandon(self) -> None:
@@ -149,12 +150,14 @@ class TraceFiles:
             path.unlink(missing_ok=True)
             excess -= size
 
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+
+def _sync(path: Path) -> None:
+    """Have what was written to a file or folder on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _size_bytes(path: Path) -> int:
