@@ -150,11 +150,13 @@ def test_a_change_at_one_worker_holds_for_all_and_for_those_that_come(service: S
 
 
 def test_a_killed_worker_costs_its_own_connections_and_leaves_no_booking(service: Service) -> None:
-    async def stream(client: httpx.AsyncClient) -> str:
+    async def stream(client: httpx.AsyncClient, begun: asyncio.Semaphore) -> str:
         url, text = f"{service.url}/v1/chat/completions", ""
         try:
             async with client.stream("POST", url, json=LONG) as got:
                 async for part in got.aiter_text():
+                    if not text:
+                        begun.release()
                     text += part
         except httpx.TransportError:
             return "cut"
@@ -165,9 +167,10 @@ def test_a_killed_worker_costs_its_own_connections_and_leaves_no_booking(service
 
     async def scenario() -> list[str]:
         async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as c:
-            tasks = [asyncio.create_task(stream(c)) for _ in range(8)]
-            while await asyncio.to_thread(inflight) < 8:
-                pass
+            begun = asyncio.Semaphore(0)
+            tasks = [asyncio.create_task(stream(c, begun)) for _ in range(8)]
+            for _ in tasks:
+                await begun.acquire()
             os.kill(service.workers()[0], signal.SIGKILL)
             return await asyncio.gather(*tasks)
 
