@@ -184,9 +184,12 @@ def rest(seconds: float) -> None:
 
 
 def send(line: bytes) -> None:
-    """Send a line up the pipe at once."""
-    sys.stdout.buffer.write(line)
-    sys.stdout.buffer.flush()
+    """Send a line up the pipe at once; end the process where nobody is there to read it."""
+    try:
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os._exit(0)  # the parent is gone, and the thread that reads may not have heard yet
 
 
 if __name__ == "__main__":
