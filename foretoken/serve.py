@@ -1,6 +1,5 @@
 """``foretoken serve`` and ``foretoken predictor``: run until SIGTERM."""
 
-import gc
 import logging
 import socket
 import tempfile
@@ -12,6 +11,7 @@ import uvicorn
 from foretoken.build import Built, build, build_predictor
 from foretoken.entrance import keys_of
 from foretoken.errors import CannotListen, FolderNotWritable
+from foretoken.garbage import settle
 from foretoken.log_lines import LogLines
 from foretoken.logs import configure
 from foretoken.settings import ConfigFile, Settings
@@ -104,9 +104,7 @@ def serve_app(
     url = f"http://{_bracketed(host)}:{port}"
     page = {"live_page": url + live_page} if live_page else {}
     log.info("serving", extra={"url": url, **page, **told})
-    # What was built lives as long as the process: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
+    settle()
     server.run(sockets=[listener])
     log.info("stopped")
     return 0 if server.started else 1

@@ -5,7 +5,6 @@ and then it drains and ends too.
 """
 
 import asyncio
-import gc
 import logging
 import socket
 import sys
@@ -18,6 +17,7 @@ from typing import Final
 import uvicorn
 
 from foretoken.build import Built, build
+from foretoken.garbage import settle
 from foretoken.logs import configure
 from foretoken.serve import server_of
 from foretoken.settings import Settings
@@ -117,9 +117,7 @@ def main() -> int:
     )
     built = build(settings, spec.config(), log_lines, member=member)
     server = server_of(built, settings)
-    # What was built lives as long as the process: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
+    settle()
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(serve(server, built, spec, member, table))
     return 0 if server.started else 1
