@@ -333,3 +333,12 @@ def call(
             return await http.request(method, f"/foretoken{path}", **options)
 
     return asyncio.run(_call())
+
+
+def error_of(answer: Any) -> dict[str, Any]:
+    """Check the one error form and give what is in it."""
+    body = answer.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    found: dict[str, Any] = body["error"]
+    return found

@@ -4,23 +4,14 @@ import pytest
 
 from proxy.control import ControlSettings
 from tests.proxy.control.fakes import (
-    EPOCH_S,
     MODEL,
     FakePlane,
     call,
     decision,
+    error_of,
     record,
     shed_record,
 )
-
-
-def error_of(answer: Any) -> dict[str, Any]:
-    """Check the one error form and give what is in it."""
-    body = answer.json()
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"message", "type", "param", "code"}
-    found: dict[str, Any] = body["error"]
-    return found
 
 
 def test_endpoints_are_listed_with_state_load_and_error() -> None:
@@ -222,69 +213,6 @@ def test_a_trial_that_cannot_be_is_422_and_says_why(
     assert error_of(answer)["param"].startswith(param)
     assert told in error_of(answer)["message"]
     assert plane.trials.canary is None
-
-
-def test_a_decision_is_explained_with_candidates_and_what_happened() -> None:
-    plane = FakePlane()
-    plane.history.add(record("r/1", made=decision(ttft_s=(0.1, 0.2), shadow=1)))
-
-    found = call(plane, "GET", "/decisions/r/1").json()
-
-    assert found["endpoint"] == "10.0.0.1:8000"
-    assert found["shadow_endpoint"] == "10.0.0.2:8000"
-    assert found["received_at_s"] == EPOCH_S + 900.0
-    assert (found["policy"], found["reason"]) == ("predicted_latency", "predicted")
-    assert found["result"]["outcome"] == "completed"
-    assert found["result"]["upstream_ttft_s"] == 0.125
-    chosen, other = found["candidates"]
-    assert (chosen["chosen"], other["chosen"]) == (True, False)
-    assert chosen["predicted_ttft_s"] == pytest.approx(0.1)
-    assert chosen["terms"] == {"own": pytest.approx(2.1), "others": 0.0}
-    assert chosen["matched_tokens"] == 512.0
-
-
-def test_a_cost_that_is_not_finite_is_null() -> None:
-    plane = FakePlane()
-    plane.history.add(record("r", made=decision(ttft_s=(0.1, 1e7))))
-
-    found = call(plane, "GET", "/decisions/r").json()
-
-    assert found["candidates"][1]["cost"] is None
-
-
-def test_a_refused_request_is_explained_without_candidates() -> None:
-    plane = FakePlane()
-    plane.history.add(shed_record("r"))
-
-    found = call(plane, "GET", "/decisions/r").json()
-
-    assert (found["endpoint"], found["reason"], found["candidates"]) == (None, None, [])
-    assert found["result"]["outcome"] == "shed"
-
-
-def test_decisions_come_last_finished_first_up_to_the_limit() -> None:
-    plane = FakePlane()
-    for request_id in "abc":
-        plane.history.add(record(request_id))
-
-    found = call(plane, "GET", "/decisions?limit=2").json()
-
-    assert [each["request_id"] for each in found] == ["c", "b"]
-
-
-@pytest.mark.parametrize("limit", ["0", "201", "many"])
-def test_a_limit_out_of_bounds_is_422(limit: str) -> None:
-    answer = call(FakePlane(), "GET", f"/decisions?limit={limit}")
-
-    assert answer.status_code == 422
-    assert error_of(answer)["param"] == "limit"
-
-
-def test_an_unknown_request_id_is_404() -> None:
-    answer = call(FakePlane(), "GET", "/decisions/none")
-
-    assert answer.status_code == 404
-    assert error_of(answer)["code"] == "decision_not_found"
 
 
 def test_models_are_described_per_fleet() -> None:
