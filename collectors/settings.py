@@ -90,6 +90,10 @@ class EndpointSettings(BaseModel):
     shared_kv_tokens: int | None = Field(default=None, ge=1, le=10**12)
     """Tokens of KV on storage that all endpoints of this model with such a setting share."""
 
+    priority_class: int = Field(default=0, ge=0, le=9)
+    """Which endpoints are asked first: 0; higher ones stand by for when the objectives of those
+    below cannot be met."""
+
     kv_events: KvEventSource | None = None
     """Where it publishes what its KV cache holds; not set: its cache is estimated."""
 
