@@ -193,12 +193,12 @@ class TraceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     buffer_rows: int = Field(default=4096, ge=1, le=1_000_000)
-    """Finished requests waiting to be written; more are dropped and counted. At 100
-    candidates a row holds about 20 KB until then."""
+    """Finished requests waiting to become columns, and as many as columns waiting to be written;
+    more are dropped and counted. At 100 candidates a row holds about 20 KB until then."""
 
     flush_interval_s: float = Field(default=2.0, ge=0.01, le=60.0)
-    """Rows are written in groups this far apart, or earlier when a quarter of the buffer is
-    full; a group costs a millisecond besides its rows."""
+    """Rows are written in groups this far apart, or earlier when the columns of a whole buffer
+    wait; a group costs a millisecond besides its rows."""
 
     file_rows: int = Field(default=50_000, ge=1)
     """Rows until a file is finished."""

@@ -2,11 +2,11 @@
 
 Decides what happens when recording cannot keep up or the disk is full: rows are
 dropped and counted, serving goes on, and recording resumes by itself. Rows become columns
-many at a time between the event loop's turns: in a thread, which takes the interpreter from
-the event loop and gives it back for every column, that costs both twice as much. A thread
-writes the columns, without the interpreter. Invariants: one writer thread at a time, and no
-row becomes columns while it writes; :meth:`TraceRecorder.record` does no I/O, never blocks and
-never raises. Called by the proxy for each finished request; ``build`` runs
+many at a time, a few columns between the event loop's turns: in a thread, which takes the
+interpreter from the event loop and gives it back for every column, that costs both twice as
+much. A thread writes the columns, without the interpreter. Invariants: one writer thread at
+a time, and no row becomes columns while it writes; :meth:`TraceRecorder.record` does no I/O,
+never blocks and never raises. Called by the proxy for each finished request; ``build`` runs
 :meth:`TraceRecorder.run` and closes it.
 """
 
@@ -23,13 +23,16 @@ import pyarrow as pa
 
 from collectors.settings import TraceSettings
 from collectors.trace_files import TraceFiles
-from collectors.trace_schema import to_table
+from collectors.trace_schema import TableMaking, to_table
 from predictor.types import RequestRecord
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_ROWS: Final = 128
-"""Turned into columns at once, in a millisecond or two for which the event loop waits."""
+_CHUNK_ROWS: Final = 1024
+"""Become columns together: each costs some microseconds besides its rows."""
+
+_COLUMNS_AT_ONCE: Final = 8
+"""Made of a chunk before the event loop has its turn: a millisecond or less."""
 
 _LOOKS: Final = 8
 """Times per flush interval that the buffer is looked at: full by a quarter, it is written."""
@@ -88,6 +91,7 @@ class TraceRecorder:
         self._writing = threading.Lock()  # a cancelled run leaves its thread writing
         self._dropped_rows = 0  # by the event loop
         self._taken_rows = 0  # out of the buffer
+        self._failures = 0
         self._tables: list[pa.Table] = []  # made of them, to be written
         self._counts = TraceCounts()
 
@@ -109,10 +113,10 @@ class TraceRecorder:
             for _ in range(_LOOKS):
                 await self._sleep(self._settings.flush_interval_s / _LOOKS)
                 if len(self._buffer) > self._settings.buffer_rows // 4:
+                    await self._make_tables()
+                if sum(map(len, self._tables)) >= self._settings.buffer_rows:
                     break
-            for _ in range(0, len(self._buffer), _CHUNK_ROWS):
-                self._supervised(self._make_table)
-                await asyncio.sleep(0)
+            await self._make_tables()
             await asyncio.to_thread(self._write_tables)
 
     async def close(self) -> None:
@@ -136,26 +140,51 @@ class TraceRecorder:
     def _supervised(
         self, step: Callable[[], None], give_up: Callable[[], None] | None = None
     ) -> None:
-        failures = self._counts.failures
         try:
             step()
-        except Exception:
+        except Exception as error:  # noqa: BLE001  # logged, with its traceback
             if give_up is not None:
                 give_up()
-            failures += 1
-            logger.exception("trace_write_failed")
+            self._failed(error)
+        self._count()
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        logger.error("trace_write_failed", exc_info=error)
+
+    def _count(self) -> None:
         finished = self._files.finished_rows
         kept = finished + self._files.unfinished_rows + sum(map(len, self._tables))
-        lost = self._taken_rows - kept
-        self._counts = TraceCounts(finished_rows=finished, lost_rows=lost, failures=failures)
+        self._counts = TraceCounts(
+            finished_rows=finished, lost_rows=self._taken_rows - kept, failures=self._failures
+        )
+
+    async def _make_tables(self) -> None:
+        """Turn all rows that are there into columns, between the event loop's turns."""
+        for _ in range(0, len(self._buffer), _CHUNK_ROWS):
+            records = self._oldest()
+            try:
+                making = TableMaking(records, epoch_offset_s=self._epoch_offset_s)
+                while making.go_on(_COLUMNS_AT_ONCE):  # noqa: ASYNC110  # it waits for nothing
+                    await asyncio.sleep(0)
+                self._tables.append(making.table())
+            except asyncio.CancelledError:
+                self._buffer.extendleft(reversed(records))
+                raise
+            except Exception as error:  # noqa: BLE001  # likewise
+                self._failed(error)
+            self._taken_rows += len(records)
+            self._count()
 
     def _make_table(self) -> None:
-        """Turn the oldest rows of the buffer into columns."""
-        rows = range(min(len(self._buffer), _CHUNK_ROWS))
-        records = [self._buffer.popleft() for _ in rows]
+        """Turn the oldest rows of the buffer into columns, at once."""
+        records = self._oldest()
         self._taken_rows += len(records)
-        if records:
-            self._tables.append(to_table(records, epoch_offset_s=self._epoch_offset_s))
+        self._tables.append(to_table(records, epoch_offset_s=self._epoch_offset_s))
+
+    def _oldest(self) -> list[RequestRecord]:
+        rows = range(min(len(self._buffer), _CHUNK_ROWS))
+        return [self._buffer.popleft() for _ in rows]
 
     def _append_tables(self) -> None:
         now = self._wall_clock()

@@ -84,11 +84,11 @@ def _hash_lists(cells: Sequence[Sequence[int] | None]) -> pa.Array:
 
 def _name_lists(cells: Sequence[tuple[str, ...] | None]) -> pa.Array:
     """Spell a set of names once: successive requests choose among the same."""
-    if len(kinds := set(cells)) == 1:
-        return pa.repeat(pa.array(kinds, type=NAMES)[0], len(cells))
+    if cells and cells.count(cells[0]) == len(cells):
+        return pa.repeat(pa.array(cells[:1], type=NAMES)[0], len(cells))
     names = list(chain.from_iterable(cell or () for cell in cells))
     lengths = [0 if cell is None else len(cell) for cell in cells]
-    unknown = missing(cells) if None in kinds else None
+    unknown = missing(cells) if None in cells else None
     return _lists(lengths, pa.array(names, type=TEXT), unknown)
 
 

@@ -28,7 +28,6 @@ from collectors.trace_columns import (
     VECTOR,
     Cell,
     Maker,
-    missing,
     quantiles,
 )
 from collectors.trace_columns import FEATURES as FEATURE_ROW
@@ -178,6 +177,8 @@ OBSERVATION: Final[tuple[Column, ...]] = _of(
 )
 """What stands in the last column, ``observation``: the row models learn from, if there is one."""
 
+_ALL_COLUMNS: Final = (*COLUMNS, *OBSERVATION)
+
 
 ARROW_SCHEMA: Final = pa.schema(
     [
@@ -199,34 +200,61 @@ class _Missing:
         return None
 
 
-def to_table(records: Sequence[RequestRecord], *, epoch_offset_s: float) -> pa.Table:
-    """Turn finished requests into rows.
+_NOTHING: Final = _Missing()
+
+
+class TableMaking:
+    """Turn finished requests into rows of a table, some columns at a time.
 
     Args:
         records: The requests.
         epoch_offset_s: Added to a record's times gives epoch seconds.
     """
-    parts = _parts(records)
-    arrays = [_array(column, parts, epoch_offset_s) for column in COLUMNS]
-    observations = [record.observation for record in records]
-    observation = pa.StructArray.from_arrays(
-        [_array(column, parts, epoch_offset_s) for column in OBSERVATION],
-        fields=list(ARROW_SCHEMA.field("observation").type),
-        mask=missing(observations) if None in observations else None,
-    )
-    return pa.Table.from_arrays([*arrays, observation], schema=ARROW_SCHEMA)
+
+    def __init__(self, records: Sequence[RequestRecord], *, epoch_offset_s: float) -> None:
+        self._parts = _parts(records)
+        self._epoch_offset_s = epoch_offset_s
+        self._arrays: list[pa.Array] = []
+
+    def go_on(self, columns: int) -> bool:
+        """Make so many more columns; say whether there are others still to be made."""
+        made = len(self._arrays)
+        for column in _ALL_COLUMNS[made : made + columns]:
+            self._arrays.append(_array(column, self._parts, self._epoch_offset_s))
+        return len(self._arrays) < len(_ALL_COLUMNS)
+
+    def table(self) -> pa.Table:
+        """Give the table, all columns being made."""
+        observations = self._parts["observation"]
+        observation = pa.StructArray.from_arrays(
+            self._arrays[len(COLUMNS) :],
+            fields=list(ARROW_SCHEMA.field("observation").type),
+            mask=_unseen(observations) if _NOTHING in observations else None,
+        )
+        arrays = [*self._arrays[: len(COLUMNS)], observation]
+        return pa.Table.from_arrays(arrays, schema=ARROW_SCHEMA)
+
+
+def to_table(records: Sequence[RequestRecord], *, epoch_offset_s: float) -> pa.Table:
+    """Turn finished requests into rows at once; both as for :class:`TableMaking`."""
+    making = TableMaking(records, epoch_offset_s=epoch_offset_s)
+    making.go_on(len(_ALL_COLUMNS))
+    return making.table()
+
+
+def _unseen(observations: Sequence[object]) -> pa.Array:
+    return pa.array([observation is _NOTHING for observation in observations], type=FLAG)
 
 
 def _parts(records: Sequence[RequestRecord]) -> Mapping[Part, Sequence[Any]]:
-    nothing = _Missing()
-    decisions = [record.decision or nothing for record in records]
+    decisions = [record.decision or _NOTHING for record in records]
     return {
         "record": records,
         "request": [record.request for record in records],
         "decision": decisions,
-        "predictions": [decision.predictions or nothing for decision in decisions],
+        "predictions": [decision.predictions or _NOTHING for decision in decisions],
         "measurement": [record.measurement for record in records],
-        "observation": [record.observation or nothing for record in records],
+        "observation": [record.observation or _NOTHING for record in records],
     }
 
 

@@ -273,3 +273,25 @@ def test_several_writers_in_a_folder_are_told_apart_and_bounded_together(
     (kept,) = finished(tmp_path)
     assert kept.stem.endswith("-w1")
     assert ids(tmp_path) == [make_record(3).request.request_id]
+
+
+@pytest.mark.parametrize("turns", range(14))  # of the event loop: ten take all columns
+def test_cancelling_between_columns_keeps_the_rows(
+    recorder: Open, tmp_path: Path, make_record: MakeRecord, turns: int
+) -> None:
+    trace = recorder(tmp_path, Clock(), buffer_rows=16)
+
+    async def main() -> None:
+        for number in range(5):
+            trace.record(make_record(number))
+        task = asyncio.create_task(trace.run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await trace.close()
+
+    asyncio.run(main())
+
+    assert ids(tmp_path) == [f"r{number}" for number in range(5)]
+    assert trace.counts == TraceCounts(finished_rows=5)
