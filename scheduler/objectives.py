@@ -15,6 +15,7 @@ import numpy as np
 from predictor.types import Decision, FloatArray, Objective, Predictions, RequestRecord
 from predictor.values import Value
 from scheduler.actions import WaitReason
+from scheduler.blame import blamed
 from scheduler.candidates import Candidates
 from scheduler.endpoint_table import Rows
 from scheduler.kernels import BoolArray
@@ -37,6 +38,8 @@ LEAST_RETRY_S: Final = 1.0
 
 # Broken promises that make no difference between two endpoints: the prediction's own error.
 SAME_HARM: Final = 0.05
+# A promise less likely to be broken is not looked into: it hardly counts.
+_IN_DANGER: Final = 0.02
 
 
 class Infeasible(Value):
@@ -221,11 +224,12 @@ def promise(live: LiveRequest, decision: Decision, row: int) -> None:
     fleet, priority = live.fleet, live.priority
     fleet.promises.make(live.request.request_id, live.objective, priority=priority, row=row)
     if decision.likely is not None:
-        fleet.pressure.note(priority, broken=1.0 - decision.likely, now=decision.decided_s)
+        broken = _for_load(live, decision, 1.0 - decision.likely)
+        fleet.pressure.note(priority, broken=broken, now=decision.decided_s)
 
 
 def note_kept(live: LiveRequest, record: RequestRecord, now: float) -> None:
-    """Count whether a request that has ended got what it was promised."""
+    """Count whether load kept a request that has ended from what it was promised."""
     if not live.wants or record.measurement.outcome != "completed":
         return
     objective = live.objective
@@ -234,7 +238,15 @@ def note_kept(live: LiveRequest, record: RequestRecord, now: float) -> None:
         limit_s is not None and actual_s is not None and actual_s > limit_s
         for limit_s, actual_s in pairs
     )
-    live.fleet.pressure.note(live.priority, broken=float(broken), now=now)
+    blamed_share = _for_load(live, live.decision, float(broken))
+    live.fleet.pressure.note(live.priority, broken=blamed_share, now=now)
+
+
+def _for_load(live: LiveRequest, decision: Decision | None, broken: float) -> float:
+    """Give what of a promise's probability of being broken load answers for."""
+    if broken < _IN_DANGER or decision is None:
+        return broken
+    return broken * blamed(live.fleet.predictor, decision, live.objective, live.hardware)
 
 
 def _closed(candidates: Candidates, placing: Placing) -> BoolArray | None:
