@@ -11,7 +11,9 @@ from foretoken.cli_options import JsonPath
 def train(
     traces: Annotated[list[Path], typer.Argument(help="Trace files or folders of them.")],
     *,
-    store: Annotated[Path, typer.Option(help="Folder of model versions.")],
+    store: Annotated[
+        str, typer.Option(help="Folder of model versions, or URL as s3://bucket/models.")
+    ],
     json_path: JsonPath = None,
 ) -> None:
     """Train models from recorded traces, evaluate in arrival order, publish.

@@ -9,16 +9,17 @@ from rich.table import Table
 
 from collectors import TraceProblem, read_observations
 from foretoken.errors import ForetokenError, NothingToTrainOn
+from foretoken.stores import open_store
 from foretoken.terminal import console_beside, plain, say_error, write_figures
 from foretoken.training import metrics, publish
-from models_store import ModelsStore, ModelsStoreError
+from models_store import ModelsStore, ModelsStoreError, Place
 from predictor import TrainedModel, TrainingRefused, TrainingSettings, train
 from predictor.types import Observation
 
 _TOLD_EVERY = 500  # rows; a bar that is drawn for each costs more than reading them
 
 
-def train_offline(traces: Sequence[Path], store: Path, json_path: Path | None) -> int:
+def train_offline(traces: Sequence[Path], store: Place, json_path: Path | None) -> int:
     """Train every fleet found in the traces, print the evaluation, and publish.
 
     Files that cannot be read are named and skipped.
@@ -29,6 +30,7 @@ def train_offline(traces: Sequence[Path], store: Path, json_path: Path | None) -
     Raises:
         NothingToTrainOn: No fleet has enough usable rows.
     """
+    opened = open_store(store)
     for path in traces:
         if not path.exists():
             raise ForetokenError(f"{path} does not exist")
@@ -36,7 +38,7 @@ def train_offline(traces: Sequence[Path], store: Path, json_path: Path | None) -
         fleets, problems = _read(traces, progress)
         for problem in problems:
             say_error(f"skipped {problem.path}: {problem.reason}")
-        trained = _train_each(ModelsStore(store), fleets, progress)
+        trained = _train_each(opened, fleets, progress)
     if not trained:
         found = sum(map(len, fleets.values()))
         raise NothingToTrainOn(
