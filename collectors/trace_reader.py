@@ -62,6 +62,21 @@ def read_observations(
         paths: Files, or folders of ``*.parquet``.
         on_problem: Told of each file that is skipped.
     """
+    files = open_learnable(paths, on_problem)
+    for _, row in _in_order(files, ["observation"], on_problem):
+        if row["observation"] is not None:
+            yield to_observation(row["observation"])
+
+
+def open_learnable(
+    paths: Iterable[Path], on_problem: Callable[[TraceProblem], None]
+) -> "list[TraceFile]":
+    """Read the footers of files that models can be trained on.
+
+    Args:
+        paths: Files, or folders of ``*.parquet``.
+        on_problem: Told of each file that is skipped.
+    """
     files = []
     for file in _open_all(paths, on_problem):
         if file.features_hash == SCHEMA_HASH:
@@ -69,9 +84,7 @@ def read_observations(
         else:
             reason = f"has feature schema {file.features_hash}, the running code has {SCHEMA_HASH}"
             on_problem(TraceProblem(path=file.path, reason=reason))
-    for _, row in _in_order(files, ["observation"], on_problem):
-        if row["observation"] is not None:
-            yield to_observation(row["observation"])
+    return files
 
 
 def read_traces(
@@ -89,19 +102,32 @@ def read_traces(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _TraceFile:
-    """A readable trace: what its footer says."""
+class TraceFile:
+    """Hold what the footer of a readable trace says.
+
+    Attributes:
+        path: Where it is.
+        features_hash: Of the feature table it was recorded with.
+        feature_names: Names of the features, in order.
+        columns: Names of its columns.
+        group_rows: Rows of each row group.
+        group_arrivals_s: The earliest arrival in each; before everything where not told.
+    """
 
     path: Path
     features_hash: str
     feature_names: tuple[str, ...]
     columns: frozenset[str]
-    first_arrival_s: float
+    group_rows: tuple[int, ...]
+    group_arrivals_s: tuple[float, ...]
+
+    @property
+    def first_arrival_s(self) -> float:
+        """Give the earliest arrival."""
+        return min(self.group_arrivals_s, default=-np.inf)
 
 
-def _open_all(
-    paths: Iterable[Path], on_problem: Callable[[TraceProblem], None]
-) -> list[_TraceFile]:
+def _open_all(paths: Iterable[Path], on_problem: Callable[[TraceProblem], None]) -> list[TraceFile]:
     files = []
     for path in paths:
         for one in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
@@ -114,7 +140,7 @@ def _open_all(
     return files
 
 
-def _open(path: Path) -> _TraceFile:
+def _open(path: Path) -> TraceFile:
     try:
         footer = pq.read_metadata(path)
         schema = footer.schema.to_arrow_schema()
@@ -132,12 +158,13 @@ def _open(path: Path) -> _TraceFile:
     except (KeyError, ValueError, TypeError) as error:
         raise TraceUnreadable(path, "does not name its features") from error
     _check_columns(path, schema)
-    return _TraceFile(
+    return TraceFile(
         path=path,
         features_hash=features_hash,
         feature_names=names,
         columns=frozenset(schema.names),
-        first_arrival_s=_first_arrival(footer),
+        group_rows=tuple(footer.row_group(n).num_rows for n in range(footer.num_row_groups)),
+        group_arrivals_s=tuple(_arrivals(footer)),
     )
 
 
@@ -150,25 +177,23 @@ def _check_columns(path: Path, schema: pa.Schema) -> None:
             raise TraceUnreadable(path, f"has column {name} of type {schema.field(name).type}")
 
 
-def _first_arrival(footer: pq.FileMetaData) -> float:
-    """Find the earliest arrival without reading rows; before everything where not told."""
+def _arrivals(footer: pq.FileMetaData) -> Iterator[float]:
+    """Find the earliest arrival of each row group without reading rows."""
     column = ARROW_SCHEMA.get_field_index("arrived_at_s")
-    earliest = []
     for group in range(footer.num_row_groups):
         chunk = footer.row_group(group).column(column)
         told = chunk.path_in_schema == "arrived_at_s" and chunk.is_stats_set
-        earliest.append(chunk.statistics.min if told and chunk.statistics.has_min_max else -np.inf)
-    return min(earliest, default=-np.inf)
+        yield chunk.statistics.min if told and chunk.statistics.has_min_max else -np.inf
 
 
 def _in_order(
-    files: Sequence[_TraceFile],
+    files: Sequence[TraceFile],
     columns: Sequence[str],
     on_problem: Callable[[TraceProblem], None],
-) -> Iterator[tuple[_TraceFile, Row]]:
+) -> Iterator[tuple[TraceFile, Row]]:
     """Merge the rows of all files by arrival; a file is read when its first row is due."""
     waiting = sorted(files, key=lambda file: file.first_arrival_s, reverse=True)
-    rows: list[tuple[float, int, Row, _TraceFile, Iterator[Row]]] = []
+    rows: list[tuple[float, int, Row, TraceFile, Iterator[Row]]] = []
     opened = 0
     while waiting or rows:
         while waiting and (not rows or waiting[-1].first_arrival_s <= rows[0][0]):
@@ -182,9 +207,9 @@ def _in_order(
 
 
 def _push_next(
-    rows: list[tuple[float, int, Row, _TraceFile, Iterator[Row]]],
+    rows: list[tuple[float, int, Row, TraceFile, Iterator[Row]]],
     number: int,
-    file: _TraceFile,
+    file: TraceFile,
     rest: Iterator[Row],
 ) -> None:
     row = next(rest, None)
@@ -193,7 +218,7 @@ def _push_next(
 
 
 def _rows(
-    file: _TraceFile, columns: Sequence[str], on_problem: Callable[[TraceProblem], None]
+    file: TraceFile, columns: Sequence[str], on_problem: Callable[[TraceProblem], None]
 ) -> Iterator[Row]:
     wanted = [name for name in dict.fromkeys(["arrived_at_s", *columns]) if name in file.columns]
     missing = dict.fromkeys(name for name in columns if name not in file.columns)

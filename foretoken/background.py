@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 log = logging.getLogger(__name__)
 
 RESTART_S: Final = 1.0
+Found = TypeVar("Found")
 
 Job = tuple[str, Callable[[], Awaitable[None]]]
 """A task's name, from a small closed set, and what it does until cancelled."""
@@ -41,3 +44,21 @@ async def _again_and_again(
             failed(name)
             log.exception("background_task_failed", extra={"task": name})
         await asyncio.sleep(RESTART_S)
+
+
+async def in_own_thread(call: Callable[[], Found]) -> Found:
+    """Call what may hang for long in a thread that nobody waits for at the end.
+
+    Those of the loop's own pool are waited for when the process shall stop.
+    """
+    done: Future[Found] = Future()
+    done.set_running_or_notify_cancel()  # from here on nobody can cancel it
+
+    def work() -> None:
+        try:
+            done.set_result(call())
+        except Exception as error:  # noqa: BLE001  # raised where it is awaited
+            done.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return await asyncio.wrap_future(done)

@@ -33,9 +33,10 @@ from foretoken.published import publish_fleet, publish_process
 from foretoken.scratch import Scratch
 from foretoken.service import Service
 from foretoken.settings import ConfigFile, Settings
+from foretoken.stores import stored_fleets
 from foretoken.tracing import open_tracing
 from foretoken.trainer import Trainer
-from models_store import ModelsStore
+from models_store import ModelsStore, Place
 from predictor import LatencyPredictor, OutputLengths
 from proxy import (
     Access,
@@ -183,7 +184,7 @@ def build(
     )
     publish_process(registry, trainer, alone=member is None)
     host = _host(settings, clock, models, metrics, trainer)
-    host.adopt_stored({settings.control.predictor.llmd_model}.intersection(store.fleets()))
+    host.adopt_stored({settings.control.predictor.llmd_model}.intersection(stored_fleets(store)))
     service = Service(
         settings=settings,
         config=config,
@@ -362,7 +363,7 @@ def unix_clock() -> Callable[[], float]:
 
 def _trainer(
     settings: Settings,
-    store_dir: Path,
+    store_dir: Place,
     on_report: Callable[..., None],
     member: "Member | None" = None,
 ) -> Trainer | None:

@@ -11,10 +11,17 @@ from foretoken.cli_options import JsonPath
 def train(
     traces: Annotated[list[Path], typer.Argument(help="Trace files or folders of them.")],
     *,
-    store: Annotated[Path, typer.Option(help="Folder of model versions.")],
+    store: Annotated[
+        str, typer.Option(help="Folder of model versions, or URL as s3://bucket/models.")
+    ],
+    memory: Annotated[
+        float, typer.Option(help="GiB it may take; of rows beyond, older ones are thinned.", min=2)
+    ] = 4.0,
     json_path: JsonPath = None,
 ) -> None:
     """Train models from recorded traces, evaluate in arrival order, publish.
+
+    Traces may be larger than memory: they are read a stretch of rows at a time.
 
     Exit status 1: a file was skipped, or there is too little to train on.
 
@@ -22,6 +29,7 @@ def train(
       foretoken train data/traces --store data/models
       foretoken train data/traces --store data/models --json -
     """
-    from foretoken.offline import train_offline
+    from foretoken.offline import Offline, train_offline
 
-    raise typer.Exit(train_offline(traces, store, json_path))
+    how = Offline(store=store, json_path=json_path, memory_gib=memory)
+    raise typer.Exit(train_offline(traces, how))

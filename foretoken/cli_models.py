@@ -1,6 +1,5 @@
 """``foretoken models``: look at the versions in a store and choose between them."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,7 +28,9 @@ models_app = typer.Typer(
     no_args_is_help=True,
 )
 
-Store = Annotated[Path, typer.Option("--store", help="Folder of model versions.")]
+Store = Annotated[
+    str, typer.Option("--store", help="Folder of model versions, or URL as s3://bucket/models.")
+]
 Fleet = Annotated[str, typer.Option("--fleet", help="Base model of the fleet.")]
 Version = Annotated[
     str, typer.Argument(help="As models list names it.", autocompletion=complete_version)
@@ -46,8 +47,11 @@ def list_versions(store: Store, *, as_json: AsJson = False) -> None:
       foretoken models list --store data/models
       foretoken models list --store data/models --json
     """
+    from foretoken.stores import store_errors
+
     opened = _open(store)
-    rows = [row for fleet in opened.fleets() for row in _versions(opened, fleet)]
+    with store_errors():
+        rows = [row for fleet in opened.fleets() for row in _versions(opened, fleet)]
     if as_json:
         print_json(rows)
         return
@@ -92,17 +96,17 @@ def show_version(
     """
     from dataclasses import asdict
 
-    from models_store import ModelsStoreError, UnknownVersion
+    from foretoken.stores import store_errors
+    from models_store import UnknownVersion
 
     opened = _open(store)
-    name = _only_fleet(opened, version) if fleet is None else fleet
-    try:
-        manifest = opened.manifest(name, version)
-        used = opened.latest(name)
-    except UnknownVersion as error:
-        raise NotThere(f"{error}; foretoken models list --store {store} names all") from error
-    except ModelsStoreError as error:
-        raise ForetokenError(str(error)) from error
+    with store_errors():
+        name = _only_fleet(opened, version) if fleet is None else fleet
+        try:
+            manifest = opened.manifest(name, version)
+            used = opened.latest(name)
+        except UnknownVersion as error:
+            raise NotThere(f"{error}; foretoken models list --store {store} names all") from error
     facts: dict[str, object] = {**asdict(manifest), "in_use": manifest.version == used}
     if as_json:
         print_json(facts)
@@ -119,13 +123,11 @@ def promote(version: Version, store: Store, fleet: Fleet) -> None:
     Example:
       foretoken models promote VERSION --store data/models --fleet llama-3.1-8b
     """
-    from models_store import ModelsStoreError
+    from foretoken.stores import store_errors
     from predictor import MODEL_SCHEMA
 
-    try:
+    with store_errors():
         _open(store).promote(fleet, version, schema_hash=MODEL_SCHEMA)
-    except ModelsStoreError as error:
-        raise ForetokenError(str(error)) from error
     typer.echo(f"{fleet}: {version} is in use")
 
 
@@ -138,13 +140,11 @@ def rollback(store: Store, fleet: Fleet) -> None:
     Example:
       foretoken models rollback --store data/models --fleet llama-3.1-8b
     """
-    from models_store import ModelsStoreError
+    from foretoken.stores import store_errors
     from predictor import MODEL_SCHEMA
 
-    try:
+    with store_errors():
         version = _open(store).rollback(fleet, schema_hash=MODEL_SCHEMA)
-    except ModelsStoreError as error:
-        raise ForetokenError(str(error)) from error
     typer.echo(f"{fleet}: {version} is in use")
 
 
@@ -157,9 +157,12 @@ def verify(store: Store, *, as_json: AsJson = False) -> None:
     Example:
       foretoken models verify --store data/models
     """
+    from foretoken.stores import store_errors
+
     opened = _open(store)
-    problems = [problem for fleet in opened.fleets() for problem in opened.verify(fleet)]
-    versions = sum(len(opened.versions(fleet)) for fleet in opened.fleets())
+    with store_errors():
+        problems = [problem for fleet in opened.fleets() for problem in opened.verify(fleet)]
+        versions = sum(len(opened.versions(fleet)) for fleet in opened.fleets())
     if as_json:
         print_json({"versions": versions, "problems": [str(problem) for problem in problems]})
     else:
@@ -211,31 +214,32 @@ def _only_fleet(store: "ModelsStore", version: str | None) -> str:
     raise ForetokenError(f"name the fleet with --fleet: {', '.join(holding)}")
 
 
-def _open(store: Path) -> "ModelsStore":
-    from models_store import ModelsStore
+def _open(store: str) -> "ModelsStore":
+    from foretoken.stores import open_store
+    from models_store import is_url, path_of
 
-    if not store.is_dir():
+    if not is_url(store) and not path_of(store).is_dir():
         raise ForetokenError(f"{store} is not a folder")
-    return ModelsStore(store)
+    return open_store(store)
 
 
 def _versions(store: "ModelsStore", fleet: str) -> list[dict[str, object]]:
-    from models_store import ModelsStoreError
+    from models_store import BrokenVersion
 
     try:
         used = store.latest(fleet)
-    except ModelsStoreError:
+    except BrokenVersion:
         used = None
     return [_row(store, fleet, version, used) for version in reversed(store.versions(fleet))]
 
 
 def _row(store: "ModelsStore", fleet: str, version: str, used: str | None) -> dict[str, object]:
-    from models_store import ModelsStoreError
+    from models_store import BrokenVersion, UnknownVersion
 
     row: dict[str, object] = {"fleet": fleet, "version": version, "in_use": version == used}
     try:
         manifest = store.manifest(fleet, version)
-    except ModelsStoreError as error:
+    except (BrokenVersion, UnknownVersion) as error:
         return {**row, "rows": None, "ttft_mdape": None, "tpot_mdape": None, "problem": str(error)}
     return {
         **row,

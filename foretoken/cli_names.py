@@ -84,11 +84,11 @@ def complete_profile(incomplete: str) -> list[str]:
 
 def complete_version(context: typer.Context, incomplete: str) -> list[str]:
     """Complete a version of a model from the store that was named before it."""
-    from models_store import ModelsStore, ModelsStoreError
+    from models_store import ModelsStore, ModelsStoreError, is_url
 
     folder = context.params.get("store")
-    if folder is None or not Path(folder).is_dir():
-        return []
+    if folder is None or is_url(folder) or not Path(folder).is_dir():
+        return []  # a shell does not wait for a network
     store = ModelsStore(Path(folder))
     try:
         fleets = [context.params["fleet"]] if context.params.get("fleet") else store.fleets()

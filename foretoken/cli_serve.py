@@ -1,6 +1,5 @@
 """``foretoken serve`` and ``foretoken predictor``: the commands."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -24,7 +23,11 @@ def serve(
     host: Host = None,
     port: Port = None,
     store: Annotated[
-        Path | None, typer.Option(help="Folder of model versions. (default: models in data-dir)")
+        str | None,
+        typer.Option(
+            help="Folder of model versions, or URL as s3://bucket/models."
+            " (default: models in data-dir)"
+        ),
     ] = None,
     data_dir: DataDir = None,
     policy: Policy = None,
@@ -69,7 +72,8 @@ def predictor(
     host: Host = None,
     port: Port = None,
     models_dir: Annotated[
-        Path | None, typer.Option(help="Folder of model versions; none are kept without.")
+        str | None,
+        typer.Option(help="Folder of model versions, or URL; none are kept without."),
     ] = None,
     objective: Annotated[
         Literal["mean", "p90", "quantile"] | None,

@@ -4,7 +4,7 @@ Goes further than reading the file does at start in one thing: files that it nam
 looked for, so that the start does not fail on the next one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from foretoken.errors import ConfigurationInvalid
+from foretoken.errors import ConfigurationInvalid, StoreRefused
 from foretoken.setting_problems import SettingProblem
 from foretoken.settings import Settings, load_settings
+from foretoken.stores import open_store
 from foretoken.terminal import plain
-from foretoken.toml_lines import key_lines, line_of
+from foretoken.toml_lines import Key, key_lines, line_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,7 @@ def check(path: Path) -> Checked:
         )
         for name, file, why in _unusable_files(settings)
     )
+    problems += tuple(_unusable_store(settings, lines))
     notes = () if settings.endpoints else ("names no endpoint: serve then needs --endpoint",)
     return Checked(path=path, settings=settings, problems=problems, notes=notes)
 
@@ -138,6 +140,20 @@ def shown(value: object) -> object:
         case dict():
             return ", ".join(f"{key} = {shown(one)}" for key, one in value.items()) or "none"
     return value
+
+
+def _unusable_store(settings: Settings, lines: Mapping[Key, int]) -> Iterator[SettingProblem]:
+    """Say why no models can be kept where they should; nobody is asked over a network."""
+    place = settings.store.directory
+    if place is None:
+        return
+    try:
+        open_store(place)
+    except StoreRefused as error:
+        name = "store.directory"
+        yield SettingProblem(
+            path=name, text=f"{name}: {error}", line=line_of(lines, tuple(name.split(".")))
+        )
 
 
 def _unusable_files(settings: Settings) -> Iterator[tuple[str, Path, str]]:

@@ -47,6 +47,12 @@ class FolderNotWritable(ForetokenError):
     """A folder that traces, models or figures shall go to cannot be written."""
 
 
+class StoreRefused(ForetokenError):
+    """Models cannot be kept there: a kind of URL that is not known, or a package is missing."""
+
+    exit_status = 2
+
+
 class FileNotWritable(ForetokenError):
     """A file cannot be written: no such folder, not permitted, or a full disk."""
 

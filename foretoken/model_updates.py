@@ -1,8 +1,9 @@
 """Bring published model versions into the running predictors, and tell how they do.
 
-The store is asked every second which version each fleet should use, so a training, a
-promotion and a rollback from the command line all take effect the same way. A version
-that cannot be used is named in the log, once, and tried again; what is served stays.
+The store is asked every second which version each fleet should use, one across a network
+every five seconds, so a training, a promotion and a rollback from the command line all take
+effect the same way. A version that cannot be used, and a store that does not answer, are
+named in the log, once, and tried again; what is served stays.
 """
 
 import asyncio
@@ -10,9 +11,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from math import expm1
 from typing import Final, NamedTuple
 
+from foretoken.background import in_own_thread
 from foretoken.trainer_protocol import Report
 from models_store import ModelsStore, ModelsStoreError
 from predictor import (
@@ -28,6 +31,8 @@ from proxy import ModelMetrics
 log = logging.getLogger(__name__)
 
 REFRESH_S: Final = 1.0
+REMOTE_REFRESH_S: Final = 5.0
+"""Of a store across a network, where each look takes three requests that are paid for."""
 
 
 class _Found(NamedTuple):
@@ -55,7 +60,7 @@ class ModelUpdates:
         self._seen: dict[str, str] = {}
         self._published: dict[tuple[str, ...], float] = {}
         self._since_s: dict[str, float] = {}  # by the monotonic clock
-        self._training_ended = asyncio.Event()
+        self._wake = asyncio.Event()
         self.reports: dict[str, Report] = {}
         self.reported_s: dict[str, float] = {}
         self.problems: dict[str, str] = {}
@@ -66,11 +71,18 @@ class ModelUpdates:
         return self._predictors
 
     def adopt(self, fleet: str, predictor: LatencyPredictor) -> None:
-        """Take care of a fleet's predictor; start it from the version in use."""
+        """Take care of a fleet's predictor; start it from the version in use.
+
+        Where the store is across a network, :meth:`run` finds that version soon after: the
+        event loop does not wait for it.
+        """
         self._predictors[fleet] = predictor
         self._seen.pop(fleet, None)
         self._metrics.begin(fleet)
-        self._serve(fleet, predictor, self._find(fleet))
+        if self._store.local:
+            self._serve(fleet, predictor, self._find(fleet))
+        else:
+            self._wake.set()
 
     def trained(self, report: Report, now: float) -> None:
         """Take in what a training came to; :meth:`run` then looks for its version at once."""
@@ -100,20 +112,21 @@ class ModelUpdates:
 
     def heard(self, report: Report, now: float) -> None:
         """Take in what a training came to that another worker counts and logs."""
-        self._training_ended.set()
+        self._wake.set()
         self.reports[report.fleet] = report
         self.reported_s[report.fleet] = now
 
     async def run(self, dropped: Callable[[], tuple[int, int]]) -> None:
-        """Refresh every second, and at once after a training, until cancelled.
+        """Refresh now and then, and at once where there is a reason to, until cancelled.
 
         Args:
             dropped: Gives the rows dropped so far on the way to the recorder and the trainer.
         """
+        wait_s = REFRESH_S if self._store.local else REMOTE_REFRESH_S
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._training_ended.wait(), REFRESH_S)
-            self._training_ended.clear()
+                await asyncio.wait_for(self._wake.wait(), wait_s)
+            self._wake.clear()
             await self.refresh()
             trace_rows, trainer_rows = dropped()
             self.dropped(trace_rows=trace_rows, trainer_rows=trainer_rows)
@@ -124,7 +137,8 @@ class ModelUpdates:
         Versions are read and parsed in a thread: no token waits for it.
         """
         for fleet in list(self._predictors):
-            found = await asyncio.to_thread(self._find, fleet)
+            find = partial(self._find, fleet)
+            found = await (asyncio.to_thread if self._store.local else in_own_thread)(find)
             predictor = self._predictors[fleet]  # another may have been adopted in between
             self._serve(fleet, predictor, found)
             self._publish(fleet, predictor.report())

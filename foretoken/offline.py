@@ -1,24 +1,65 @@
-"""``foretoken train``: from recorded traces to a published model version."""
+"""``foretoken train``: from recorded traces to a published model version.
 
-from collections.abc import Mapping, Sequence
+Traces are read a stretch of rows at a time and may be larger than memory; what is held is
+bounded by ``--memory``.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from collectors import TraceProblem, read_observations
+from collectors.trace_batches import TraceBatches
+from collectors.trace_reader import TraceProblem
 from foretoken.errors import ForetokenError, NothingToTrainOn
+from foretoken.stores import open_store, store_errors
 from foretoken.terminal import console_beside, plain, say_error, write_figures
 from foretoken.training import metrics, publish
-from models_store import ModelsStore, ModelsStoreError
-from predictor import TrainedModel, TrainingRefused, TrainingSettings, train
-from predictor.types import Observation
+from models_store import ModelsStore, Place
+from predictor import TrainingRefused, TrainingSettings
+from predictor.streaming import Limits, Streamed, train_streamed
+from predictor.table import Table as Rows
 
-_TOLD_EVERY = 500  # rows; a bar that is drawn for each costs more than reading them
+GIB: Final = 2**30
+_BASE_BYTES: Final = int(1.4 * GIB)
+"""What a training takes besides the rows in bins: libraries, a million rows to evaluate on."""
+_ROW_BYTES: Final = 120
+"""What one row takes: its bins, labels and weights, LightGBM's scores and gradients."""
 
 
-def train_offline(traces: Sequence[Path], store: Path, json_path: Path | None) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offline:
+    """Say how to train.
+
+    Attributes:
+        store: Where versions are published.
+        json_path: Where figures are written.
+        memory_gib: What the process may take.
+    """
+
+    store: Place
+    json_path: Path | None = None
+    memory_gib: float = 4.0
+
+    @property
+    def limits(self) -> Limits:
+        """Give what may be held at once."""
+        return Limits(most_rows=int((self.memory_gib * GIB - _BASE_BYTES) / _ROW_BYTES))
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What came of each fleet, and of the files."""
+
+    trained: dict[str, tuple[Streamed, str]] = field(default_factory=dict)
+    problems: list[TraceProblem] = field(default_factory=list)
+
+
+def train_offline(traces: Sequence[Path], how: Offline) -> int:
     """Train every fleet found in the traces, print the evaluation, and publish.
 
     Files that cannot be read are named and skipped.
@@ -29,85 +70,91 @@ def train_offline(traces: Sequence[Path], store: Path, json_path: Path | None) -
     Raises:
         NothingToTrainOn: No fleet has enough usable rows.
     """
+    opened = open_store(how.store)
     for path in traces:
         if not path.exists():
             raise ForetokenError(f"{path} does not exist")
+    outcome = _Outcome()
     with _bar() as progress:
-        fleets, problems = _read(traces, progress)
-        for problem in problems:
-            say_error(f"skipped {problem.path}: {problem.reason}")
-        trained = _train_each(ModelsStore(store), fleets, progress)
-    if not trained:
-        found = sum(map(len, fleets.values()))
+        task = progress.add_task("reading traces", total=None)
+        batches = TraceBatches(traces, on_problem=outcome.problems.append)
+        counts = batches.counts()
+        for fleet in sorted(counts):
+            reading = _Reading(batches, fleet, progress, task)
+            _train_one(opened, fleet, reading, how.limits, outcome)
+    for problem in outcome.problems:
+        say_error(f"skipped {problem.path}: {problem.reason}")
+    if not outcome.trained:
         raise NothingToTrainOn(
-            f"nothing to train on in {', '.join(map(str, traces))}: {found} usable rows, "
-            f"{TrainingSettings().minimum_rows} of one fleet needed"
+            f"nothing to train on in {', '.join(map(str, traces))}: {sum(counts.values())} "
+            f"observations, {TrainingSettings().minimum_rows} usable ones of one fleet needed"
         )
-    console = console_beside(json_path)
-    console.print(_table(trained, fleets))
-    for fleet, (_, version) in trained.items():
-        console.print(f"{plain(fleet)}: published {version}", markup=False, soft_wrap=True)
-    figures = {
-        fleet: {"version": version, "rows": len(fleets[fleet]), **metrics(model.evaluation)}
-        for fleet, (model, version) in trained.items()
-    }
-    write_figures(json_path, figures)
-    return 1 if problems else 0
+    _tell(outcome.trained, how.json_path)
+    return 1 if outcome.problems else 0
 
 
-def _read(
-    traces: Sequence[Path], progress: Progress
-) -> tuple[dict[str, list[Observation]], list[TraceProblem]]:
-    """Read the rows of each fleet, and which files were skipped."""
-    problems: list[TraceProblem] = []
-    fleets: dict[str, list[Observation]] = {}
-    task = progress.add_task("reading traces", total=None)
-    for count, seen in enumerate(read_observations(traces, on_problem=problems.append), start=1):
-        fleets.setdefault(seen.model, []).append(seen)
-        if count % _TOLD_EVERY == 0:
-            progress.update(task, description=f"reading traces: {count:,} rows")
-    progress.remove_task(task)
-    return fleets, problems
+class _Reading:
+    """Give a fleet's rows, each time they are asked for, and show how far that is."""
 
+    def __init__(self, batches: TraceBatches, fleet: str, progress: Progress, task: TaskID) -> None:
+        self._batches = batches
+        self._fleet = fleet
+        self._progress = progress
+        self._task = task
 
-def _train_each(
-    store: ModelsStore, fleets: Mapping[str, list[Observation]], progress: Progress
-) -> dict[str, tuple[TrainedModel, str]]:
-    """Train and publish every fleet that has enough rows; give the models and versions."""
-    trained = {}
-    task = progress.add_task("training", total=len(fleets))
-    for fleet, rows in sorted(fleets.items()):
-        text = f"training {plain(fleet)} on {len(rows):,} rows"
-        progress.update(task, description=text)
-        done = _train_one(store, fleet, rows)
-        if done is not None:
-            trained[fleet] = done
-        progress.advance(task)
-    return trained
+    def __call__(self) -> Iterator[Rows]:
+        """Give the rows, oldest first."""
+        count, name = 0, plain(self._fleet)
+        for table in self._batches.tables(self._fleet):
+            yield table
+            count += len(table)
+            self._progress.update(self._task, description=f"{name}: {count:,} rows read")
+        self._progress.update(self._task, description=f"{name}: training on {count:,} rows")
 
 
 def _train_one(
-    store: ModelsStore, fleet: str, rows: list[Observation]
-) -> tuple[TrainedModel, str] | None:
+    store: ModelsStore, fleet: str, rows: _Reading, limits: Limits, outcome: _Outcome
+) -> None:
     try:
-        model = train(rows, TrainingSettings())
-        return model, publish(store, fleet, model)
+        done = train_streamed(rows, limits=limits)
     except TrainingRefused as error:
         say_error(f"{fleet}: {error}")
-        return None
-    except ModelsStoreError as error:
-        raise ForetokenError(str(error)) from error
+        return
+    with store_errors():
+        outcome.trained[fleet] = done, publish(store, fleet, done.model)
 
 
-def _table(
-    trained: Mapping[str, tuple[TrainedModel, str]], fleets: Mapping[str, list[Observation]]
-) -> Table:
+def _tell(trained: Mapping[str, tuple[Streamed, str]], json_path: Path | None) -> None:
+    console = console_beside(json_path)
+    console.print(_table(trained))
+    for fleet, (done, version) in trained.items():
+        if done.used_rows < done.rows:
+            console.print(
+                f"{plain(fleet)}: {done.used_rows:,} of {done.rows:,} rows fit into --memory: "
+                "the newest, and older ones evenly thinned",
+                markup=False,
+                soft_wrap=True,
+            )
+        console.print(f"{plain(fleet)}: published {version}", markup=False, soft_wrap=True)
+    figures = {
+        fleet: {
+            "version": version,
+            "rows": done.rows,
+            "used_rows": done.used_rows,
+            **metrics(done.model.evaluation),
+        }
+        for fleet, (done, version) in trained.items()
+    }
+    write_figures(json_path, figures)
+
+
+def _table(trained: Mapping[str, tuple[Streamed, str]]) -> Table:
     table = Table("fleet", "rows", "target", "MdAPE", "MAPE", "p90 covers", box=None)
-    for fleet, (model, _) in trained.items():
-        for target, score in model.evaluation.candidate.items():
+    for fleet, (done, _) in trained.items():
+        for target, score in done.model.evaluation.candidate.items():
             table.add_row(
                 plain(fleet),
-                str(len(fleets[fleet])),
+                str(done.rows),
                 target,
                 f"{score.mdape:.1%}",
                 f"{score.mape:.1%}",

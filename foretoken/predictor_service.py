@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from functools import partial
 
-from foretoken.background import Job, supervised
+from foretoken.background import Job, in_own_thread, supervised
 from foretoken.model_updates import ModelUpdates
 from foretoken.predictor_host import PredictorHost
+from foretoken.stores import stored_fleets
 from foretoken.trainer import Trainer
 from foretoken.trainer_protocol import Report
 from models_store import ModelsStore
@@ -47,7 +48,7 @@ class PredictorService:
         """Start from what is stored; run the background tasks until the context ends."""
         with ExitStack() as stack:
             stack.enter_context(self._scratch)
-            self.host.adopt_stored(self._store.fleets())
+            self.host.adopt_stored(await in_own_thread(partial(stored_fleets, self._store)))
             async with supervised(self._jobs(), self._metrics.background_failed):
                 yield
 

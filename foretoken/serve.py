@@ -15,6 +15,8 @@ from foretoken.garbage import settle
 from foretoken.log_lines import LogLines
 from foretoken.logs import configure
 from foretoken.settings import ConfigFile, Settings
+from foretoken.stores import open_store
+from models_store import Place, is_url
 from proxy import Access, build_server
 from proxy.control import is_loopback
 
@@ -64,19 +66,26 @@ def server_of(built: Built, settings: Settings) -> uvicorn.Server:
     return build_server(built.app, settings.proxy, closing=built.closing, relay=built.relay)
 
 
-def prepare(settings: Settings, *folders: Path | None) -> LogLines | None:
-    """Set logging up and find out whether the folders can be written.
+def prepare(settings: Settings, *places: Place | None) -> LogLines | None:
+    """Set logging up and find out whether folders can be written, and buckets be used at all.
+
+    Whether a bucket answers is not asked: it may in a while, and serving does not need it.
 
     Returns:
         Where requests are logged as JSON, ``None`` where people read the log.
 
     Raises:
         FolderNotWritable: One cannot.
+        StoreRefused: No models can be kept at such a URL.
     """
     log_lines = configure(settings.log.format, settings.log.level)
-    for folder in folders:
-        if folder is not None:
-            _make_writable(folder)
+    for place in places:
+        if place is None:
+            continue
+        if is_url(place):
+            open_store(place)
+        else:
+            _make_writable(Path(place))
     return log_lines
 
 

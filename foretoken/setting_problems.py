@@ -4,6 +4,7 @@ Turns what pydantic reports into one line per setting: where it stands, what it 
 it must be, and which name was probably meant. Called when a configuration is read.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -17,6 +18,8 @@ from foretoken.toml_lines import Key, line_of
 
 _LONGEST: Final = 60
 """Characters of a value that are shown."""
+_KEYS: Final = re.compile(r"://[^/@\s]+@")
+"""What stands before the host of a URL: names and passwords, which no message repeats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,10 +146,12 @@ def _value(given: object) -> str:
 
     >>> _value(70000), _value({"a": 1})
     (' = 70000', '')
+    >>> _value("s3://key:secret@bucket")
+    " = 's3://***@bucket'"
     """
     if isinstance(given, Mapping):
         return ""
-    shown = repr(given)
+    shown = _KEYS.sub("://***@", repr(given))
     return f" = {shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + '...'}"
 
 

@@ -23,7 +23,7 @@ from collectors import (
 from foretoken.errors import ConfigurationInvalid
 from foretoken.setting_problems import SettingProblem, problems_of
 from foretoken.toml_lines import Key, key_lines
-from models_store import StoreSettings
+from models_store import Place, StoreSettings
 from predictor import PredictorSettings
 from proxy import ProxySettings, TracingSettings
 from proxy.control import ControlSettings
@@ -162,8 +162,8 @@ class Settings(_Section):
         return self.model_copy(update={"scheduler": changed})
 
     @property
-    def store_dir(self) -> Path | None:
-        """Give the folder of model versions, ``None`` for a temporary one."""
+    def store_dir(self) -> Place | None:
+        """Give the folder of model versions, or its URL; ``None`` for a temporary folder."""
         if self.store.directory is not None:
             return self.store.directory
         return None if self.data_dir is None else self.data_dir / "models"

@@ -11,12 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 
 from foretoken.settings import TrainerSettings
 from foretoken.trainer_protocol import SIGN_OF_LIFE, Forget, Report, TooLong, frame
+from models_store import Place
 from predictor import PredictorSettings
 from predictor.types import Observation
 
@@ -52,7 +52,7 @@ class Trainer:
         *,
         settings: TrainerSettings,
         predictor: PredictorSettings,
-        store_dir: Path,
+        store_dir: Place,
         keep: int,
         on_report: Callable[[Report], None],
     ) -> None:

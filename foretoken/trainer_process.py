@@ -13,7 +13,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -104,7 +103,7 @@ def main() -> None:
     store_dir, keep, interval_s, cpu_share, settings_json = sys.argv[1:]
     settings = PredictorSettings.model_validate_json(settings_json)
     os.nice(NICENESS)
-    store = ModelsStore(Path(store_dir))
+    store = ModelsStore(store_dir)
     inbox = Inbox(settings.training.window_rows, least=settings.training.judged_rows)
     fleets: dict[str, FleetTraining] = {}
     threading.Thread(target=read, args=(inbox,), daemon=True).start()

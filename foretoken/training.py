@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 from foretoken.trainer_protocol import Report
-from models_store import ModelsStore, ModelsStoreError
+from models_store import ModelsStore, ModelsStoreError, StoreUnreachable
 from predictor import (
     MODEL_SCHEMA,
     Evaluation,
@@ -40,6 +40,7 @@ class FleetTraining:
         self._fleet = fleet
         self._retraining = Retraining(settings)
         self._names: dict[str, str] = {}  # of published versions, by their content's
+        self._loaded: tuple[str, ModelSnapshot] | None = None  # the version in use, read once
 
     def add(self, observation: Observation) -> None:
         """Take in an observation."""
@@ -52,7 +53,7 @@ class FleetTraining:
         reason: str | None = None
         detail: str | None = None
         try:
-            done = self._retraining.train(in_use(self._store, self._fleet))
+            done = self._retraining.train(self._in_use())
             way, rows, reason = done.way, done.rows, done.refusal
             detail = None if reason is None else compared(done.model.evaluation)
             version = self._publish(done)
@@ -86,6 +87,23 @@ class FleetTraining:
         name = publish(self._store, self._fleet, done.model)
         self._remember(done.model.snapshot, name)
         return name
+
+    def _in_use(self) -> ModelSnapshot | None:
+        """Give the version in use, read anew only where it is another.
+
+        Raises:
+            StoreUnreachable: Nobody knows: what is trained now could not be judged by it.
+        """
+        try:
+            version = self._store.latest(self._fleet)
+        except StoreUnreachable:
+            raise
+        except ModelsStoreError:
+            return None
+        if self._loaded is None or self._loaded[0] != version:
+            snapshot = in_use(self._store, self._fleet)
+            self._loaded = None if version is None or snapshot is None else (version, snapshot)
+        return None if self._loaded is None else self._loaded[1]
 
     def _remember(self, snapshot: ModelSnapshot, name: str) -> None:
         self._names.pop(snapshot.version, None)

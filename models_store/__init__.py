@@ -1,4 +1,4 @@
-"""Versioned model snapshots: bytes plus a manifest, on disk. Knows no model."""
+"""Versioned model snapshots: bytes plus a manifest, in a folder or a bucket. Knows no model."""
 
 from models_store.errors import (
     BrokenVersion,
@@ -7,9 +7,12 @@ from models_store.errors import (
     NothingToRollBack,
     SchemaMismatch,
     StoreNotWritable,
+    StoreUnreachable,
+    StoreUnusable,
     UnknownVersion,
 )
 from models_store.manifest import Manifest
+from models_store.place import Place, is_url, path_of, shown
 from models_store.settings import StoreSettings
 from models_store.store import ModelsStore, Problem
 
@@ -20,9 +23,15 @@ __all__ = [
     "ModelsStore",
     "ModelsStoreError",
     "NothingToRollBack",
+    "Place",
     "Problem",
     "SchemaMismatch",
     "StoreNotWritable",
     "StoreSettings",
+    "StoreUnreachable",
+    "StoreUnusable",
     "UnknownVersion",
+    "is_url",
+    "path_of",
+    "shown",
 ]

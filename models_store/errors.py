@@ -1,7 +1,5 @@
 """What can go wrong with stored versions, one class per thing a caller does about it."""
 
-from pathlib import Path
-
 
 class ModelsStoreError(Exception):
     """Any failure of the store; catch this to go on without a stored model."""
@@ -38,27 +36,55 @@ class BrokenVersion(ModelsStoreError):
     """A stored file is not what was published; nothing of it may be used.
 
     Attributes:
-        path: The file that is wrong.
+        path: The file that is wrong, or its URL.
         reason: What is wrong with it.
     """
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.reason = reason
 
 
 class StoreNotWritable(ModelsStoreError):
-    """The disk refused a change; what was in use before still is.
+    """The disk or the bucket refused a change; what was in use before still is.
 
     Attributes:
-        path: The fleet's folder.
-        reason: What the operating system said.
+        path: The fleet's folder, or what was to be written.
+        reason: What the operating system said, or came of asking the network.
     """
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"cannot change {path}: {reason}")
         self.path = path
+        self.reason = reason
+
+
+class StoreUnreachable(ModelsStoreError):
+    """Nobody answered, or refused to; it may go better in a while.
+
+    Attributes:
+        path: What was asked for.
+        reason: What came of it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"cannot read {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class StoreUnusable(ModelsStoreError):
+    """No versions can be kept at such a place; it will not get better by itself.
+
+    Attributes:
+        place: As it was given, without keys.
+        reason: Why not.
+    """
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.place = place
         self.reason = reason
 
 

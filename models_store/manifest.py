@@ -9,6 +9,7 @@ import msgspec
 
 _VERSION: Final = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}")
 SHORT_HASH_DIGITS: Final = 8
+MANIFEST_FILE: Final = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,3 +79,13 @@ def is_version_name(name: str) -> bool:
     (True, False)
     """
     return _VERSION.fullmatch(name) is not None
+
+
+def created_of(name: str) -> datetime:
+    """Tell when a version was made, by its name.
+
+    >>> created_of("19700101T000000.250000Z-01234567").isoformat()
+    '1970-01-01T00:00:00.250000+00:00'
+    """
+    stamp = name.partition("-")[0].removesuffix("Z")
+    return datetime.strptime(stamp, "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)

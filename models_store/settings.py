@@ -1,8 +1,18 @@
 """Where versions are kept and how many."""
 
-from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from models_store.place import NO_KEYS, Place, holds_keys, is_url, path_of
+
+
+def _place(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if holds_keys(value):
+        raise ValueError(NO_KEYS)
+    return value if is_url(value) else path_of(value)
 
 
 class StoreSettings(BaseModel):
@@ -10,8 +20,9 @@ class StoreSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    directory: Path | None = None
-    """Folder of all fleets, created at the first publish; ``None`` for one of the caller's."""
+    directory: Annotated[Place, BeforeValidator(_place)] | None = None
+    """Folder of all fleets, created at the first publish, or a bucket that several machines
+    share, as `s3://bucket/models` (docs/model-store.md). Not set: `models` in `data_dir`."""
 
     keep: int = Field(default=20, ge=1, le=10_000)
     """Versions kept per fleet: at one refit every few seconds,

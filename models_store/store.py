@@ -1,39 +1,41 @@
-"""The folder of versions: publish, load, promote, roll back, verify, prune.
+"""All that is done with versions: publish, load, promote, roll back, verify, prune.
 
-``<root>/<fleet>/versions/<version>/{model.json, manifest.json}`` never change once
-there; ``<root>/<fleet>/latest`` names the version in use on its first line and, below
-it, those in use before. A version appears by one rename, with both its files synced;
-writers of one fleet take turns by a file lock, readers need none. Called by the
-trainer (publish), the server (latest, load) and the command line.
+``<fleet>/versions/<version>/{model.json, manifest.json}`` never change once there; the
+pointer names the version in use and, below it, those in use before. Where they are kept,
+and how a version appears there all at once, is a :class:`Storage`'s business: a folder's
+or a bucket's. Writers of one fleet take turns, readers need none. Called by the trainer
+(publish), the server (latest, load) and the command line.
 """
 
-import fcntl
 import hashlib
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-from models_store import files
 from models_store.errors import (
     BrokenVersion,
     FleetNameInvalid,
     NothingToRollBack,
     SchemaMismatch,
-    StoreNotWritable,
     UnknownVersion,
 )
-from models_store.manifest import Manifest, decode, encode, is_version_name, version_name
+from models_store.folder import POINTER_FILE
+from models_store.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    decode,
+    encode,
+    is_version_name,
+    version_name,
+)
+from models_store.place import Place, open_storage
+from models_store.pointer import Pointer
+from models_store.pointer import decode as decode_pointer
+from models_store.storage import NotStored
 
 MODEL_FILE: Final = "model.json"
-MANIFEST_FILE: Final = "manifest.json"
-POINTER_FILE: Final = "latest"
-_HISTORY: Final = 100  # versions once in use that the pointer remembers
 _NAME_BYTES: Final = 255  # longest file name of common file systems
 
 
@@ -41,7 +43,7 @@ _NAME_BYTES: Final = 255  # longest file name of common file systems
 class Problem:
     """Name a file that is wrong and say why."""
 
-    path: Path
+    path: str
     reason: str
 
     def __str__(self) -> str:
@@ -49,14 +51,22 @@ class Problem:
 
 
 class ModelsStore:
-    """Keep model versions of every fleet under one folder.
+    """Keep model versions of every fleet at one place.
 
     Args:
-        root: The folder; made at the first publish.
+        place: A folder, made at the first publish, or the URL of a bucket and a path in it.
+
+    Raises:
+        StoreUnusable: No versions can be kept there.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, place: Place) -> None:
+        self._storage = open_storage(place)
+
+    @property
+    def local(self) -> bool:
+        """Tell whether asking takes no network: an event loop may do so."""
+        return self._storage.local
 
     def publish(
         self,
@@ -85,43 +95,46 @@ class ModelsStore:
             metrics: Evaluation results by name.
 
         Raises:
-            StoreNotWritable: The disk refused; the version in use stays as it was.
+            StoreNotWritable: The disk or the bucket refused; the version in use stays as it was.
         """
-        folder = self._folder(fleet)
-        sha256 = hashlib.sha256(data).hexdigest()
-        with _writing(folder):
-            history = self._history_if_whole(fleet)
-            manifest = Manifest(
-                version=self._free_name(fleet, now, sha256),
-                fleet=fleet,
-                created=datetime.fromtimestamp(now, tz=UTC).isoformat(),
-                schema_hash=schema_hash,
-                sha256=sha256,
-                size_bytes=len(data),
-                model_format=model_format,
-                parent=history[0] if history else None,
-                rows=rows,
-                window_start_s=window_start_s,
-                window_end_s=window_end_s,
-                metrics=dict(metrics or {}),
-            )
-            self._place(manifest, data)
-            self._point(fleet, [manifest.version, *history])
-        return manifest.version
+        folder, sha256 = self._folder(fleet), hashlib.sha256(data).hexdigest()
+        manifest = Manifest(
+            version=version_name(now, sha256),
+            fleet=fleet,
+            created=datetime.fromtimestamp(now, tz=UTC).isoformat(),
+            schema_hash=schema_hash,
+            sha256=sha256,
+            size_bytes=len(data),
+            model_format=model_format,
+            rows=rows,
+            window_start_s=window_start_s,
+            window_end_s=window_end_s,
+            metrics=dict(metrics or {}),
+        )
+        placed: list[str] = []
+
+        def use_it(pointer: Pointer) -> Pointer:
+            if not placed:  # asked again where another writer was faster
+                child = replace(manifest, parent=pointer.in_use)
+                placed.append(self._place(folder, child, data, now))
+            return pointer.using(placed[0])
+
+        self._change(fleet, use_it, mend=True)
+        return placed[0]
 
     def latest(self, fleet: str) -> str | None:
         """Name the version in use, ``None`` when there is none.
 
         Raises:
             BrokenVersion: The pointer is not one of ours or names a version that is gone.
+            StoreUnreachable: Nobody answers, here as in all that reads.
         """
-        history = self._history(fleet)
-        if not history:
-            return None
-        if not self._path(fleet, history[0]).is_dir():
-            pointer = self._folder(fleet) / POINTER_FILE
-            raise BrokenVersion(pointer, f"names version {history[0]}, which is not there")
-        return history[0]
+        version = self._pointer(fleet).in_use
+        if version is not None and version not in self.versions(fleet):
+            raise BrokenVersion(
+                self._where(fleet, POINTER_FILE), f"names version {version}, which is not there"
+            )
+        return version
 
     def load(
         self, fleet: str, version: str | None = None, *, schema_hash: str | None = None
@@ -143,13 +156,14 @@ class ModelsStore:
             raise SchemaMismatch(
                 version=manifest.version, stored=manifest.schema_hash, wanted=schema_hash
             )
-        path = self._path(fleet, manifest.version) / MODEL_FILE
-        data = _read(path)
+        data = self._read(fleet, manifest.version, MODEL_FILE)
+        reason = None
         if len(data) != manifest.size_bytes:
             reason = f"has {len(data)} bytes, the manifest says {manifest.size_bytes}"
-            raise BrokenVersion(path, reason)
-        if hashlib.sha256(data).hexdigest() != manifest.sha256:
-            raise BrokenVersion(path, "its checksum differs from the manifest's")
+        elif hashlib.sha256(data).hexdigest() != manifest.sha256:
+            reason = "its checksum differs from the manifest's"
+        if reason is not None:
+            raise BrokenVersion(self._where(fleet, manifest.version, MODEL_FILE), reason)
         return data, manifest
 
     def manifest(self, fleet: str, version: str | None = None) -> Manifest:
@@ -160,11 +174,13 @@ class ModelsStore:
             BrokenVersion: The manifest is damaged or belongs to another version.
         """
         name = self.latest(fleet) if version is None else version
-        if name is None or name not in self.versions(fleet):
+        if name is None or not is_version_name(name):
             raise UnknownVersion(fleet, version)
-        path = self._path(fleet, name) / MANIFEST_FILE
+        if version is not None and version not in self.versions(fleet):
+            raise UnknownVersion(fleet, version)
+        path = self._where(fleet, name, MANIFEST_FILE)
         try:
-            manifest = decode(_read(path))
+            manifest = decode(self._read(fleet, name, MANIFEST_FILE))
         except ValueError as error:
             raise BrokenVersion(path, str(error)) from error
         if (manifest.version, manifest.fleet) != (name, fleet):
@@ -175,26 +191,22 @@ class ModelsStore:
 
     def versions(self, fleet: str) -> list[str]:
         """Name all versions, oldest first."""
-        folder = self._folder(fleet) / "versions"
-        if not folder.is_dir():
-            return []
-        return sorted(path.name for path in folder.iterdir() if is_version_name(path.name))
+        return sorted(filter(is_version_name, self._storage.versions(self._folder(fleet))))
 
     def fleets(self) -> list[str]:
         """Name the fleets that have a folder here."""
-        if not self._root.is_dir():
-            return []
-        return sorted(
-            unquote(path.name) for path in self._root.iterdir() if (path / "versions").is_dir()
-        )
+        return sorted(map(unquote, self._storage.fleets()))
 
     def promote(self, fleet: str, version: str, *, schema_hash: str | None = None) -> None:
         """Put a version in use, after checking all that :meth:`load` checks."""
         self.load(fleet, version, schema_hash=schema_hash)
-        with _writing(self._folder(fleet)):
-            history = self._history_if_whole(fleet)
-            if history[:1] != [version]:
-                self._point(fleet, [version, *history])
+
+        def use_it(pointer: Pointer) -> Pointer:
+            if version in pointer.doomed:
+                raise UnknownVersion(fleet, version)
+            return pointer.using(version)
+
+        self._change(fleet, use_it, mend=True)
 
     def rollback(self, fleet: str, *, schema_hash: str | None = None) -> str:
         """Put the version in use before this one in use again; return its name.
@@ -207,17 +219,18 @@ class ModelsStore:
         """
         if not self.versions(fleet):
             raise NothingToRollBack(fleet)
-        with _writing(self._folder(fleet)):
-            history = self._history(fleet)
-            present = set(self.versions(fleet))
-            earlier = [name for name in history[1:] if name in present]
+
+        def use_earlier(pointer: Pointer) -> Pointer:
+            present = set(self.versions(fleet)) - pointer.doomed
+            earlier = [name for name in pointer.history[1:] if name in present]
             if not earlier:
                 earlier = [name for name in self._parent_in_use(fleet) if name in present]
             if not earlier:
                 raise NothingToRollBack(fleet)
             self.load(fleet, earlier[0], schema_hash=schema_hash)
-            self._point(fleet, earlier)
-        return earlier[0]
+            return replace(pointer, history=tuple(earlier))
+
+        return self._change(fleet, use_earlier).history[0]
 
     def verify(self, fleet: str) -> list[Problem]:
         """Check every byte of every version and the pointer; an empty list is good news."""
@@ -239,75 +252,77 @@ class ModelsStore:
         The one in use stays; those that never were go first, by age. Also removes what a
         crash in the middle of a publish has left.
         """
-        folder = self._folder(fleet)
-        if not folder.is_dir():
-            return []
-        with _writing(folder):
-            history = self._history(fleet)
-            since = {name: -place for place, name in reversed(list(enumerate(history)))}
-            present = sorted(
-                self.versions(fleet), key=lambda name: (since.get(name, -len(history)), name)
-            )
-            doomed = [name for name in present if name not in history[:1]]
-            doomed = doomed[: max(0, len(present) - max(keep, 1))]
-            for name in doomed:
-                shutil.rmtree(self._path(fleet, name))
-            for leftover in (folder / "versions").glob(".*.tmp"):
-                shutil.rmtree(leftover)
-            for leftover in folder.glob(".*.tmp"):
-                leftover.unlink()
+        present = self.versions(fleet)
+        doomed: list[str] = []
+        if len(present) > max(keep, 1):
+
+            def doom(pointer: Pointer) -> Pointer:
+                doomed[:] = _longest_out_of_use(present, pointer, keep)
+                return replace(pointer, doomed=frozenset(doomed))
+
+            self._change(fleet, doom)
+        self._storage.remove(self._folder(fleet), doomed)
         return doomed
 
-    def _folder(self, fleet: str) -> Path:
+    def _folder(self, fleet: str) -> str:
         name = quote(fleet, safe="")
         if name.startswith("."):  # quote leaves dots: no hidden folder, no way out
             name = "%2E" + name[1:]
         if not name or len(name) > _NAME_BYTES:
             raise FleetNameInvalid(fleet)
-        return self._root / name
-
-    def _path(self, fleet: str, version: str) -> Path:
-        return self._folder(fleet) / "versions" / version
-
-    def _free_name(self, fleet: str, now: float, sha256: str) -> str:
-        name = version_name(now, sha256)
-        while self._path(fleet, name).exists():
-            now += 1e-6
-            name = version_name(now, sha256)
         return name
 
-    def _place(self, manifest: Manifest, data: bytes) -> None:
-        path = self._path(manifest.fleet, manifest.version)
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.mkdir()
+    def _path(self, fleet: str, *names: str) -> str:
+        folder = self._folder(fleet)
+        return "/".join((folder, "versions", *names) if len(names) > 1 else (folder, *names))
+
+    def _where(self, fleet: str, *names: str) -> str:
+        return self._storage.where(self._path(fleet, *names))
+
+    def _read(self, fleet: str, version: str, name: str) -> bytes:
         try:
-            files.write_synced(temporary / MODEL_FILE, data)
-            files.write_synced(temporary / MANIFEST_FILE, encode(manifest))
-            files.sync_folder(temporary)
-            temporary.rename(path)
-        except OSError:
-            shutil.rmtree(temporary, ignore_errors=True)  # it may be what fills the disk
-            raise
-        files.sync_folder(path.parent)
+            return self._storage.read(self._path(fleet, version, name))
+        except NotStored as error:
+            raise BrokenVersion(self._where(fleet, version, name), error.reason) from error
 
-    def _history(self, fleet: str) -> list[str]:
-        path = self._folder(fleet) / POINTER_FILE
-        if not path.exists():
-            return []
-        names = _read(path).decode("utf-8", errors="replace").split()
-        if not names or not all(is_version_name(name) for name in names):
-            raise BrokenVersion(path, "is not a list of version names")
-        return names
+    def _place(self, folder: str, manifest: Manifest, data: bytes, now: float) -> str:
+        """Store a version under the first free name."""
+        while True:
+            files = {MODEL_FILE: data, MANIFEST_FILE: encode(manifest)}
+            if self._storage.place(folder, manifest.version, files):
+                return manifest.version
+            now += 1e-6
+            manifest = replace(manifest, version=version_name(now, manifest.sha256))
 
-    def _history_if_whole(self, fleet: str) -> list[str]:
+    def _pointer(self, fleet: str) -> Pointer:
+        return self._decoded(fleet, self._storage.pointer(self._folder(fleet)))
+
+    def _decoded(self, fleet: str, text: bytes | None) -> Pointer:
         try:
-            return self._history(fleet)
-        except BrokenVersion:
-            return []  # what is written next repairs the pointer
+            return decode_pointer(text)
+        except ValueError as error:
+            raise BrokenVersion(self._where(fleet, POINTER_FILE), str(error)) from error
 
-    def _point(self, fleet: str, history: list[str]) -> None:
-        text = "\n".join(history[:_HISTORY]) + "\n"
-        files.replace(self._folder(fleet) / POINTER_FILE, text.encode())
+    def _change(
+        self, fleet: str, change: Callable[[Pointer], Pointer], *, mend: bool = False
+    ) -> Pointer:
+        """Change what is in use in our turn; ``mend`` overwrites a pointer that is none."""
+        done = Pointer()
+
+        def step(text: bytes | None) -> bytes | None:
+            nonlocal done
+            try:
+                before = self._decoded(fleet, text)
+            except BrokenVersion:
+                if not mend:
+                    raise
+                before = Pointer()
+            done = change(before)
+            written = done.encode()
+            return None if written == text else written
+
+        self._storage.update(self._folder(fleet), step)
+        return done
 
     def _parent_in_use(self, fleet: str) -> list[str]:
         try:
@@ -317,23 +332,15 @@ class ModelsStore:
         return [] if parent is None else [parent]
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Let one writer of a fleet at a time in, across processes; the kernel frees the dead's."""
-    try:
-        (folder / "versions").mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise StoreNotWritable(folder, error.strerror or str(error)) from error
+def _longest_out_of_use(present: list[str], pointer: Pointer, keep: int) -> list[str]:
+    """Name the versions to delete so that ``keep`` stay, of those ``present``.
 
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BrokenVersion(path, error.strerror or str(error)) from error
+    >>> names = [f"19700101T00000{n}.000000Z-01234567" for n in range(3)]
+    >>> _longest_out_of_use(names, Pointer(history=(names[0], names[1])), 2) == [names[2]]
+    True
+    """
+    history = pointer.history
+    since = {name: -place for place, name in reversed(list(enumerate(history)))}
+    by_use = sorted(present, key=lambda name: (since.get(name, -len(history)), name))
+    doomed = [name for name in by_use if name != pointer.in_use]
+    return doomed[: max(0, len(present) - max(keep, 1))]

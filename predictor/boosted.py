@@ -56,29 +56,45 @@ def train_trees(
     # Whoever only predicts does without it: it takes a second and 60 MB.
     import lightgbm  # noqa: PLC0415
 
-    ratio = kind == "ratio"
-    trees = settings.ratio_trees if ratio else settings.direct_trees
+    trees = n_trees(kind, settings)
     if start is not None:
         trees = max(1, round(trees * settings.continuation_share))
     booster = lightgbm.train(
-        {
-            "objective": "l1",
-            "num_leaves": settings.num_leaves,
-            "learning_rate": settings.ratio_learning_rate
-            if ratio
-            else settings.direct_learning_rate,
-            "lambda_l2": settings.lambda_l2,
-            "num_threads": settings.num_threads,
-            "seed": settings.seed,
-            "deterministic": True,
-            "force_col_wise": True,
-            "verbose": -1,
-        },
+        parameters(kind, settings),
         lightgbm.Dataset(inputs, log_target, weight=weight, free_raw_data=True),
         trees,
         init_model=None if start is None else lightgbm.Booster(model_str=start),
     )
     return str(booster.model_to_string())
+
+
+def n_trees(kind: str, settings: TrainingSettings) -> int:
+    """Give the number of trees of a model.
+
+    >>> n_trees("ratio", TrainingSettings())
+    40
+    """
+    return settings.ratio_trees if kind == "ratio" else settings.direct_trees
+
+
+def parameters(kind: str, settings: TrainingSettings) -> dict[str, object]:
+    """Give LightGBM's parameters of a model, however it is trained.
+
+    >>> parameters("direct", TrainingSettings())["learning_rate"]
+    0.2
+    """
+    ratio = kind == "ratio"
+    return {
+        "objective": "l1",
+        "num_leaves": settings.num_leaves,
+        "learning_rate": settings.ratio_learning_rate if ratio else settings.direct_learning_rate,
+        "lambda_l2": settings.lambda_l2,
+        "num_threads": settings.num_threads,
+        "seed": settings.seed,
+        "deterministic": True,
+        "force_col_wise": True,
+        "verbose": -1,
+    }
 
 
 class BoostedModels:

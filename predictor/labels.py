@@ -5,9 +5,11 @@ a request that was not streamed becomes two labels. Called by the predictor for 
 observation and by training for every row, so that both refuse alike.
 """
 
+from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Final
 
+import numpy as np
 from msgspec.structs import replace
 
 from predictor.features import N_FEATURES
@@ -107,6 +109,51 @@ def most_of_total(observation: Observation, target: int) -> bool:
     (False, True)
     """
     return _share(observation, target) >= _MOST_OF
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredColumns:
+    """Hold what was measured of ``m`` requests, NaN where unknown.
+
+    Attributes:
+        features: ``(m, n_features)`` at dispatch, in C order.
+        observed_s: ``(m,)``.
+        targets_s: ``(2, m)`` TTFT and TPOT.
+        output_tokens: ``(m,)``.
+    """
+
+    features: FloatArray
+    observed_s: FloatArray
+    targets_s: FloatArray
+    output_tokens: FloatArray
+
+
+def usable_columns(measured: MeasuredColumns) -> tuple[FloatArray, FloatArray]:
+    """Give log labels and their weights, ``(2, m)`` each, NaN where a label may not teach.
+
+    As :func:`usable_labels` and :func:`label_weight` of each row that has no total.
+
+    >>> log_target, weight = usable_columns(MeasuredColumns(
+    ...     features=np.zeros((1, N_FEATURES)), observed_s=np.zeros(1),
+    ...     targets_s=np.array([[1.0], [-1.0]]), output_tokens=np.array([8.0])))
+    >>> log_target[:, 0], weight[:, 0]
+    (array([ 0., nan]), array([1. , 0.5]))
+    """
+    usable, tokens = np.empty(len(measured.features), dtype=np.bool_), measured.output_tokens
+    kernels.all_usable(measured.features, usable)
+    usable &= np.isfinite(measured.observed_s)
+    counted = np.isfinite(tokens)
+    plausible = ~counted | ((tokens >= 0) & (tokens <= LONGEST_OUTPUT_TOKENS))
+    log_target, weight = np.full((2, len(usable)), np.nan), np.ones((2, len(usable)))
+    for target, (lowest, highest) in enumerate(BOUNDS_S):
+        value = measured.targets_s[target]
+        known = usable & (value >= lowest) & (value <= highest)
+        if target == TPOT:
+            known &= plausible
+        log_target[target, known] = np.log(value[known])
+    some = np.maximum(tokens[counted], 1.0)
+    weight[TPOT, counted] = some / (some + _SHORT_OUTPUT_TOKENS)
+    return log_target, weight
 
 
 class LabelClock:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from predictor.features import N_FEATURES
-from predictor.labels import label_weight, usable_labels
+from predictor.labels import MeasuredColumns, label_weight, usable_columns, usable_labels
 from predictor.physics import TARGETS, TPOT, TTFT
 from predictor.types import FloatArray, Observation
 
@@ -96,6 +97,26 @@ class Table:
         )
 
     @classmethod
+    def of_columns(
+        cls,
+        measured: MeasuredColumns,
+        endpoints: Sequence[str],
+        hardware: Sequence[str | None],
+    ) -> "Table":
+        """Lay out the rows of columns that have a usable label."""
+        log_target, weight = usable_columns(measured)
+        table = cls(
+            features=measured.features,
+            log_target=log_target,
+            weight=weight,
+            observed_s=measured.observed_s,
+            endpoints=list(endpoints),
+            hardware=list(hardware),
+        )
+        labelled = np.any(np.isfinite(log_target), axis=0)
+        return table.only(labelled)
+
+    @classmethod
     def joined(cls, tables: Sequence["Table"]) -> "Table":
         """Lay tables, one at least, end to end."""
         return cls(
@@ -114,6 +135,18 @@ class Table:
     def counts(self) -> list[int]:
         """Count the labels of each target."""
         return [int(count) for count in np.isfinite(self.log_target).sum(axis=1)]
+
+    def only(self, kept: NDArray[np.bool_]) -> "Table":
+        """Give the rows that a mask, ``(m,)``, keeps."""
+        places = np.flatnonzero(kept).tolist()
+        return Table(
+            features=self.features[kept],
+            log_target=self.log_target[:, kept],
+            weight=self.weight[:, kept],
+            observed_s=self.observed_s[kept],
+            endpoints=[self.endpoints[place] for place in places],
+            hardware=[self.hardware[place] for place in places],
+        )
 
     def part(self, start: int, stop: int) -> "Table":
         """Give the rows from ``start`` up to ``stop``."""

@@ -62,7 +62,8 @@ def train_first(table: Table, settings: TrainingSettings, physics: PhysicsSettin
         TrainingRefused: No target has enough labels.
     """
     require_rows(table, settings)
-    evaluation = _evaluate(table, settings, physics)
+    start = int(len(table) * (1.0 - settings.evaluation_fraction))
+    evaluation = evaluate_from(table, start, settings, physics)
     snapshot = train_full(table, settings, physics)
     return TrainedModel(
         snapshot=replace(snapshot, errors=evaluation.experts), evaluation=evaluation
@@ -75,7 +76,15 @@ def require_rows(table: Table, settings: TrainingSettings) -> None:
     Raises:
         TrainingRefused: None has.
     """
-    counts = table.counts
+    require_labels(table.counts, settings)
+
+
+def require_labels(counts: Sequence[int], settings: TrainingSettings) -> None:
+    """See that one target at least has enough of the labels counted by target.
+
+    Raises:
+        TrainingRefused: None has.
+    """
     if max(counts) < settings.minimum_rows:
         raise TrainingRefused(
             "too_few_rows",
@@ -86,8 +95,8 @@ def require_rows(table: Table, settings: TrainingSettings) -> None:
 
 def train_full(table: Table, settings: TrainingSettings, physics: PhysicsSettings) -> ModelSnapshot:
     """Fit physics and trees anew on all rows."""
-    fit = _fit_physics(table, physics)
-    log_prior = _log_prior(fit, table)
+    fit = fit_physics(table, physics)
+    log_prior = log_prior_of(fit, table)
     inputs = tree_inputs(table.features, log_prior)
     trees = {}
     for target, name in enumerate(TARGETS):
@@ -107,7 +116,7 @@ def train_full(table: Table, settings: TrainingSettings, physics: PhysicsSetting
 def train_on(model: ModelSnapshot, table: Table, settings: TrainingSettings) -> ModelSnapshot:
     """Continue a model's trees on the newest rows; its physics stays as it is."""
     newest = table.part(max(len(table) - settings.continuation_rows, 0), len(table))
-    log_prior = _log_prior(model.physics, newest)
+    log_prior = log_prior_of(model.physics, newest)
     inputs = tree_inputs(newest.features, log_prior)
     trees = dict(model.trees)
     for target, name in enumerate(TARGETS):
@@ -160,11 +169,12 @@ def _labels(
     labels, weight = table.log_target[target, known], table.weight[target, known]
     if kind == "ratio":
         labels = labels - log_prior[target, known]
-        weight = weight * _decay(table.observed_s[known], settings)
+        weight = weight * decay(table.observed_s[known], settings)
     return labels, weight
 
 
-def _decay(observed_s: FloatArray, settings: TrainingSettings) -> FloatArray:
+def decay(observed_s: FloatArray, settings: TrainingSettings) -> FloatArray:
+    """Weigh the rows of a model of the ratio, oldest first, by age."""
     return forgetting(
         observed_s,
         now=float(observed_s[-1]),
@@ -173,14 +183,16 @@ def _decay(observed_s: FloatArray, settings: TrainingSettings) -> FloatArray:
     )
 
 
-def _log_prior(fit: PhysicsFit, table: Table) -> FloatArray:
+def log_prior_of(fit: PhysicsFit, table: Table) -> FloatArray:
+    """Give ``(2, m)`` log seconds that physics says of the rows."""
     prior = PhysicsPrior(fit=fit)
     return prior.predict(table.features, table.endpoints, table.hardware).log_prior
 
 
-def _fit_physics(table: Table, settings: PhysicsSettings) -> PhysicsFit:
+def fit_physics(table: Table, settings: PhysicsSettings) -> PhysicsFit:
+    """Fit physics to the newest rows of each endpoint."""
     prior = PhysicsPrior(settings)
-    wanted = _newest_of_each(table, settings.window_rows)
+    wanted = newest_of_each(table, settings.window_rows)
     for index in np.flatnonzero(wanted.any(axis=0)).tolist():
         prior.remember(
             table.features[index],
@@ -198,23 +210,31 @@ def _fit_physics(table: Table, settings: PhysicsSettings) -> PhysicsFit:
     return prior.fit()
 
 
-def _newest_of_each(table: Table, count: int) -> NDArray[np.bool_]:
-    """Mark, ``(2, m)``, the newest labels of each endpoint and target: all a fit reads."""
+def newest_of_each(table: Table, count: int) -> NDArray[np.bool_]:
+    """Mark, ``(2, m)``, the newest labels of each endpoint and target: all a fit reads.
+
+    >>> table = Table.of([])
+    >>> newest_of_each(table, 256).shape
+    (2, 0)
+    """
     wanted = np.zeros(table.log_target.shape, dtype=bool)
-    known = np.isfinite(table.log_target).tolist()
-    for target, labelled in enumerate(known):
-        left: dict[str, int] = {}
-        for index in range(len(table) - 1, -1, -1):
-            endpoint = table.endpoints[index]
-            if labelled[index] and left.setdefault(endpoint, count) > 0:
-                left[endpoint] -= 1
-                wanted[target, index] = True
+    numbers: dict[str, int] = {}
+    endpoint = np.fromiter(
+        (numbers.setdefault(name, len(numbers)) for name in table.endpoints), np.intp, len(table)
+    )
+    for target, known in enumerate(np.isfinite(table.log_target)):
+        rows = np.flatnonzero(known)
+        rows = rows[np.argsort(endpoint[rows], kind="stable")]
+        ends = np.cumsum(np.bincount(endpoint[rows], minlength=len(numbers)))
+        later = ends[endpoint[rows]] - 1 - np.arange(len(rows))  # labels of that endpoint
+        wanted[target, rows[later < count]] = True
     return wanted
 
 
-def _evaluate(table: Table, settings: TrainingSettings, physics: PhysicsSettings) -> Evaluation:
-    """Train on the past and score the next block, over the newest share of the rows."""
-    start = int(len(table) * (1.0 - settings.evaluation_fraction))
+def evaluate_from(
+    table: Table, start: int, settings: TrainingSettings, physics: PhysicsSettings
+) -> Evaluation:
+    """Train on the past and score the next block, over the rows from ``start`` on."""
     edges = np.linspace(start, len(table), settings.evaluation_blocks + 1).astype(int)
     blocks = [(low, high) for low, high in pairwise(edges.tolist()) if low < high]
     models = [train_full(table.part(0, low), settings, physics) for low, _ in blocks]

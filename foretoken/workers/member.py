@@ -11,7 +11,6 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from starlette.types import ASGIApp
@@ -40,6 +39,7 @@ from foretoken.workers.predictor import SharingPredictor
 from foretoken.workers.table import BEAT_S, SharedTable
 from foretoken.workers.trainer import SharedTrainer
 from foretoken.workers.whole import Changes, WholeControl
+from models_store import Place
 from predictor import LatencyPredictor, PredictorSettings
 from predictor.types import EndpointState, Observation
 from proxy import Encoding, page_with
@@ -105,7 +105,7 @@ class Member:
         return SharingPredictor(settings, self._tell_lesson)
 
     def trainer(
-        self, settings: Settings, store_dir: Path, on_report: Callable[[Report], None]
+        self, settings: Settings, store_dir: Place, on_report: Callable[[Report], None]
     ) -> Trainer:
         """Make our share of the one trainer."""
         return SharedTrainer(

@@ -1,11 +1,11 @@
 """One trainer for all workers: run by the one that leads, fed by all."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from foretoken.settings import TrainerSettings
 from foretoken.trainer import Trainer
 from foretoken.trainer_protocol import Report
+from models_store import Place
 from predictor import PredictorSettings
 from predictor.types import Observation
 
@@ -28,7 +28,7 @@ class SharedTrainer(Trainer):
         *,
         settings: TrainerSettings,
         predictor: PredictorSettings,
-        store_dir: Path,
+        store_dir: Place,
         keep: int,
         on_report: Callable[[Report], None],
         leads: Callable[[], bool],

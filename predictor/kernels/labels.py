@@ -3,6 +3,9 @@
 from math import isfinite
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from predictor.features import COLUMN
 from predictor.kernels.compiled import compiled
 from predictor.types import FloatArray
@@ -20,3 +23,10 @@ def usable(features: FloatArray) -> bool:
         if value > _MAX_FEATURE or value < _MIN_FEATURE:
             return False
     return isfinite(features[_PROMPT])
+
+
+@compiled
+def all_usable(features: FloatArray, found: NDArray[np.bool_]) -> None:
+    """Tell it of many rows, ``(m, N_FEATURES)``, into ``(m,)``."""
+    for row in range(len(features)):
+        found[row] = usable(features[row])
