@@ -199,7 +199,8 @@ class KubernetesApi:
     def cut(self) -> None:
         """Reset all connections."""
         for writer in self._writers:
-            _reset(writer)
+            if not writer.transport.is_closing():
+                _reset(writer)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that requests bring about."""

@@ -5,7 +5,12 @@ What a kind of source needs is loaded only where one is configured.
 
 from collections.abc import Iterable
 
-from collectors.discovery.settings import DiscoverySource, DnsDiscovery, FileDiscovery
+from collectors.discovery.settings import (
+    DiscoverySource,
+    DnsDiscovery,
+    FileDiscovery,
+    KubernetesDiscovery,
+)
 from collectors.discovery.source import DiscoveryCounts, Source, SourceHealth
 from collectors.errors import PackageNeeded
 
@@ -33,3 +38,12 @@ def _open(settings: DiscoverySource, health: SourceHealth) -> Source:
             except ImportError as error:
                 raise PackageNeeded(f"discovery by DNS ({settings.name})", "dns") from error
             return DnsSource(settings, health)
+        case KubernetesDiscovery():
+            try:
+                from collectors.discovery.kubernetes import (  # noqa: PLC0415  # as above
+                    KubernetesSource,
+                )
+            except ImportError as error:
+                what = f"discovery by Kubernetes ({settings.name})"
+                raise PackageNeeded(what, "kubernetes") from error
+            return KubernetesSource(settings, health)

@@ -1,6 +1,7 @@
 """Where endpoints are found, beside those that the configuration lists."""
 
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -147,5 +148,56 @@ def server_address(text: str) -> tuple[str, int]:
         raise ValueError(msg) from error
 
 
-DiscoverySource = Annotated[FileDiscovery | DnsDiscovery, Field(discriminator="kind")]
+ObjectName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+PortNumber = Annotated[int, Field(ge=1, le=65_535)]
+PortName = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
+
+class KubernetesDiscovery(SourceSettings):
+    """Find endpoints in Kubernetes: those of a Service, or the pods of an InferencePool."""
+
+    kind: Literal["kubernetes"] = "kubernetes"
+
+    service: ObjectName | None = None
+    """The Service whose EndpointSlices name the endpoints; this or ``pool``."""
+
+    pool: ObjectName | None = None
+    """The InferencePool whose ready pods are the endpoints; this or ``service``."""
+
+    pool_api: Literal["v1", "v1alpha2"] = "v1"
+    """Version of the pool's API: "v1" is ``inference.networking.k8s.io``, "v1alpha2" the older
+    ``inference.networking.x-k8s.io``."""
+
+    namespace: ObjectName | None = None
+    """Where it is; not set: that of the pod we run in, or of the kubeconfig's context."""
+
+    ports: tuple[PortNumber | PortName, ...] = ()
+    """Ports by number or name, each an endpoint of its own (data-parallel ranks); none: those the
+    pool names, or the only one of the Service (of several the one named "http")."""
+
+    kubeconfig: Path | None = None
+    """File with credentials; not set: those of the pod we run in, else ``KUBECONFIG``, else
+    ``~/.kube/config``."""
+
+    context: str | None = Field(default=None, min_length=1, max_length=500)
+    """Context of the kubeconfig; not set: its current one."""
+
+    timeout_s: float = Field(default=10.0, ge=0.05, le=300.0)
+    """For one answer of the API server."""
+
+    watch_s: float = Field(default=60.0, ge=1.0, le=3600.0)
+    """How long a watch lasts. It costs the server one request each time, and a connection that died
+    without a word is noticed after so long at most."""
+
+    @model_validator(mode="after")
+    def _service_or_pool(self) -> Self:
+        if (self.service is None) == (self.pool is None):
+            msg = "service, pool: give one of them"
+            raise ValueError(msg)
+        return self
+
+
+DiscoverySource = Annotated[
+    FileDiscovery | DnsDiscovery | KubernetesDiscovery, Field(discriminator="kind")
+]
 """One ``[[discovery]]`` table."""
