@@ -105,6 +105,8 @@ class KubernetesApi:
         tokens: Who may ask; ``None``: everybody.
         forbidden: Collections that nobody may read.
         refusals: Status codes the next requests get.
+        scripted: What the next lists say instead of the truth.
+        watcher: Told of every request before it is answered.
         gone_as_status: Say 410 as a status instead of in the stream.
     """
 
@@ -115,6 +117,8 @@ class KubernetesApi:
         self.tokens: set[str] | None = None
         self.forbidden: set[str] = set()
         self.refusals: deque[int] = deque()
+        self.scripted: deque[Object] = deque()
+        self.watcher: Callable[[Seen], None] = lambda _: None
         self.gone_as_status = False
         self.port = 0
         self._tls = tls
@@ -225,6 +229,7 @@ class KubernetesApi:
                 while True:
                     seen = await _read_request(reader)
                     self.seen.append(seen)
+                    self.watcher(seen)
                     await self._serve(seen, reader, writer)
                     await writer.drain()
                     await self._tell()
@@ -291,6 +296,8 @@ class KubernetesApi:
         if place.name is None:
             if asked.method == "POST":
                 return 201, self.store.create(resource, namespace, json.loads(asked.seen.body))
+            if self.scripted:
+                return 200, self.scripted.popleft()
             return 200, self._list(place, asked.query)
         key = Key(resource.group, resource.plural, namespace, place.name)
         if place.sub == "scale":

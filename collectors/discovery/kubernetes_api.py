@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Generic
 
 import httpx2
+import msgspec
 import yaml
 from lightkube.config import client_adapter, kubeconfig
 from lightkube.config.models import User
@@ -182,7 +183,9 @@ def open_api(settings: KubernetesDiscovery, account: Path) -> ApiServer:
         raise ApiFailed("unreadable", f"no {error} in the kubeconfig or environment") from error
     except yaml.YAMLError as error:  # its text would show what stands there: secrets
         raise ApiFailed("unreadable", "the kubeconfig is not valid YAML") from error
-    except (ConfigError, OSError, ValueError, TypeError) as error:
+    except (
+        ConfigError, OSError, ValueError, TypeError, AttributeError, msgspec.MsgspecError,
+    ) as error:  # fmt: skip
         raise ApiFailed("unreadable", str(error)) from error
     return ApiServer(client, settings.namespace or config.namespace, settings.timeout_s)
 

@@ -129,8 +129,8 @@ def labels_of(pod: Pod | None, others: Mapping[str, str] | None = None) -> dict[
     if pod.spec is not None:
         gathered |= pod.spec.node_selector or {}
     annotations = (pod.metadata.annotations or {}).items()
-    gathered |= {name: value for name, value in annotations if name.startswith(PREFIX)}
-    return gathered | (pod.metadata.labels or {})
+    ours = {name: value for name, value in annotations if name.startswith(PREFIX)}
+    return gathered | (pod.metadata.labels or {}) | ours
 
 
 def slice_ports(

@@ -104,7 +104,9 @@ class Bench:
         self.write_kubeconfig()
 
     def write_kubeconfig(self, **user: str) -> None:
-        self.kubeconfig.write_text(json.dumps(kubeconfig(self.api.url, user)))
+        whole = self.kubeconfig.with_suffix(".new")
+        whole.write_text(json.dumps(kubeconfig(self.api.url, user)))
+        whole.replace(self.kubeconfig)  # read by another thread at any moment
 
     def clock(self) -> float:
         self.now += 10.0  # watches last a while, whatever the machine does
