@@ -75,6 +75,9 @@ class Settings(_Section):
     """The vLLM servers: one [[endpoints]] table each."""
     discovery: tuple[DiscoverySource, ...] = ()
     """Where further endpoints are found: one [[discovery]] table each (docs/discovery.md)."""
+    leave_s: float = Field(default=600.0, ge=0, le=86_400)
+    """An endpoint that leaves gets no further requests, and is forgotten once those it has are
+    ended, or after this long: they go on, but nobody looks after them any more."""
     data_dir: Path | None = None
     """Folder for traces and models. Not set: nothing is recorded, and models live as long as the
     process."""

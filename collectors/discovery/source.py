@@ -43,10 +43,6 @@ class DiscoveryCounts(Protocol):
         """Take in that a source's authority has spoken, whether or not anything changed."""
         ...
 
-    def found(self, source: str, endpoints: int) -> None:
-        """Take in that a source told another set, of so many endpoints."""
-        ...
-
     def failed(self, source: str, reason: DiscoveryFailure) -> None:
         """Take in that a source's authority could not be heard or understood."""
         ...
