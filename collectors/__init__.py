@@ -4,6 +4,7 @@ from collectors.endpoint import EndpointView
 from collectors.errors import (
     CollectorsError,
     KvEventsUnreadable,
+    PackageNeeded,
     ScrapeFailed,
     ScrapeFailure,
     TokenizerUnusable,
@@ -42,6 +43,7 @@ __all__ = [
     "KvEventSource",
     "KvEventsUnreadable",
     "MetricsPage",
+    "PackageNeeded",
     "PageReader",
     "Pages",
     "ScrapeCounts",

@@ -124,6 +124,7 @@ class EndpointView:
             max_seqs=settings.max_seqs,
             cpu_kv_tokens=settings.cpu_kv_tokens,
             shared_kv_tokens=settings.shared_kv_tokens,
+            role=settings.role,
             priority_class=settings.priority_class,
         )
 

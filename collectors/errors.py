@@ -26,6 +26,32 @@ class ScrapeFailed(CollectorsError):
         self.reason: ScrapeFailure = reason
 
 
+class EndpointUnusable(CollectorsError):
+    """What a source found cannot be an endpoint.
+
+    Attributes:
+        at: Where it was said to be.
+        reason: Why not.
+    """
+
+    def __init__(self, at: str, reason: str) -> None:
+        super().__init__(f"{at}: {reason}")
+        self.at = at
+        self.reason = reason
+
+
+class PackageNeeded(CollectorsError):
+    """What is configured needs a package that is not installed.
+
+    Attributes:
+        extra: Of ours that brings it.
+    """
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs more: pip install 'foretoken[{extra}]'")
+        self.extra = extra
+
+
 class KvEventsUnreadable(CollectorsError):
     """A published batch of KV events is in no encoding this code knows."""
 
@@ -72,3 +98,7 @@ class TraceUnreadable(CollectorsError):
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.reason = reason
+
+
+class ListUnreadable(CollectorsError):
+    """A list of endpoints is none, or names something that is no endpoint."""

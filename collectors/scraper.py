@@ -152,25 +152,22 @@ class Scraper:
             self._tasks.clear()
             self._pages.close()
 
+    def change(self, *, add: Iterable[EndpointSettings] = (), remove: Iterable[str] = ()) -> None:
+        """Forget some endpoints and take in others; one of a name that is known is replaced."""
+        for name in remove:
+            self._remove(name)
+        for endpoint in add:
+            self._add(endpoint)
+        self._on_states(self.states)
+
     def add(self, endpoint: EndpointSettings) -> None:
         """Take in another endpoint; one of that name is replaced."""
-        self._stop(endpoint.name)
-        view = EndpointView(endpoint, fail_after=self._settings.fail_after)
-        before = self._views.get(endpoint.name)
-        if before is not None and before.state.url == endpoint.url:
-            view.take_over(before.state)  # the same server under other settings
-        self._views[endpoint.name] = view
-        if self._group is not None:
-            self._start(endpoint.name, self._group)
-        self._on_states(self.states)
+        self.change(add=(endpoint,))
 
     def remove(self, name: str) -> None:
         """Forget an endpoint; an unknown name changes nothing."""
-        self._stop(name)
-        view = self._views.pop(name, None)
-        if view is not None:
-            self._pages.forget(view.state.url)
-            self._on_states(self.states)
+        if name in self._views:
+            self.change(remove=(name,))
 
     def drain(self, name: str) -> None:
         """Give an endpoint no further requests; it is still read.
@@ -213,6 +210,22 @@ class Scraper:
             return self._views[name]
         except KeyError as error:
             raise UnknownEndpoint(name) from error
+
+    def _add(self, endpoint: EndpointSettings) -> None:
+        self._stop(endpoint.name)
+        view = EndpointView(endpoint, fail_after=self._settings.fail_after)
+        before = self._views.get(endpoint.name)
+        if before is not None and before.state.url == endpoint.url:
+            view.take_over(before.state)  # the same server under other settings
+        self._views[endpoint.name] = view
+        if self._group is not None:
+            self._start(endpoint.name, self._group)
+
+    def _remove(self, name: str) -> None:
+        self._stop(name)
+        view = self._views.pop(name, None)
+        if view is not None:
+            self._pages.forget(view.state.url)
 
     def _start(self, name: str, group: asyncio.TaskGroup) -> None:
         offset_s = (self._started * _GOLDEN_RATIO) % 1.0 * self._settings.interval_s

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -89,6 +89,10 @@ class EndpointSettings(BaseModel):
 
     shared_kv_tokens: int | None = Field(default=None, ge=1, le=10**12)
     """Tokens of KV on storage that all endpoints of this model with such a setting share."""
+
+    role: Literal["both", "prefill", "decode", "encode"] | None = None
+    """Its part where prefill and decode run apart: those for prefill or encoding alone are watched
+    and get no requests of clients."""
 
     priority_class: int = Field(default=0, ge=0, le=9)
     """Which endpoints are asked first: 0; higher ones stand by for when the objectives of those

@@ -14,9 +14,6 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from collectors import (
-    KvEventFeeds,
-    PageReader,
-    Scraper,
     TokenizerUnusable,
     Tokens,
     TraceRecorder,
@@ -36,6 +33,7 @@ from foretoken.settings import ConfigFile, Settings
 from foretoken.stores import stored_fleets
 from foretoken.tracing import open_tracing
 from foretoken.trainer import Trainer
+from foretoken.watched import watch
 from models_store import ModelsStore, Place
 from predictor import LatencyPredictor, OutputLengths
 from proxy import (
@@ -113,10 +111,13 @@ def build(
         make_entrance: Makes what requests come by.
 
     Raises:
-        ConfigurationInvalid: No endpoint is configured, or a file that is cannot be used.
+        ConfigurationInvalid: No endpoint is configured nor any discovery, or a file that is
+            cannot be used.
+        ExtraMissing: A source of discovery needs a package that is not installed.
     """
-    if not settings.endpoints:
-        raise ConfigurationInvalid("endpoints", ("give --endpoint URL or [[endpoints]] url = ...",))
+    if not (settings.endpoints or settings.discovery):
+        hint = "give --endpoint URL, [[endpoints]] url = ..., or [[discovery]] kind = ..."
+        raise ConfigurationInvalid("endpoints", (hint,))
     tls = _tls(settings)
     rehearse()
     clock = unix_clock() if member is None else member.clock
@@ -185,6 +186,20 @@ def build(
     publish_process(registry, trainer, alone=member is None)
     host = _host(settings, clock, models, metrics, trainer)
     host.adopt_stored({settings.control.predictor.llmd_model}.intersection(stored_fleets(store)))
+    watched = watch(
+        settings,
+        tls=tls,
+        client=client,
+        scheduler=scheduler,
+        upstream=upstream,
+        guard=entrance.guard,
+        objection=entrance.objection,
+        clock=clock,
+        on_states=lambda states: (member or service).on_states(states),  # noqa: PLW0108  # bound
+        metrics=metrics,
+        cache_metrics=cache_metrics,
+        registry=registry,
+    )
     service = Service(
         settings=settings,
         config=config,
@@ -196,22 +211,8 @@ def build(
         access=access,
         guard=entrance.guard,
         stalls=entrance.stalls,
-        scraper=Scraper(
-            settings.endpoints,
-            settings.scrape,
-            client=client,
-            pages=PageReader(settings.scrape, tls),
-            clock=clock,
-            on_states=lambda states: (member or service).on_states(states),  # noqa: PLW0108  # bound
-            counts=metrics.scrapes,
-        ),
-        scrape_client=client,
-        feeds=KvEventFeeds(
-            settings.endpoints,
-            settings.kv_events,
-            listener=scheduler.caches,
-            counts=cache_metrics,
-        ),
+        watched=watched,
+        found=None if member is None else member.on_found,
         metrics=metrics,
         cache_metrics=cache_metrics,
         models=models,

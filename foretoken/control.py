@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 
 from collectors import EndpointSettings
-from foretoken.errors import ConfigurationInvalid
+from foretoken.errors import ConfigurationInvalid, EndpointRefused
 from foretoken.fleet_view import deciding_view, fleet_view
 from foretoken.service import Service
 from predictor.types import Decision, EndpointLoad, EndpointState, FloatArray, RequestFeatures
@@ -128,8 +128,7 @@ class ServicePlane:
     def drain(self, endpoint: str, *, draining: bool) -> None:
         """Start or stop keeping new requests from an endpoint."""
         self._known(endpoint)
-        scraper = self._service.scraper
-        (scraper.drain if draining else scraper.resume)(endpoint)
+        self._service.membership.drain(endpoint, draining=draining)
 
     async def add_endpoint(self, url: str, *, hardware: str | None) -> str:
         """Add an endpoint and give its name."""
@@ -137,15 +136,19 @@ class ServicePlane:
             endpoint = EndpointSettings(url=url, hardware=hardware)
         except ValidationError as error:
             raise ControlError(error.errors()[0]["msg"], param="url") from error
-        if endpoint.name in self._service.scheduler.states:
+        membership = self._service.membership
+        if endpoint.name in membership.present:
             raise DuplicateEndpoint(endpoint.name)
-        self._service.scraper.add(endpoint)
+        try:
+            membership.add(endpoint)
+        except EndpointRefused as error:
+            raise ControlError(str(error), param="url") from error
         return endpoint.name
 
     async def remove_endpoint(self, endpoint: str) -> None:
         """Forget an endpoint; what is in flight there runs to its end."""
         self._known(endpoint)
-        self._service.remove_endpoint(endpoint)
+        self._service.membership.remove(endpoint)
 
     async def reload(self) -> Sequence[str]:
         """Read the configuration again."""

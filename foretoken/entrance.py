@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from collectors import Tokens
 from foretoken.errors import ConfigurationInvalid
+from foretoken.membership import Objection, no_objection
 from foretoken.service import DataPath
 from foretoken.settings import Settings
 from proxy import (
@@ -70,6 +71,7 @@ class Entrance:
         relay: The same as ``path`` where requests come over HTTP.
         guard: Stands before the relay, ``None`` where Envoy is the data path.
         stalls: Looks for endpoints that fall silent, likewise.
+        objection: Says why an endpoint cannot be served by it, ``None`` where it can.
     """
 
     path: DataPath
@@ -77,6 +79,7 @@ class Entrance:
     relay: Relay | None = None
     guard: Guard | None = None
     stalls: StallWatch | None = None
+    objection: Objection = no_objection
 
 
 def build_relay(inside: Inside) -> Entrance:

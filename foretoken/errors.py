@@ -93,6 +93,10 @@ class PlotsMissing(ForetokenError):
     exit_status = 2
 
 
+class EndpointRefused(ForetokenError):
+    """An endpoint cannot be served here; the text says why."""
+
+
 class ExtraMissing(ForetokenError):
     """A command was asked for whose optional packages are not installed."""
 

@@ -85,7 +85,7 @@ def configure(log_format: LogFormat, level: str) -> LogLines | None:
     handler.setFormatter(JsonFormatter() if log_format == "json" else _for_people())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # One line a scrape, five times a second, says nothing; uvicorn's are said better here.
-    for chatty in ("httpx", "httpcore", "urllib3", "uvicorn"):
+    for chatty in ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     return lines if log_format == "json" else None
 

@@ -82,9 +82,15 @@ def build_picker(
             tracer=inside.tracer,
         )
         serving = PickerServer(picker, settings.proxy, listener)
-        return Entrance(path=picker, serving=serving)
+        return Entrance(path=picker, serving=serving, objection=_objection)
 
     return build(settings, config, log_lines, make_entrance=make_entrance)
+
+
+def _objection(endpoint: EndpointSettings) -> str | None:
+    if _is_address(urlsplit(endpoint.url).hostname or ""):
+        return None
+    return "Envoy knows endpoints by their IP addresses, and this is a name"
 
 
 def misnamed(endpoints: Sequence[EndpointSettings]) -> tuple[str, ...]:

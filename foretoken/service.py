@@ -21,9 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import httpx
-
-from collectors import KvEventFeeds, Scraper, TraceRecorder
+from collectors import EndpointSettings, TraceRecorder
 from foretoken.background import Job, supervised
 from foretoken.errors import ForetokenError
 from foretoken.learner import Learner
@@ -32,6 +30,7 @@ from foretoken.model_updates import ModelUpdates
 from foretoken.settings import ConfigFile, Settings, changed_paths
 from foretoken.trainer import Trainer
 from foretoken.trainer_protocol import Report
+from foretoken.watched import Watched
 from predictor.types import EndpointState, RequestRecord
 from proxy import (
     Access,
@@ -89,9 +88,8 @@ class Service:
         access: Access,
         guard: Guard | None,
         stalls: StallWatch | None,
-        scraper: Scraper,
-        scrape_client: httpx.AsyncClient,
-        feeds: KvEventFeeds,
+        watched: Watched,
+        found: Callable[[str, Sequence[EndpointSettings]], None] | None = None,
         metrics: ProxyMetrics,
         cache_metrics: CacheMetrics,
         models: ModelUpdates,
@@ -110,7 +108,7 @@ class Service:
         self.scheduler = scheduler
         self.relay = relay
         self._entrance = entrance
-        self.scraper = scraper
+        self.scraper = watched.scraper
         self.models = models
         self.history = history
         self.trainer = trainer
@@ -121,8 +119,11 @@ class Service:
         self._upstream = upstream
         self.guard = guard
         self._stalls = stalls
-        self._scrape_client = scrape_client
-        self._feeds = feeds
+        self._scrape_client = watched.client
+        self._feeds = watched.feeds
+        self.membership = watched.membership
+        self._sources = watched.sources
+        self._found = found or watched.membership.found
         self._metrics = metrics
         self._cache_metrics = cache_metrics
         self._exporting = exporting
@@ -136,7 +137,7 @@ class Service:
             stack.enter_context(self._scratch)
             await stack.enter_async_context(self._exporting)  # left last: all requests are over
             await stack.enter_async_context(self._upstream)
-            self._authorize(self.settings)
+            self.membership.begin()
             await stack.enter_async_context(self._scrape_client)
             if self.recorder is not None:
                 stack.push_async_callback(self.recorder.close)
@@ -191,14 +192,14 @@ class Service:
         if self._config is None:
             raise ReloadRefused("started without a configuration file")
         wanted = self._config.load()
-        if not wanted.endpoints:
+        if not (wanted.endpoints or wanted.discovery):
             raise ReloadRefused("names no endpoint")
         changed = changed_paths(self.settings, wanted)
         fixed = [path for path in changed if not path.startswith(RELOADABLE)]
         if fixed:
             raise ReloadRefused(f"needs a restart: {', '.join(fixed)}")
         if self.settings.endpoints != wanted.endpoints:
-            self._change_endpoints(wanted)
+            self.membership.listed(wanted.endpoints)
         self.apply(wanted)
         return changed
 
@@ -208,18 +209,6 @@ class Service:
             self.scheduler.configure(wanted.scheduler)
             self._metrics.configure(wanted.scheduler)
         self.settings = wanted
-
-    def remove_endpoint(self, name: str) -> None:
-        """Forget an endpoint; what is in flight there runs to its end."""
-        urls = {state.url for state in self.scraper.states if state.endpoint == name}
-        self._feeds.remove(name)  # first: what it still announced would be of nobody known
-        self.scraper.remove(name)
-        self._forget(urls)
-
-    def _forget(self, urls: set[str]) -> None:
-        """Close what is kept for addresses that no endpoint has any more."""
-        for url in urls - {state.url for state in self.scraper.states}:
-            self._upstream.forget(url)
 
     def _tell(self, state: EndpointState) -> None:
         level, event = (
@@ -236,32 +225,16 @@ class Service:
                     fields["problem"] = str(fleet.trust.problem)
                 log.info("level_changed", extra={**fields, "before": change.before})
 
-    def _authorize(self, settings: Settings) -> None:
-        """Let requests to endpoints that want a key carry theirs, and no client's."""
-        for endpoint in settings.endpoints:
-            self._upstream.authorize(endpoint.url, endpoint.api_key)
-        if self.guard is not None:
-            self.guard.hide_credentials = any(one.api_key for one in settings.endpoints)
-
-    def _change_endpoints(self, wanted: Settings) -> None:
-        before = {endpoint.name: endpoint for endpoint in self.settings.endpoints}
-        after = {endpoint.name: endpoint for endpoint in wanted.endpoints}
-        for name in before.keys() - after.keys():
-            self.remove_endpoint(name)
-        self._authorize(wanted)  # before any of them is asked, after those that leave took a key
-        for name, endpoint in after.items():
-            if before.get(name) != endpoint:
-                self.scraper.add(endpoint)
-                self._feeds.add(endpoint)
-        self._forget({endpoint.url for endpoint in before.values()})
-
     def _jobs(self) -> list[Job]:
         jobs: list[Job] = [
             ("scraper", self.scraper.run),
             ("models", partial(self.models.run, self._dropped)),
             ("learner", self._learner.run),
             ("kv_events", self._feeds.run),
+            ("membership", self.membership.run),
         ]
+        for name, source in self._sources.items():
+            jobs.append(("discovery", partial(source.run, partial(self._found, name))))
         if self._stalls is not None:
             jobs.append(("stalls", self._stalls.run))
         if self.trainer is not None:

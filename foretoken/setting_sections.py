@@ -75,9 +75,12 @@ def below(annotation: Any) -> tuple[str, list[type[BaseModel]]]:  # noqa: ANN401
 @cache
 def meanings(model: type[BaseModel]) -> dict[str, str]:
     """Give what the docstrings below a model's fields say, in one line each."""
+    found: dict[str, str] = {}
+    for base in model.__bases__:
+        if issubclass(base, BaseModel) and base is not BaseModel:
+            found |= meanings(base)
     tree = ast.parse(inspect.getsource(model))
     (declared,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
-    found: dict[str, str] = {}
     for field, after in zip(declared.body, declared.body[1:], strict=False):
         if (
             isinstance(field, ast.AnnAssign)

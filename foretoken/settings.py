@@ -20,6 +20,7 @@ from collectors import (
     TokenSettings,
     TraceSettings,
 )
+from collectors.discovery import DiscoverySource
 from foretoken.errors import ConfigurationInvalid
 from foretoken.setting_problems import SettingProblem, problems_of
 from foretoken.toml_lines import Key, key_lines
@@ -72,6 +73,11 @@ class Settings(_Section):
 
     endpoints: tuple[EndpointSettings, ...] = ()
     """The vLLM servers: one [[endpoints]] table each."""
+    discovery: tuple[DiscoverySource, ...] = ()
+    """Where further endpoints are found: one [[discovery]] table each (docs/discovery.md)."""
+    leave_s: float = Field(default=600.0, ge=0, le=86_400)
+    """An endpoint that leaves gets no further requests, and is forgotten once those it has are
+    ended, or after this long: they go on, but nobody looks after them any more."""
     data_dir: Path | None = None
     """Folder for traces and models. Not set: nothing is recorded, and models live as long as the
     process."""
@@ -98,6 +104,15 @@ class Settings(_Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             msg = f"endpoints given twice: {', '.join(twice)}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _sources_differ(self) -> Self:
+        names = [source.name for source in self.discovery]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            msg = f"discovery sources of one name: {', '.join(twice)}; give each its own source"
             raise ValueError(msg)
         return self
 

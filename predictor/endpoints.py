@@ -29,6 +29,7 @@ class EndpointState:
         max_seqs: Most requests in its batch, as configured.
         cpu_kv_tokens: Tokens its CPU memory holds behind the GPU's; ``None`` for no such tier.
         shared_kv_tokens: Likewise of storage that it shares with its fleet.
+        role: ``prefill`` and ``encode`` alone get no requests of clients; ``None`` for both phases.
         priority_class: Requests go to the lowest class that meets their objectives, from 0.
         preemptions_total: Counter of preempted requests.
         prefix_hits_total: Counter of prompt tokens found in the prefix cache.
@@ -63,6 +64,7 @@ class EndpointState:
     max_seqs: int | None = None
     cpu_kv_tokens: int | None = None
     shared_kv_tokens: int | None = None
+    role: str | None = None
     priority_class: int = 0
     preemptions_total: float | None = None
     prefix_hits_total: float | None = None

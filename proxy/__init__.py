@@ -5,6 +5,7 @@ from proxy.access import Access, KeyRing, read_keys
 from proxy.app import Lifespan, ProxyApp
 from proxy.cache_metrics import CacheCollector, CacheMetrics
 from proxy.connection import OutgoingRequest
+from proxy.discovery_metrics import DiscoveryMetrics
 from proxy.errors import (
     BadHeader,
     BadRequest,
@@ -51,6 +52,7 @@ __all__ = [
     "CacheCollector",
     "CacheMetrics",
     "CapacityCollector",
+    "DiscoveryMetrics",
     "Encoding",
     "FleetCollector",
     "Gate",

@@ -1,7 +1,7 @@
 """Which endpoints a request may go to.
 
-Those of its model, and of the adapter it may ask for, that are up, not draining and not
-excluded; doubtful ones (suspect, or not scraped for long) only where no other is left,
+Those of its model, and of the adapter it may ask for, that are up, decode, are not draining and
+not excluded; doubtful ones (suspect, or not scraped for long) only where no other is left,
 those not scraped first. Who serves a name changes rarely and is remembered between
 decisions. Called by the scheduler only.
 """
@@ -57,7 +57,9 @@ class Eligibility:
         model, asked = live.fleet.model, live.request.model
         allowed = live.request.allowed_endpoints
         return any(
-            _serves(state, model, asked) and (allowed is None or name in allowed)
+            _serves(state, model, asked)
+            and _answers(state)
+            and (allowed is None or name in allowed)
             for name, state in self._states.items()
         )
 
@@ -115,7 +117,7 @@ class Eligibility:
             known = self._open[names] = self._table.members(
                 state
                 for state in self._states.values()
-                if _serves(state, *names) and state.up and not state.draining
+                if _serves(state, *names) and state.up and not state.draining and _answers(state)
             )
         return known
 
@@ -135,7 +137,12 @@ def _serves(state: EndpointState, model: str, asked: str) -> bool:
     return state.model == model and (asked in {model, ""} or asked in state.adapters)
 
 
+def _answers(state: EndpointState) -> bool:
+    """Say whether an endpoint decodes, and so answers clients."""
+    return state.role not in {"prefill", "encode"}
+
+
 def _standing(
     state: EndpointState,
-) -> tuple[str | None, tuple[str, ...], bool, bool, str | None]:
-    return state.model, state.adapters, state.up, state.draining, state.hardware
+) -> tuple[str | None, tuple[str, ...], bool, bool, str | None, str | None]:
+    return state.model, state.adapters, state.up, state.draining, state.hardware, state.role

@@ -64,16 +64,16 @@ class Fleets:
         return tuple(sorted(self._model_of))
 
     def find(self, request: RequestFeatures) -> Fleet | None:
-        """Find a request's fleet; ``None`` when an endpoint that has not told yet might serve it.
+        """Find a request's fleet; ``None`` when one that is not there yet might serve it.
 
         Raises:
-            ModelNotFound: Every endpoint has told, and none serves it.
+            ModelNotFound: There are endpoints, every one has told, and none serves it.
         """
         model = self._model_of.get(request.model)
         if model is None and not request.model and len(self.by_model) == 1:
             model = next(iter(self.by_model))
         if model is not None:
             return self.by_model[model]
-        if self._untold:
+        if self._untold or not self._model_of:
             return None
         raise ModelNotFound(request.model, self.names())

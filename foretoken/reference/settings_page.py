@@ -71,7 +71,7 @@ def settings_page() -> str:
     policies: dict[type[BaseModel], Section] = {}
     seen: set[type[BaseModel]] = set()
     for section in sections(Settings):
-        if "kind" in section.fields:
+        if "kind" in section.fields and section.path[0] == "scheduler":
             policies.setdefault(section.model, section)
         elif section.model not in seen:
             seen.add(section.model)
@@ -88,7 +88,7 @@ def _section(section: Section) -> list[str]:
     if not section.path:
         title, level = "Top level", "##"
     else:
-        title, level = f"`{_header(section.path)}`", "##" if len(section.path) == 1 else "###"
+        title, level = _title(section), "##" if len(section.path) == 1 else "###"
     restart = section.path[:1] and not _reloads(section.path)
     told = "" if not section.path else _reload_note(restart=bool(restart))
     rows = _table(section)
@@ -100,6 +100,12 @@ def _section(section: Section) -> list[str]:
         *rows,
         *([""] if rows else []),
     ]
+
+
+def _title(section: Section) -> str:
+    kind = section.fields.get("kind")
+    chosen = "" if kind is None else f'` with `kind = "{get_args(kind.annotation)[0]}"'
+    return f"`{_header(section.path)}{chosen}`"
 
 
 def _reload_note(*, restart: bool) -> str:
@@ -165,7 +171,7 @@ _WORDS: Final = {int: "integer", float: "number", bool: "boolean", str: "text", 
 def _word(annotation: Any) -> str:  # noqa: ANN401
     suffix, models = below(annotation)
     if models:
-        if len(models) > 1:
+        if len(models) > 1 and not suffix:
             return "policy"
         return {"": "table", "[]": "tables", NAME: "tables by name"}[suffix]
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -175,6 +181,8 @@ def _word(annotation: Any) -> str:  # noqa: ANN401
         return _word(arguments[0])
     if origin is dict:
         return f"table of {_word(arguments[1])}s"
+    if origin is tuple:
+        return f"list of {_word(arguments[0])}"
     known = [one for one in arguments if one is not type(None)]
     return " or ".join(map(_word, known)) if known else _WORDS[annotation]
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from starlette.types import ASGIApp
 
+from collectors import EndpointSettings
 from foretoken.background import Job
 from foretoken.service import Service
 from foretoken.settings import Settings
@@ -26,6 +27,7 @@ from foretoken.workers.bus import Bus
 from foretoken.workers.messages import (
     Answered,
     Asked,
+    Discovered,
     Fed,
     Journal,
     Lesson,
@@ -49,7 +51,7 @@ from scheduler.words import Left, Sent, Shown, Word
 
 log = logging.getLogger(__name__)
 
-LEADERS_JOBS: Final = frozenset({"scraper", "trainer"})
+LEADERS_JOBS: Final = frozenset({"discovery", "scraper", "trainer"})
 """Background tasks of a service that only the worker that leads runs."""
 
 CATCH_UP_S: Final = 3.0
@@ -85,6 +87,7 @@ class Member:
         self._leading = asyncio.Event()
         self._service: Service | None = None
         self._told: dict[str, EndpointState] = {}
+        self._found: dict[str, Discovered] = {}
         self._beats: list[Callable[[], None]] = []
 
     # What the service is built with
@@ -182,6 +185,9 @@ class Member:
 
     def joined(self, worker: int, *, fresh: bool) -> None:
         """Tell a worker that has come what there is."""
+        if self._leading.is_set():
+            for found in self._found.values():  # first: of whom states are told
+                self._bus.tell_one(worker, found)
         if self._leading.is_set() and self._told:
             self._bus.tell_one(worker, States(list(self._told.values())))
         if fresh and not self._bus.fresh:
@@ -221,6 +227,14 @@ class Member:
             if changed:
                 self._bus.tell(States(changed))
 
+    def on_found(self, source: str, endpoints: Sequence[EndpointSettings]) -> None:
+        """Take in what a source of ours has found, having told the others, as we lead."""
+        written = [endpoint.model_dump_json() for endpoint in endpoints]
+        self._found[source] = Discovered(source, written)
+        self._bus.tell(self._found[source])
+        if self._service is not None:
+            self._service.membership.found(source, endpoints)
+
     # How
 
     def _heard_news(self, service: Service, news: Message) -> None:
@@ -236,6 +250,11 @@ class Member:
             case States(states):
                 if not leads:
                     service.scraper.adopt(states)
+            case Discovered(source, written):
+                if not leads:
+                    self._found[source] = news
+                    found = [EndpointSettings.model_validate_json(one) for one in written]
+                    service.membership.found(source, found)
             case Trained(report):
                 service.models.heard(report, self.clock())
             case _:

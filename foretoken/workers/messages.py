@@ -65,6 +65,13 @@ class States(msgspec.Struct, frozen=True, array_like=True, tag="states"):
     states: list[EndpointState]
 
 
+class Discovered(msgspec.Struct, frozen=True, array_like=True, tag="discovered"):
+    """Carry the whole present set that a source of discovery found, as JSON of settings."""
+
+    source: str
+    endpoints: list[str]
+
+
 class Trained(msgspec.Struct, frozen=True, array_like=True, tag="trained"):
     """Carry a report of the trainer."""
 
@@ -108,7 +115,20 @@ class Journal(msgspec.Struct, frozen=True, array_like=True, tag="journal"):
     changes: list[Asked]
 
 
-Message = Hello | Sent | Left | Shown | Lesson | Fed | States | Trained | Asked | Answered | Journal
+Message = (
+    Hello
+    | Sent
+    | Left
+    | Shown
+    | Lesson
+    | Fed
+    | States
+    | Discovered
+    | Trained
+    | Asked
+    | Answered
+    | Journal
+)
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(list[Message])

@@ -31,11 +31,13 @@ _SAME: Final = (
     "_objective_seconds",
     "_wait_seconds",
     "_leads",
+    "_discovery_endpoints",
 )
 # What is known of an endpoint or a fleet every worker knows alike.
 _OF_ALL: Final = ("foretoken_endpoint_", "foretoken_fleet_")
 _SEEN_BY_ALL: Final = frozenset(
     {
+        "foretoken_discovery_updates_total",
         "foretoken_drift_events_total",
         "foretoken_prediction_labels_total",
         "foretoken_refused_observations_total",

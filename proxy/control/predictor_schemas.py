@@ -26,7 +26,7 @@ from predictor.types import EndpointLoad, EndpointState, Use
 _NOT_TOLD: Final = {
     *("endpoint", "url", "model", "adapters", "hardware", "up", "draining"),
     *("aliases", "active_adapters", "max_adapters", "max_model_len", "root", "version"),
-    *("moved_s", "still_since_s", "scraped_s"),
+    *("moved_s", "still_since_s", "scraped_s", "role", "priority_class"),
 }
 STATE_NAMES: Final = (
     *(f.name for f in fields(EndpointState) if f.name not in _NOT_TOLD),

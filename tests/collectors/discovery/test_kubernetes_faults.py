@@ -1,0 +1,479 @@
+"""What the source survives: lost versions, cut connections, garbage, credentials that change."""
+
+import asyncio
+import json
+import logging
+import random
+import re
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from collectors.discovery import SourceHealth
+from collectors.discovery.kubernetes import KubernetesSource
+from collectors.discovery.kubernetes_mirror import LIST_AFTER, LONGEST_PAUSE_S
+from collectors.discovery.settings import KubernetesDiscovery
+from tests.collectors.discovery.kubernetes_harness import (
+    Bench,
+    Counts,
+    Told,
+    benched,
+    kubeconfig,
+    pod,
+    pool,
+)
+from tests.fakes import Seen
+from tests.kubernetes_api import KubernetesApi
+from tests.kubernetes_store import Key
+
+POD_PATH = "/api/v1/namespaces/default/pods?"
+
+
+def lists(bench: Bench) -> int:
+    """Count how often pods were listed."""
+    return sum(
+        one.target.startswith(POD_PATH) and "watch=" not in one.target for one in bench.api.seen
+    )
+
+
+def versions(bench: Bench) -> list[str]:
+    """Give the versions from which pods were watched."""
+    return [_query(one)["resourceVersion"][0] for one in bench.api.seen if _watches_pods(one)]
+
+
+def _watches_pods(seen: Seen) -> bool:
+    return seen.target.startswith(POD_PATH) and "watch=true" in seen.target
+
+
+def _query(seen: Seen) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(seen.target).query)
+
+
+async def begun(bench: Bench, *numbers: int) -> None:
+    """Start on a pool of such pods, and wait until they are watched."""
+    bench.api.put(pool())
+    for number in numbers:
+        bench.api.put(pod(number))
+    bench.start(pool="pool")
+    await bench.told.comes(*(f"10.0.0.{number}:8000" for number in numbers))
+    await bench.api.watched("pods", "inferencepools")
+
+
+@pytest.mark.parametrize("as_status", [False, True], ids=["in the stream", "as a status"])
+def test_a_version_that_is_gone_is_listed_anew(tmp_path: Path, as_status: bool) -> None:
+    async def use(bench: Bench) -> None:
+        await begun(bench, 1, 2)
+        bench.api.gone_as_status = as_status
+        await bench.api.stop()
+        bench.api.delete("Pod", "vllm-2")
+        bench.api.put(pod(3))
+        bench.api.store.compact()
+        await bench.api.start()
+
+        await bench.told.comes("10.0.0.1:8000", "10.0.0.3:8000")
+
+    bench = benched(tmp_path, use)
+
+    assert [] not in bench.told.sets
+    assert "expired" in bench.counts.failures
+    assert lists(bench) == 2
+
+
+def test_gone_in_the_middle_of_a_watch_is_listed_anew(tmp_path: Path) -> None:
+    async def use(bench: Bench) -> None:
+        await begun(bench, 1)
+        gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
+        bench.api.say("pods", "ERROR", gone)
+        await bench.api.watched("pods", times=2)
+        bench.api.put(pod(2))
+        await bench.told.comes("10.0.0.1:8000", "10.0.0.2:8000")
+
+    bench = benched(tmp_path, use)
+
+    assert bench.counts.failures == ["expired"]
+    assert bench.pauses.asked == []  # once is no reason to wait
+    assert lists(bench) == 2
+
+
+def test_a_connection_cut_between_events_goes_on_where_it_was(tmp_path: Path) -> None:
+    async def use(bench: Bench) -> None:
+        await begun(bench, 1)
+        bench.api.put(pod(2))
+        await bench.told.comes("10.0.0.1:8000", "10.0.0.2:8000")
+        bench.api.cut()
+        bench.api.put(pod(3))
+        await bench.told.comes("10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000")
+
+    bench = benched(tmp_path, use)
+
+    assert lists(bench) == 1
+    assert set(bench.counts.failures) == {"unreachable"}
+
+
+def test_a_server_that_is_away_changes_nothing_until_it_is_back(tmp_path: Path) -> None:
+    async def use(bench: Bench) -> None:
+        await begun(bench, 1, 2)
+        await bench.api.stop()
+        await bench.pauses.number(20)
+        assert len(bench.told.sets) == 1
+
+        bench.api.delete("Pod", "vllm-1")
+        await bench.api.start()
+        await bench.told.comes("10.0.0.2:8000")
+
+    bench = benched(tmp_path, use)
+
+    assert set(bench.counts.failures) == {"unreachable"}
+
+
+def test_one_that_was_never_reached_tells_nothing(tmp_path: Path) -> None:
+    async def use(bench: Bench) -> None:
+        await bench.api.stop()
+        bench.start(pool="pool")
+        await bench.pauses.number(5)
+
+    assert benched(tmp_path, use).told.sets == []
+
+
+def test_pauses_grow_to_a_bound_and_end_with_the_trouble(tmp_path: Path) -> None:
+    async def use(bench: Bench) -> None:
+        bench.api.put(pool())
+        bench.api.put(pod(1))
+        bench.api.refusals.extend([500] * 12)
+        bench.start(pool="pool")
+        await bench.told.comes("10.0.0.1:8000")
+        await bench.api.watched("pods")
+        bench.api.refusals.append(503)
+        bench.api.end()
+        await bench.api.watched("pods", "inferencepools", times=2)
+
+    bench = benched(tmp_path, use)
+
+    pauses = bench.pauses.asked
+    assert bench.counts.failures == ["refused"] * 13
+    assert all(0.25 * 2**n <= pause <= 0.5 * 2**n for n, pause in enumerate(pauses[:6]))
+    assert all(LONGEST_PAUSE_S / 2 <= pause <= LONGEST_PAUSE_S for pause in pauses[7:12])
+    assert len(set(pauses)) == len(pauses)  # routers do not come back all at once
+    assert pauses[12] <= 0.5
+
+
+def test_a_watch_that_fails_again_and_again_is_not_trusted_with_its_version(tmp_path: Path) -> None:
+    async def use(bench: Bench) -> None:
+        await begun(bench, 1)
+        bench.api.forbidden.add("inferencepools")  # only pods are asked further
+        bench.pauses.held = True
+        bench.api.refusals.extend([504] * (2 * LIST_AFTER))
+        bench.api.cut()
+        for times in range(2, 20):
+            await bench.pauses.number(times)
+            bench.pauses.let_go()
+            if lists(bench) > 1:
+                return
+
+    assert lists(benched(tmp_path, use)) == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{nonsense\n",
+        b"\xff\xfe\n",
+        b'{"type": "ADDED", "object": {"metadata": 7}}\n',
+        b'{"type": "GREETING", "object": {}}\n',
+        b"[" * 100_000 + b"\n",
+        b"x" * (5 << 20),
+    ],
+    ids=["no json", "no text", "no object", "no event", "deep", "long"],
+)
+def test_garbage_is_listed_over(tmp_path: Path, line: bytes) -> None:
+    async def use(bench: Bench) -> None:
+        await begun(bench, 1)
+        bench.api.write("pods", line)
+        await bench.api.watched("pods", times=2)
+        bench.api.put(pod(2))
+        await bench.told.comes("10.0.0.1:8000", "10.0.0.2:8000")
+
+    bench = benched(tmp_path, use)
+
+    assert bench.counts.failures == ["invalid"]
+    assert lists(bench) == 2
+
+
+def test_a_list_that_is_garbage_changes_nothing(tmp_path: Path) -> None:
+    async def use(bench: Bench) -> None:
+        await begun(bench, 1)
+        for wrong in ({"items": []}, {"items": [{}]}, {}):
+            bench.api.scripted.append(wrong)
+        bench.api.forbidden.add("inferencepools")
+        bench.api.write("pods", b"{}\n")
+        await bench.api.watched("pods", times=2)
+        bench.api.put(pod(2))
+        await bench.told.comes("10.0.0.1:8000", "10.0.0.2:8000")
+
+    bench = benched(tmp_path, use)
+
+    assert bench.counts.failures.count("invalid") == 4
+    assert len(bench.told.sets) == 2
+
+
+def test_a_bookmark_moves_the_version_a_watch_begins_at(tmp_path: Path) -> None:
+    async def use(bench: Bench) -> None:
+        await begun(bench, 1)
+        for number in range(50):  # nothing of ours
+            bench.api.put({"kind": "Service", "metadata": {"name": f"s{number}"}})
+        bench.api.bookmark()
+        await bench.told.until(lambda: True)
+        bench.api.end()
+        await bench.api.watched("pods", times=2)
+        bench.api.store.compact()  # what the bookmark told is past what is gone now
+        bench.api.put(pod(2))
+        await bench.told.comes("10.0.0.1:8000", "10.0.0.2:8000")
+
+    bench = benched(tmp_path, use)
+
+    first, second = versions(bench)
+    assert int(second) >= int(first) + 50
+    assert bench.counts.failures == []
+    assert lists(bench) == 1
+
+
+def test_a_watch_that_ends_in_time_is_begun_again_without_a_pause(tmp_path: Path) -> None:
+    async def use(bench: Bench) -> None:
+        await begun(bench, 1)
+        for times in range(2, 5):
+            bench.api.end()
+            await bench.api.watched("pods", "inferencepools", times=times)
+
+    bench = benched(tmp_path, use)
+
+    assert (bench.pauses.asked, bench.counts.failures) == ([], [])
+    assert lists(bench) == 1
+    watches = [_query(one) for one in bench.api.seen if _watches_pods(one)]
+    assert all(48 <= int(one["timeoutSeconds"][0]) <= 60 for one in watches)
+    assert all(one["allowWatchBookmarks"] == ["true"] for one in watches)
+
+
+def test_a_server_that_ends_every_watch_at_once_is_not_asked_without_pause(tmp_path: Path) -> None:
+    async def use(bench: Bench) -> None:
+        bench.clock = lambda: 0.0  # type: ignore[method-assign]  # no time passes
+        await begun(bench, 1)
+        bench.pauses.held = True
+        bench.api.end()
+        await bench.pauses.number(2)
+
+    assert benched(tmp_path, use).counts.failures == ["refused", "refused"]
+
+
+def test_what_is_told_twice_or_late_changes_nothing(tmp_path: Path) -> None:
+    async def use(bench: Bench) -> None:
+        await begun(bench, 1, 2)
+        key = Key("", "pods", "default", "vllm-1")
+        old = bench.api.store.get(key)
+        bench.api.say("pods", "ADDED", old)
+        bench.api.say("pods", "MODIFIED", old)
+        bench.api.delete("Pod", "vllm-1")
+        bench.api.put(pod(1))  # the name again, another uid
+        bench.api.say("pods", "DELETED", old)
+        bench.api.say("pods", "DELETED", {"metadata": {"name": "nobody", "uid": "u"}})
+        newer = bench.api.put(pod(2, foretoken_dev__hardware="h100"))
+        stale = {**pod(2, ready=False)}
+        stale["metadata"] |= {"uid": newer["metadata"]["uid"], "resourceVersion": "101"}
+        bench.api.say("pods", "MODIFIED", stale)
+        bench.api.put(pod(3))
+        await bench.told.comes("10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000")
+
+    bench = benched(tmp_path, use)
+
+    assert bench.told.sets[-1][1].hardware == "h100"
+    assert bench.counts.failures == []
+
+
+def test_a_list_that_goes_stale_between_pages_is_begun_again(tmp_path: Path) -> None:
+    async def use(bench: Bench) -> None:
+        bench.api.put(pool())
+        for number in range(1, 260):
+            one = pod(1)
+            one["metadata"]["name"] = f"vllm-{number:03d}"
+            one["status"]["podIP"] = f"10.0.{number // 200}.{number % 200}"
+            bench.api.put(one)
+
+        def between(seen: Seen) -> None:
+            if "continue=" in seen.target and lists(bench) == 2:
+                bench.api.store.compact()
+
+        bench.api.watcher = between
+        bench.start(pool="pool")
+        await bench.told.until(lambda: bool(bench.told.sets))
+
+    bench = benched(tmp_path, use)
+
+    assert len(bench.told.sets[0]) == 259
+    assert bench.counts.failures == ["expired"]
+
+
+def test_a_token_that_was_exchanged_counts_from_the_next_try_on(tmp_path: Path) -> None:
+    async def use(bench: Bench) -> None:
+        bench.write_kubeconfig(token="old")
+        bench.api.tokens = {"old"}
+        await begun(bench, 1)
+
+        bench.api.tokens = {"new"}
+        bench.api.cut()
+        await bench.pauses.number(8)
+        assert len(bench.told.sets) == 1
+        bench.write_kubeconfig(token="new")
+        bench.api.put(pod(2))
+        await bench.told.comes("10.0.0.1:8000", "10.0.0.2:8000")
+
+    bench = benched(tmp_path, use)
+
+    assert "denied" in bench.counts.failures
+
+
+def test_a_token_file_is_read_again_where_its_token_is_refused(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("old\n")
+
+    async def use(bench: Bench) -> None:
+        bench.write_kubeconfig(tokenFile=str(token))
+        bench.api.tokens = {"old"}
+        await begun(bench, 1)
+
+        bench.api.tokens = {"new"}
+        token.write_text("new\n")
+        bench.api.end()
+        bench.api.put(pod(2))
+        await bench.told.comes("10.0.0.1:8000", "10.0.0.2:8000")
+
+    assert benched(tmp_path, use).counts.failures == []
+
+
+def test_a_pod_finds_the_credentials_of_its_service_account(
+    tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cert, key = certificate
+    (tmp_path / "token").write_text("secret")
+    (tmp_path / "namespace").write_text("prod")
+    (tmp_path / "ca.crt").write_bytes(cert.read_bytes())
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(cert, key)
+
+    async def main() -> list[list[str]]:
+        told = Told()
+        async with KubernetesApi(tls=tls) as api:
+            monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+            monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(api.port))
+            api.tokens = {"secret"}
+            api.put(pool(), "prod")
+            api.put(pod(1), "prod")
+            api.put(pod(2), "default")
+            settings = KubernetesDiscovery(pool="pool")
+            health = SourceHealth("kubernetes", Counts())
+            task = asyncio.create_task(
+                KubernetesSource(settings, health, account=tmp_path).run(told)
+            )
+            await told.comes("10.0.0.1:8000")
+            task.cancel()
+            await asyncio.wait({task})
+        return told.names
+
+    assert asyncio.run(main()) == [["10.0.0.1:8000"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "not found"),
+        ("{", "not valid YAML"),
+        ("token: [hunter2\n", "not valid YAML"),
+        ("[]", ""),
+        ('"text"', ""),
+        (json.dumps(kubeconfig("http://127.0.0.1:1", {}) | {"current-context": "z"}), "'z'"),
+        (json.dumps(kubeconfig("http://127.0.0.1:1", {}) | {"clusters": []}), "'c'"),
+        (json.dumps(kubeconfig("http://127.0.0.1:1", {"client-certificate": "no"})), ""),
+        (json.dumps(kubeconfig("http://127.0.0.1:1", {"token": 5})), ""),  # type: ignore[dict-item]
+    ],
+)
+def test_credentials_that_cannot_be_read_are_waited_for(
+    tmp_path: Path, text: str | None, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def use(bench: Bench) -> None:
+        bench.kubeconfig.unlink()
+        if text is not None:
+            bench.kubeconfig.write_text(text)
+        bench.api.put(pool())
+        bench.api.put(pod(1))
+        bench.start(pool="pool")
+        await bench.pauses.number(3)
+        assert bench.told.sets == []
+
+        bench.write_kubeconfig()
+        await bench.told.comes("10.0.0.1:8000")
+
+    with caplog.at_level(logging.INFO, logger="collectors"):
+        bench = benched(tmp_path, use)
+
+    assert set(bench.counts.failures) == {"unreadable"}
+    failed, recovered = caplog.records
+    assert (failed.msg, recovered.msg) == ("discovery_failed", "discovery_recovered")
+    assert problem in failed.__dict__["problem"]
+    assert "hunter2" not in caplog.text + failed.__dict__["problem"]
+
+
+def test_two_collections_in_trouble_are_one_line_until_the_trouble_changes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def use(bench: Bench) -> None:
+        await begun(bench, 1)
+        bench.api.forbidden.update({"pods", "inferencepools"})
+        bench.api.cut()
+        await bench.pauses.number(30)
+
+    with caplog.at_level(logging.WARNING):
+        benched(tmp_path, use)
+
+    assert len([one for one in caplog.records if one.msg == "discovery_failed"]) < 8
+
+
+Fault = Callable[[Bench], None]
+FAULTS: tuple[Fault, ...] = (
+    lambda bench: bench.api.cut(),
+    lambda bench: bench.api.end(),
+    lambda bench: bench.api.bookmark(),
+    lambda bench: bench.api.store.compact(),
+    lambda bench: bench.api.refusals.append(500),
+    lambda bench: bench.api.write("pods", b"{garbage\n"),
+    lambda bench: None,
+)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_happens_the_last_word_is_the_truth(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+
+    async def use(bench: Bench) -> None:
+        await begun(bench, 1)
+        for _ in range(60):
+            number = rng.randint(2, 6)
+            known = Key("", "pods", "default", f"vllm-{number}") in bench.api.store.objects
+            if known and rng.random() < 0.5:
+                bench.api.delete("Pod", f"vllm-{number}")
+            else:
+                bench.api.put(pod(number, ready=rng.random() < 0.7))
+            rng.choice(FAULTS)(bench)
+            await asyncio.sleep(0)
+        bench.api.refusals.clear()
+        bench.api.put(pod(7))
+        pods = bench.api.store.of("", "pods", None)
+        ready = [one for one in pods if one["status"]["conditions"][0]["status"] == "True"]
+        await bench.told.comes(*(f"{one['status']['podIP']}:8000" for one in ready))
+
+    bench = benched(tmp_path, use)
+
+    assert all("10.0.0.1:8000" in names for names in bench.told.names)
+    assert re.fullmatch(
+        r"(unreachable|refused|expired|invalid|,)*", ",".join(bench.counts.failures)
+    )
