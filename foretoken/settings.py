@@ -21,6 +21,7 @@ from collectors import (
     TraceSettings,
 )
 from foretoken.errors import ConfigurationInvalid
+from foretoken.routers.settings import RoutersSettings
 from foretoken.setting_problems import SettingProblem, problems_of
 from foretoken.toml_lines import Key, key_lines
 from models_store import StoreSettings
@@ -87,6 +88,7 @@ class Settings(_Section):
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
+    routers: RoutersSettings = RoutersSettings()
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that serve; each is one event loop on one core (docs/workers.md)."""
     seed: int | None = None

@@ -13,7 +13,7 @@ import numpy as np
 
 from foretoken.trainer_protocol import Report
 from predictor.types import EndpointState, Observation, Use
-from scheduler.words import Left, Sent, Shown
+from scheduler.words import Left, Sent, Shown, Suspected
 
 _LENGTH: Final = struct.Struct(">I")
 MOST_FRAME_BYTES: Final = 256 << 20
@@ -108,7 +108,20 @@ class Journal(msgspec.Struct, frozen=True, array_like=True, tag="journal"):
     changes: list[Asked]
 
 
-Message = Hello | Sent | Left | Shown | Lesson | Fed | States | Trained | Asked | Answered | Journal
+Message = (
+    Hello
+    | Sent
+    | Left
+    | Shown
+    | Suspected
+    | Lesson
+    | Fed
+    | States
+    | Trained
+    | Asked
+    | Answered
+    | Journal
+)
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(list[Message])
