@@ -112,6 +112,12 @@ _GROUPS: Final = (
         stems=("foretoken_response_cache",),
     ),
     _Group(
+        title="Other routers",
+        text="Where several routers meet at a Redis or Valkey server ([routers](routers.md)); "
+        "without any there are no samples. With `--workers` every worker is connected by itself.",
+        stems=("foretoken_routers",),
+    ),
+    _Group(
         title="The process",
         text="`process_*` are prometheus-client's; with several workers their sum, "
         "the trainer's not among them.",
@@ -132,7 +138,11 @@ _UNITS: Final = {
     "_blocks": "blocks",
     "_info": "1",
     **dict.fromkeys(
-        ("_up", "_draining", "_suspect", "_skipped", "_cache_exact", "_leads", "_level"), "0 or 1"
+        (
+            *("_up", "_draining", "_suspect", "_skipped", "_cache_exact", "_leads", "_level"),
+            *("_routers_connected", "_routers_training"),
+        ),
+        "0 or 1",
     ),
 }
 

@@ -19,6 +19,7 @@ from collectors import (
     TraceRecorder,
     open_scrape_client,
 )
+from foretoken.clock import unix_clock
 from foretoken.control import ServicePlane
 from foretoken.entrance import Entrance, Inside, build_relay, keys_of
 from foretoken.errors import ConfigurationInvalid
@@ -61,8 +62,8 @@ from proxy.control import (
 from proxy.control.page_views import Snapshots
 from scheduler import Fleet, Scheduler, policies_of, rehearse
 
-if TYPE_CHECKING:  # one worker loads nothing of what several need
-    from foretoken.workers.member import Member
+if TYPE_CHECKING:  # one process alone loads nothing of what several need
+    from foretoken.peer import Peer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ def build(
     config: ConfigFile | None = None,
     log_lines: LogLines | None = None,
     *,
-    member: "Member | None" = None,
+    member: "Peer | None" = None,
     make_entrance: Callable[[Inside], Entrance] = build_relay,
 ) -> Built:
     """Construct the whole service; nothing runs until the app's lifespan starts.
@@ -107,7 +108,8 @@ def build(
         settings: What to build.
         config: Where they were read from, ``None`` when there is nothing to reload.
         log_lines: Where requests are logged as JSON; ``None``: as records, like all else.
-        member: Connects it with the other workers, ``None`` where it is the only one.
+        member: Connects it with other processes that place requests on the same endpoints,
+            ``None`` where it is the only one.
         make_entrance: Makes what requests come by.
 
     Raises:
@@ -183,7 +185,7 @@ def build(
         lambda report: service.on_report(report),  # noqa: PLW0108  # bound below
         member,
     )
-    publish_process(registry, trainer, alone=member is None)
+    publish_process(registry, trainer, alone=member is None or member.worker is None, member=member)
     host = _host(settings, clock, models, metrics, trainer)
     host.adopt_stored({settings.control.predictor.llmd_model}.intersection(stored_fleets(store)))
     watched = watch(
@@ -224,6 +226,7 @@ def build(
         exporting=tracing.exporting,
         scratch=scratch,
         arrange=list if member is None else member.arrange,
+        on_drain=_keep_drain if member is None else member.on_drain,
     )
     closing = asyncio.Event()
     control, page = _control(service, host, settings, closing, member)
@@ -243,7 +246,7 @@ def _control(
     host: PredictorHost,
     settings: Settings,
     closing: asyncio.Event,
-    member: "Member | None",
+    member: "Peer | None",
 ) -> tuple[ASGIApp, Callable[[Encoding], Awaitable[bytes]] | None]:
     """Make the control plane, and the page of ``/metrics`` where all workers make it."""
     plane = ServicePlane(service)
@@ -266,6 +269,8 @@ def _control(
         snapshot=lambda since_s: snapshots.since(since_s).model_dump_json().encode(),
     )
     whole = member.control(control, settings=settings, closing=closing)
+    if whole is None:
+        return control, None
     # What is made of all workers' answers never passes the gate of our own.
     guarded = guards_reads(settings.control, listens_beyond=beyond)
     return AdminGate(whole, service.access, guarded=guarded), whole.metrics
@@ -320,7 +325,7 @@ def _host(
         clock=clock,
         feed=_drop if trainer is None else trainer.feed,
         forget=_drop if trainer is None else trainer.forget,
-        trainer_alive=lambda: None if trainer is None else trainer.alive,
+        trainer_alive=lambda: None if trainer is None or trainer.elsewhere else trainer.alive,
         registry=metrics.registry,
         refused=lambda reason: metrics.models.refused_observations.labels(reason).inc(),
     )
@@ -352,21 +357,19 @@ def _request_log(lines: LogLines | None, registry: CollectorRegistry) -> Sink:
     return RequestLog(lines.append).add
 
 
+def _keep_drain(endpoint: str, *, draining: bool) -> None:
+    """Tell nobody that an endpoint is drained: there is no other router."""
+
+
 def _drop(_: object) -> None:
     """Take what no trainer is there to take."""
-
-
-def unix_clock() -> Callable[[], float]:
-    """Make a monotonic clock that reads Unix time as of its making."""
-    offset_s = time.time() - time.monotonic()
-    return lambda: time.monotonic() + offset_s
 
 
 def _trainer(
     settings: Settings,
     store_dir: Place,
     on_report: Callable[..., None],
-    member: "Member | None" = None,
+    member: "Peer | None" = None,
 ) -> Trainer | None:
     if not settings.trainer.enabled:
         return None
@@ -381,7 +384,7 @@ def _trainer(
     )
 
 
-def _recorder(settings: Settings, member: "Member | None") -> TraceRecorder | None:
+def _recorder(settings: Settings, member: "Peer | None") -> TraceRecorder | None:
     if settings.trace_dir is None:
         return None
     return TraceRecorder(
@@ -389,5 +392,5 @@ def _recorder(settings: Settings, member: "Member | None") -> TraceRecorder | No
         settings.traces,
         epoch_offset_s=0.0,
         wall_clock=time.time,
-        writer=None if member is None else f"w{member.worker}",
+        writer=None if member is None or member.worker is None else f"w{member.worker}",
     )

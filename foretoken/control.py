@@ -102,7 +102,7 @@ class ServicePlane:
     def models(self) -> Sequence[FleetView]:
         """Describe the models of each fleet."""
         models, trainer = self._service.models, self._service.trainer
-        alive = None if trainer is None else trainer.alive
+        alive = None if trainer is None or trainer.elsewhere else trainer.alive
         return [
             fleet_view(fleet, predictor, models, trainer_alive=alive)
             for fleet, predictor in models.predictors.items()
@@ -128,6 +128,7 @@ class ServicePlane:
     def drain(self, endpoint: str, *, draining: bool) -> None:
         """Start or stop keeping new requests from an endpoint."""
         self._known(endpoint)
+        self._service.on_drain(endpoint, draining=draining)  # first: what holds from now on
         self._service.membership.drain(endpoint, draining=draining)
 
     async def add_endpoint(self, url: str, *, hardware: str | None) -> str:

@@ -15,7 +15,7 @@ from foretoken.build import Built, build
 from foretoken.entrance import Entrance, Inside
 from foretoken.errors import ConfigurationInvalid
 from foretoken.log_lines import LogLines
-from foretoken.serve import listen, listen_at, prepare, serve_app, warn_if_open
+from foretoken.serve import listen, listen_at, named, peer_of, prepare, serve_app, warn_if_open
 from foretoken.settings import ConfigFile, Settings
 from proxy import build_server
 from proxy.control import is_loopback
@@ -35,6 +35,7 @@ def run_picker(settings: Settings, config: ConfigFile | None) -> int:
         listen(settings) as listener,
         listen_at(own.host, own.port, "--grpc-port or --grpc-host") as grpc_listener,
     ):
+        settings = named(settings)
         built = build_picker(settings, config, log_lines, grpc_listener)
         server = build_server(built.app, settings.proxy, closing=built.closing)
         host, port = grpc_listener.getsockname()[:2]
@@ -84,7 +85,8 @@ def build_picker(
         serving = PickerServer(picker, settings.proxy, listener)
         return Entrance(path=picker, serving=serving, objection=_objection)
 
-    return build(settings, config, log_lines, make_entrance=make_entrance)
+    peer = peer_of(settings)
+    return build(settings, config, log_lines, member=peer, make_entrance=make_entrance)
 
 
 def _objection(endpoint: EndpointSettings) -> str | None:

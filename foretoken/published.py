@@ -4,9 +4,11 @@ Called by :func:`foretoken.build.build` and :func:`foretoken.build.build_predict
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
+from foretoken.routers.metrics import RoutersCollector
 from foretoken.trainer import Trainer
 from foretoken.trainer_metrics import TrainerCollector
 from foretoken.worker_metrics import OneWorkerCollector
@@ -18,6 +20,9 @@ from proxy import (
     publish_build,
 )
 from scheduler import Scheduler
+
+if TYPE_CHECKING:  # one process alone loads nothing of what several need
+    from foretoken.peer import Peer
 
 
 def publish_fleet(
@@ -31,9 +36,14 @@ def publish_fleet(
 
 
 def publish_process(
-    registry: CollectorRegistry, trainer: Trainer | None, *, alone: bool = True
+    registry: CollectorRegistry,
+    trainer: Trainer | None,
+    *,
+    alone: bool = True,
+    member: "Peer | None" = None,
 ) -> None:
-    """Publish the process, its trainer where it has one, and itself where it is the only one."""
+    """Publish the process, its trainer, itself where it is the only one, and other routers."""
+    registry.register(RoutersCollector(None if member is None else member.outside))
     publish_build(registry)
     if trainer is not None:
         registry.register(TrainerCollector(trainer))

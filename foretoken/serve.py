@@ -4,7 +4,7 @@ import logging
 import socket
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
@@ -19,6 +19,9 @@ from foretoken.stores import open_store
 from models_store import Place, is_url
 from proxy import Access, build_server
 from proxy.control import is_loopback
+
+if TYPE_CHECKING:
+    from foretoken.peer import Peer
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +38,41 @@ def run_server(settings: Settings, config: ConfigFile | None) -> int:
     log_lines = prepare(settings, settings.trace_dir, settings.store_dir)
     warn_if_open(settings)
     with listen(settings) as listener:
+        settings = named(settings)
         if settings.workers > 1:
             from foretoken.workers.supervisor import supervise  # noqa: PLC0415  # as above
 
             return supervise(settings, config, listener)
-        built = build(settings, config, log_lines)
+        built = build(settings, config, log_lines, member=peer_of(settings))
         endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
         server = server_of(built, settings)
         return serve_app(server, listener, live_page="/foretoken/", endpoints=endpoints)
+
+
+def named(settings: Settings) -> Settings:
+    """Give this router a name among others, where it is to have any, and say what they share."""
+    if settings.routers.url is None:
+        return settings
+    from foretoken.routers.outside import own_name  # noqa: PLC0415  # as in run_server
+
+    if settings.store_dir is None and settings.trainer.enabled:
+        advice = "set store.directory to storage that all routers read, or each trains alone"
+        log.warning("store_not_shared", extra={"advice": advice})
+    routers = settings.routers.model_copy(update={"name": settings.routers.name or own_name()})
+    return settings.model_copy(update={"routers": routers})
+
+
+def peer_of(settings: Settings) -> "Peer | None":
+    """Connect a router of one process with others, ``None`` where there are to be none.
+
+    Raises:
+        ConfigurationInvalid: They cannot meet where they are to.
+    """
+    if settings.routers.url is None:
+        return None
+    from foretoken.peer import lone_peer  # noqa: PLC0415  # as in run_server
+
+    return lone_peer(settings)
 
 
 def warn_if_open(settings: Settings) -> None:

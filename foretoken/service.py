@@ -66,6 +66,14 @@ class DataPath(Protocol):
         ...
 
 
+class OnDrain(Protocol):
+    """Take in that somebody here wants an endpoint drained, or no longer."""
+
+    def __call__(self, endpoint: str, *, draining: bool) -> None:
+        """Let other routers know."""
+        ...
+
+
 class Service:
     """Hold the long-lived parts and run what goes on between requests.
 
@@ -101,6 +109,7 @@ class Service:
         exporting: AbstractAsyncContextManager[None],
         scratch: AbstractContextManager[str],
         arrange: Callable[[Sequence[Job]], list[Job]] = list,
+        on_drain: OnDrain,
     ) -> None:
         self.settings = settings
         self.access = access
@@ -129,6 +138,7 @@ class Service:
         self._exporting = exporting
         self._scratch = scratch
         self._arrange = arrange
+        self.on_drain = on_drain
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

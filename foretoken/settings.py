@@ -22,6 +22,7 @@ from collectors import (
 )
 from collectors.discovery import DiscoverySource
 from foretoken.errors import ConfigurationInvalid
+from foretoken.routers.settings import RoutersSettings
 from foretoken.setting_problems import SettingProblem, problems_of
 from foretoken.toml_lines import Key, key_lines
 from models_store import Place, StoreSettings
@@ -93,6 +94,7 @@ class Settings(_Section):
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
+    routers: RoutersSettings = RoutersSettings()
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that serve; each is one event loop on one core (docs/workers.md)."""
     seed: int | None = None

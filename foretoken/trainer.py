@@ -15,7 +15,7 @@ from contextlib import suppress
 import msgspec
 
 from foretoken.settings import TrainerSettings
-from foretoken.trainer_protocol import SIGN_OF_LIFE, Forget, Report, TooLong, frame
+from foretoken.trainer_protocol import SIGN_OF_LIFE, Forget, LeadUntil, Report, TooLong, frame
 from models_store import Place
 from predictor import PredictorSettings
 from predictor.types import Observation
@@ -70,6 +70,7 @@ class Trainer:
         self._pipe: asyncio.StreamWriter | None = None
         self._unsent: list[Observation] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._until_s: float | None = None  # by the monotonic clock; None: for ever
         self.pid: int | None = None
         self.dropped = 0
         self.restarts = 0
@@ -97,6 +98,16 @@ class Trainer:
         pipe = self._pipe
         if pipe is not None and not pipe.transport.is_closing():
             pipe.write(frame(Forget(fleet)))
+
+    def lead_until(self, until_s: float) -> None:
+        """Let the process publish until an instant of the monotonic clock, and not after."""
+        self._until_s = until_s
+        self._send_leave()
+
+    @property
+    def elsewhere(self) -> bool:
+        """Tell whether another process of several trains for this one."""
+        return False
 
     async def run(self) -> None:
         """Keep a trainer process running until cancelled."""
@@ -128,6 +139,11 @@ class Trainer:
         except TooLong:
             self.dropped += len(unsent)
 
+    def _send_leave(self) -> None:
+        pipe, until_s = self._pipe, self._until_s
+        if pipe is not None and until_s is not None and not pipe.transport.is_closing():
+            pipe.write(frame(LeadUntil(until_s)))
+
     def _has_room(self, transport: asyncio.WriteTransport) -> bool:
         # Of a dead process the pipe is closed before its end is known here, and uvloop's
         # closed transports raise whatever they are asked.
@@ -146,6 +162,7 @@ class Trainer:
         )
         self._pipe, self.pid = process.stdin, process.pid
         self.heard_s = time.monotonic()
+        self._send_leave()
         try:
             if process.stdout is not None:
                 await self._read_reports(process.stdout)

@@ -25,9 +25,13 @@ class TrainerCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Give the numbers as they are at this moment."""
         trainer = self._trainer
-        yield GaugeMetricFamily(
-            "foretoken_trainer_up", "Whether a trainer process runs.", value=float(trainer.alive)
+        up = GaugeMetricFamily(
+            "foretoken_trainer_up",
+            "Whether a trainer process runs; left out where another router trains for this one.",
         )
+        if not trainer.elsewhere:
+            up.add_metric([], float(trainer.alive))
+        yield up
         yield CounterMetricFamily(
             "foretoken_trainer_restarts",
             "Times the trainer process died and was started again.",

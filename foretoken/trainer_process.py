@@ -7,6 +7,7 @@ share of one core.
 """
 
 import logging
+import math
 import os
 import sys
 import threading
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from foretoken.trainer_protocol import SIGN_OF_LIFE, Forget, Report, words
+from foretoken.trainer_protocol import SIGN_OF_LIFE, Forget, LeadUntil, Report, words
 from foretoken.training import FleetTraining
 from models_store import ModelsStore, ModelsStoreError
 from predictor import PredictorSettings
@@ -39,6 +40,7 @@ class Inbox:
 
     Attributes:
         dropped: Observations that went unread, by fleet.
+        until_s: Until when we may publish, by the monotonic clock.
     """
 
     def __init__(self, most: int, least: int = 1) -> None:
@@ -48,6 +50,11 @@ class Inbox:
         self._new: dict[str, deque[Observation]] = {}
         self._forgotten: set[str] = set()
         self.dropped: Counter[str] = Counter()
+        self.until_s = math.inf
+
+    def may_publish(self) -> bool:
+        """Say whether nobody else may train by now."""
+        return time.monotonic() < self.until_s
 
     def add(self, observation: Observation) -> None:
         """Take in one observation."""
@@ -79,6 +86,8 @@ def read(inbox: Inbox) -> None:
         for word in words(sys.stdin.buffer):
             if isinstance(word, Forget):
                 inbox.forget(word.fleet)
+            elif isinstance(word, LeadUntil):
+                inbox.until_s = word.until_s
             else:
                 inbox.add(word)
     except Exception:
@@ -115,7 +124,9 @@ def main() -> None:
         for fleet in forgotten:
             fleets.pop(fleet, None)
         for fleet, new in taken.items():
-            training = fleets.setdefault(fleet, FleetTraining(store, fleet, settings))
+            training = fleets.setdefault(
+                fleet, FleetTraining(store, fleet, settings, may_publish=inbox.may_publish)
+            )
             report = with_unread(train(training, fleet, new), inbox.dropped[fleet])
             say(report)
             if report.accepted:

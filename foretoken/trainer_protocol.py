@@ -1,8 +1,8 @@
 """What the server and its trainer say to each other over a pipe.
 
-Down: length-prefixed MessagePack frames, each some observations or the word to forget a
-fleet. Up: JSON lines, one report per training, and empty ones every few seconds between two
-rounds. Both typed; no pickle.
+Down: length-prefixed MessagePack frames, each some observations, the word to forget a
+fleet, or until when to publish. Up: JSON lines, one report per training, and empty ones
+every few seconds between two rounds. Both typed; no pickle.
 """
 
 import struct
@@ -34,6 +34,16 @@ class Forget(msgspec.Struct, array_like=True, tag="forget", frozen=True):
     fleet: str
 
 
+class LeadUntil(msgspec.Struct, array_like=True, tag="until", frozen=True):
+    """Allow to publish until an instant of the monotonic clock, which both processes read.
+
+    Sent again and again by a router that trains for others; whoever trains for itself needs
+    no leave.
+    """
+
+    until_s: float
+
+
 class Rows(msgspec.Struct, array_like=True, tag="rows", frozen=True):
     """Carry ``n`` observations by columns.
 
@@ -61,7 +71,8 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
         rows: Observations it was given.
         accepted: Whether a version was published.
         reason: Why not: ``too_few_rows``; ``too_few_new`` to judge the last one by;
-            ``on_trial`` beside a version from before this process; ``worse`` than what it
+            ``on_trial`` beside a version from before this process; ``not_leading`` where
+            another router may train by then; ``worse`` than what it
             was to replace, or replaced; ``store`` or training ``failed``.
         detail: The same for people.
         version: The published version, or the one put back in use.
@@ -82,26 +93,26 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_decoder: Final = msgspec.msgpack.Decoder(Rows | Forget)
+_decoder: Final = msgspec.msgpack.Decoder(Rows | Forget | LeadUntil)
 
 
 class TooLong(ValueError):
     """A frame is longer than any of ours."""
 
 
-def frame(word: Sequence[Observation] | Forget) -> bytes:
+def frame(word: Sequence[Observation] | Forget | LeadUntil) -> bytes:
     """Encode what goes down the pipe.
 
     Raises:
         TooLong: Names in it are beyond all bounds.
     """
-    body = _encoder.encode(word if isinstance(word, Forget) else _rows(word))
+    body = _encoder.encode(word if isinstance(word, Forget | LeadUntil) else _rows(word))
     if len(body) > _MAX_FRAME_BYTES:
         raise TooLong(f"{len(body)} bytes are more than a frame holds")
     return _LENGTH.pack(len(body)) + body
 
 
-def words(pipe: BinaryIO) -> Iterator[Observation | Forget]:
+def words(pipe: BinaryIO) -> Iterator[Observation | Forget | LeadUntil]:
     """Decode what comes down the pipe until it ends, be it in the middle of a frame.
 
     Raises:
@@ -117,7 +128,7 @@ def words(pipe: BinaryIO) -> Iterator[Observation | Forget]:
         if len(body) < length:
             return
         word = _decoder.decode(body)
-        if isinstance(word, Forget):
+        if isinstance(word, Forget | LeadUntil):
             yield word
         else:
             yield from _observations(word)

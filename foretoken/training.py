@@ -5,6 +5,7 @@ loading are shared with ``foretoken train``.
 """
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from foretoken.trainer_protocol import Report
@@ -33,11 +34,20 @@ class FleetTraining:
         store: Where versions are published.
         fleet: Whose.
         settings: Window, models, and the physics under them.
+        may_publish: Asked before anything is put in use: another router may train by then.
     """
 
-    def __init__(self, store: ModelsStore, fleet: str, settings: PredictorSettings) -> None:
+    def __init__(
+        self,
+        store: ModelsStore,
+        fleet: str,
+        settings: PredictorSettings,
+        *,
+        may_publish: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._store = store
         self._fleet = fleet
+        self._may_publish = may_publish
         self._retraining = Retraining(settings)
         self._names: dict[str, str] = {}  # of published versions, by their content's
         self._loaded: tuple[str, ModelSnapshot] | None = None  # the version in use, read once
@@ -74,7 +84,13 @@ class FleetTraining:
         )
 
     def _publish(self, done: Round) -> str | None:
-        """Publish a model, or promote the one to be restored; give its name."""
+        """Publish a model, or promote the one to be restored; give its name.
+
+        Raises:
+            TrainingRefused: Another router may train for all by now.
+        """
+        if not self._may_publish():
+            raise TrainingRefused("not_leading", "the lease has ended")
         if done.restore is not None:
             name = self._names.get(done.restore.version)
             if name is None:  # it was published by another process

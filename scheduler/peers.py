@@ -28,7 +28,11 @@ from scheduler.objectives import Held
 from scheduler.saturation import Placing
 from scheduler.scheduler import Scheduler
 from scheduler.settings import SchedulerSettings
-from scheduler.words import Left, Sent, Shown, Word
+from scheduler.suspects import Suspicion
+from scheduler.words import Left, Sent, Shown, Suspected, Word
+
+Writer = int | str
+"""Names another scheduler: the number of a worker, or what another router is called."""
 
 
 class Herald(Protocol):
@@ -62,14 +66,19 @@ class PeerScheduler(Scheduler):
         super().__init__(settings=settings, make_fleet=make_fleet, rng=rng)
         self._ledger = self._accounting.ledger = ledger
         self._herald = herald
-        self._promised: dict[int, dict[str, Fleet]] = {}  # elsewhere, by writer and request
+        self._suspects.on_suspect = self._tell_suspected
+        self._promised: dict[Writer, dict[str, Fleet]] = {}  # elsewhere, by writer and request
 
     # What others tell
 
-    def heard(self, writer: int, word: Word) -> None:
+    def heard(self, writer: Writer, word: Word, now: float) -> None:
         """Take in what another scheduler tells; what concerns unknown endpoints is dropped."""
         if isinstance(word, Left):
             self._heard_left(writer, word.request_id)
+            return
+        if isinstance(word, Suspected):
+            if word.endpoint in self.states:
+                self._suspects.hear(word.endpoint, word.reason, now)
             return
         fleet = self.fleets.get(word.fleet)
         if fleet is None or word.endpoint not in self.states:
@@ -79,7 +88,7 @@ class PeerScheduler(Scheduler):
         else:
             self._heard_shown(fleet, word)
 
-    def lost(self, writer: int) -> None:
+    def lost(self, writer: Writer) -> None:
         """Note that another scheduler is gone: its promises are no longer to be kept."""
         for name, fleet in self._promised.pop(writer, {}).items():
             fleet.promises.end(_key(writer, name))
@@ -126,6 +135,9 @@ class PeerScheduler(Scheduler):
 
     # How
 
+    def _tell_suspected(self, endpoint: str, reason: Suspicion) -> None:
+        self._herald.tell(Suspected(endpoint, reason))
+
     def _hear_bookings(self, now: float) -> None:
         for endpoint, others in self._ledger.changed(now):
             self._accounting.hear(endpoint, others, now)
@@ -133,7 +145,7 @@ class PeerScheduler(Scheduler):
             if fleet is not None:
                 fleet.exploration.seen(endpoint)
 
-    def _heard_sent(self, writer: int, fleet: Fleet, word: Sent) -> None:
+    def _heard_sent(self, writer: Writer, fleet: Fleet, word: Sent) -> None:
         if word.block_hashes:
             self.caches.sent_elsewhere(word.endpoint, word.block_hashes)
         self._affinity.sent_elsewhere(word.fleet, word.model, word.session_id, word.endpoint)
@@ -148,7 +160,7 @@ class PeerScheduler(Scheduler):
                 row=self._table.row(word.endpoint),
             )
 
-    def _heard_left(self, writer: int, request_id: str) -> None:
+    def _heard_left(self, writer: Writer, request_id: str) -> None:
         fleet = self._promised.get(writer, {}).pop(request_id, None)
         if fleet is not None:
             fleet.promises.end(_key(writer, request_id))
@@ -212,6 +224,6 @@ def _shown(record: RequestRecord) -> Shown | None:
     )
 
 
-def _key(writer: int, request_id: str) -> str:
+def _key(writer: Writer, request_id: str) -> str:
     """Name a request of another writer as none of ours can be named."""
     return f"{writer}\0{request_id}"

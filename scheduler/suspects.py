@@ -10,6 +10,7 @@ one endpoint alone refuses. Called by the scheduler only.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -54,6 +55,7 @@ class Suspects:
     Attributes:
         backoff_s: How long after a first failure.
         times: How often each was suspected, by endpoint and reason.
+        on_suspect: Told each time, where others are to know.
 
     >>> suspects = Suspects(backoff_s=0.5)
     >>> suspects.failed("a:1", now=10.0)
@@ -64,6 +66,7 @@ class Suspects:
     def __init__(self, *, backoff_s: float) -> None:
         self.backoff_s = backoff_s
         self.times: Counter[tuple[str, Suspicion]] = Counter()
+        self.on_suspect: Callable[[str, Suspicion], None] | None = None
         self._suspicions: dict[str, _Suspicion] = {}
         self._refusals = Refusals()
 
@@ -108,6 +111,23 @@ class Suspects:
         suspicion.tried_s, suspicion.reached = None, False
         doublings = min(suspicion.failures - 1, MOST_DOUBLINGS)
         suspicion.until_s = now + self.backoff_s * 2**doublings
+        if self.on_suspect is not None:
+            self.on_suspect(endpoint, reason)
+
+    def hear(self, endpoint: str, reason: Suspicion, now: float) -> None:
+        """Note that an endpoint failed somebody else: a first failure, whatever they count.
+
+        Whoever cannot reach it for reasons of their own keeps us away for no longer than one
+        wait, or until our own scrape reaches it.
+        """
+        if self.reason(endpoint, now) is not None:
+            return
+        suspicion = self._suspicions.setdefault(endpoint, _Suspicion())
+        suspicion.failures = max(suspicion.failures, 1)
+        suspicion.reason = reason
+        suspicion.failed_s = now
+        suspicion.tried_s, suspicion.reached = None, False
+        suspicion.until_s = now + self.backoff_s
 
     def stalled(self, endpoint: str, now: float) -> None:
         """Note that it has requests and has said nothing about them for too long."""

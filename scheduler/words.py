@@ -3,6 +3,8 @@
 Made and heard by :mod:`scheduler.peers`; encoded by whoever carries them.
 """
 
+from typing import Literal
+
 import msgspec
 
 
@@ -64,4 +66,16 @@ class Shown(msgspec.Struct, frozen=True, array_like=True, tag="shown"):
     cached_tokens: int | None
 
 
-Word = Sent | Left | Shown
+class Suspected(msgspec.Struct, frozen=True, array_like=True, tag="suspected"):
+    """Tell that an endpoint failed just now.
+
+    Attributes:
+        endpoint: Which.
+        reason: How, a :data:`scheduler.suspects.Suspicion`.
+    """
+
+    endpoint: str
+    reason: Literal["unreachable", "failing", "refusing", "stalled"]
+
+
+Word = Sent | Left | Shown | Suspected

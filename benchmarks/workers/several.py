@@ -207,4 +207,4 @@ class SeveralSchedulers:
                 if isinstance(item, Observation):
                     crew.predictors[other].hear(item)
                 else:
-                    scheduler.heard(worker, item)
+                    scheduler.heard(worker, item, now)

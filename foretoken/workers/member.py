@@ -7,9 +7,7 @@ the service, which it is given to hold once that is built.
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -17,10 +15,11 @@ from starlette.types import ASGIApp
 
 from collectors import EndpointSettings
 from foretoken.background import Job
+from foretoken.peer import Ledgers, Peer, while_set
+from foretoken.routers.frames import Told
+from foretoken.routers.outside import Outside
 from foretoken.service import Service
 from foretoken.settings import Settings
-from foretoken.trainer import Trainer
-from foretoken.trainer_protocol import Report
 from foretoken.worker_metrics import worker_families
 from foretoken.workers.asking import METRICS, SNAPSHOT, Asking
 from foretoken.workers.bus import Bus
@@ -29,36 +28,28 @@ from foretoken.workers.messages import (
     Asked,
     Discovered,
     Fed,
+    Hello,
     Journal,
-    Lesson,
     Message,
     States,
-    Trained,
     lesson_of,
-    observation_of,
 )
-from foretoken.workers.predictor import SharingPredictor
 from foretoken.workers.table import BEAT_S, SharedTable
-from foretoken.workers.trainer import SharedTrainer
 from foretoken.workers.whole import Changes, WholeControl
-from models_store import Place
-from predictor import LatencyPredictor, PredictorSettings
 from predictor.types import EndpointState, Observation
 from proxy import Encoding, page_with
-from scheduler import FleetFactory, Scheduler
-from scheduler.peers import PeerScheduler
-from scheduler.words import Left, Sent, Shown, Word
+from scheduler.peers import Writer
 
 log = logging.getLogger(__name__)
 
-LEADERS_JOBS: Final = frozenset({"discovery", "scraper", "trainer"})
-"""Background tasks of a service that only the worker that leads runs."""
+LEADERS_JOBS: Final = frozenset({"discovery", "scraper"})
+"""Background tasks of a service that only the worker that leads runs, beside the trainer."""
 
 CATCH_UP_S: Final = 3.0
 """A worker that begins waits so long for others to tell it what was changed at run time."""
 
 
-class Member:
+class Member(Peer):
     """Connect one worker's service with the others.
 
     Args:
@@ -66,18 +57,31 @@ class Member:
         table: What all share in memory.
         bus: Carries messages.
         clock: The one that all workers share.
+        outside: Connects us with other routers, ``None`` where there are none.
 
     Attributes:
         worker: The same.
-        clock: The same.
         informed: Set once an endpoint is known to be up.
     """
 
     def __init__(
-        self, *, worker: int, table: SharedTable, bus: Bus, clock: Callable[[], float]
+        self,
+        *,
+        worker: int,
+        table: SharedTable,
+        bus: Bus,
+        clock: Callable[[], float],
+        outside: Outside | None = None,
     ) -> None:
+        beyond = () if outside is None else (outside,)
+        super().__init__(
+            clock=clock,
+            ledger=Ledgers(table, *(each.rows for each in beyond)) if beyond else table,
+            carriers=(bus, *(each.exchange for each in beyond)),
+            outside=outside,
+            seed=str(worker),
+        )
         self.worker = worker
-        self.clock = clock
         self.informed = asyncio.Event()
         self._table = table
         self._bus = bus
@@ -85,47 +89,15 @@ class Member:
         self._changes = Changes()
         self._leader: int | None = None  # nobody yet
         self._leading = asyncio.Event()
-        self._service: Service | None = None
         self._told: dict[str, EndpointState] = {}
         self._found: dict[str, Discovered] = {}
         self._beats: list[Callable[[], None]] = []
 
-    # What the service is built with
-
-    def scheduler(self, settings: Settings, make_fleet: FleetFactory) -> Scheduler:
-        """Make a scheduler that counts what the others have in flight."""
-        seed = None if settings.seed is None else f"{settings.seed} {self.worker}"
-        return PeerScheduler(
-            settings=settings.scheduler,
-            make_fleet=make_fleet,
-            rng=random.Random(seed),  # workers must not break their ties alike
-            ledger=self._table,
-            herald=self,
-        )
-
-    def predictor(self, settings: PredictorSettings) -> LatencyPredictor:
-        """Make a predictor that the others learn from."""
-        return SharingPredictor(settings, self._tell_lesson)
-
-    def trainer(
-        self, settings: Settings, store_dir: Place, on_report: Callable[[Report], None]
-    ) -> Trainer:
-        """Make our share of the one trainer."""
-        return SharedTrainer(
-            settings=settings.trainer,
-            predictor=settings.predictor,
-            store_dir=store_dir,
-            keep=settings.store.keep,
-            on_report=partial(self._on_report, on_report),
-            leads=self._leading.is_set,
-            hand_on=self._hand_on,
-        )
-
     def arrange(self, jobs: Sequence[Job]) -> list[Job]:
         """Let the leader's tasks run while we lead, and run our own beside them."""
         arranged = [
-            (name, partial(self._while_leading, job) if name in LEADERS_JOBS else job)
-            for name, job in jobs
+            (name, partial(while_set, self._leading, job) if name in LEADERS_JOBS else job)
+            for name, job in super().arrange(jobs)
         ]
         return [*arranged, ("bus", partial(self._bus.run, self)), ("beat", self._beat)]
 
@@ -154,7 +126,7 @@ class Member:
         snapshot: Callable[[float], bytes],
     ) -> None:
         """Take in the service, and who answers for this worker alone."""
-        self._service = service
+        super().hold(service, control=control, page=page, snapshot=snapshot)
         self._asking.serve(
             control,
             {
@@ -167,7 +139,16 @@ class Member:
         """Have something called a few times a second."""
         self._beats.append(call)
 
-    # What others ask of us (Crew, Herald, Listener)
+    @property
+    def training(self) -> asyncio.Event:
+        """Give what is set while our trainer is that of all."""
+        return super().training if self.elects else self._leading
+
+    def stands(self) -> bool:
+        """Say whether we would train for all routers."""
+        return self._leading.is_set() and super().stands()
+
+    # What others ask of us (Crew, Listener)
 
     @property
     def others(self) -> Sequence[int]:
@@ -179,10 +160,6 @@ class Member:
         """Name the worker that leads, ``None`` for ourselves."""
         return None if self._leader == self.worker else self._leader
 
-    def tell(self, word: Word) -> None:
-        """Tell the other schedulers something."""
-        self._bus.tell(word)
-
     def joined(self, worker: int, *, fresh: bool) -> None:
         """Tell a worker that has come what there is."""
         if self._leading.is_set():
@@ -193,32 +170,35 @@ class Member:
         if fresh and not self._bus.fresh:
             self._bus.tell_one(worker, Journal(self._changes.all()))
 
-    def lost(self, worker: int) -> None:
-        """Forget what a worker that is gone had promised."""
-        service = self._service
-        if service is not None and isinstance(service.scheduler, PeerScheduler):
-            service.scheduler.lost(worker)
-        self._elect()
+    def lost(self, writer: Writer) -> None:
+        """Forget what another that is gone had promised."""
+        super().lost(writer)
+        if isinstance(writer, int):
+            self._elect()
 
-    def heard(self, worker: int, message: Message) -> None:
-        """Take in a message of another worker."""
+    def heard(self, writer: Writer, message: Message | Told) -> None:
+        """Take in a message of another worker, or of another router."""
         service = self._service
         if service is None:
             return
-        if isinstance(message, Sent | Left | Shown):
-            if isinstance(service.scheduler, PeerScheduler):
-                service.scheduler.heard(worker, message)
-        elif isinstance(message, Asked | Answered | Journal):
-            self._heard_question(worker, message)
-        else:
-            self._heard_news(service, message)
+        if isinstance(message, States):
+            if not self._leading.is_set():
+                service.scraper.adopt(message.states)
+        elif isinstance(message, Discovered):
+            if not self._leading.is_set():
+                self._found[message.source] = message
+                found = [EndpointSettings.model_validate_json(one) for one in message.endpoints]
+                super().on_found(message.source, found)
+        elif not isinstance(message, Hello | Asked | Answered | Journal):
+            super().heard(writer, message)
+        elif isinstance(writer, int) and not isinstance(message, Hello):
+            self._heard_question(writer, message)
 
     def on_states(self, states: tuple[EndpointState, ...]) -> None:
         """Take in what our own scraper knows, and tell the others if we lead."""
-        service = self._service
-        if service is None:
+        super().on_states(states)
+        if self._service is None:
             return
-        service.on_states(states)
         if any(state.up and state.model is not None for state in states):
             self.informed.set()
         before, self._told = self._told, {state.endpoint: state for state in states}
@@ -232,33 +212,9 @@ class Member:
         written = [endpoint.model_dump_json() for endpoint in endpoints]
         self._found[source] = Discovered(source, written)
         self._bus.tell(self._found[source])
-        if self._service is not None:
-            self._service.membership.found(source, endpoints)
+        super().on_found(source, endpoints)
 
     # How
-
-    def _heard_news(self, service: Service, news: Message) -> None:
-        leads = self._leading.is_set()
-        match news:
-            case Lesson():
-                predictor = service.models.predictors.get(news.model)
-                if isinstance(predictor, SharingPredictor):
-                    predictor.hear(observation_of(news))
-            case Fed(lesson):
-                if leads and service.trainer is not None:
-                    service.trainer.feed(observation_of(lesson))
-            case States(states):
-                if not leads:
-                    service.scraper.adopt(states)
-            case Discovered(source, written):
-                if not leads:
-                    self._found[source] = news
-                    found = [EndpointSettings.model_validate_json(one) for one in written]
-                    service.membership.found(source, found)
-            case Trained(report):
-                service.models.heard(report, self.clock())
-            case _:
-                pass
 
     def _heard_question(self, worker: int, message: Asked | Answered | Journal) -> None:
         if isinstance(message, Answered):
@@ -276,26 +232,26 @@ class Member:
             self._changes.add(change)
 
         async def play() -> None:
-            for change in changes:
-                answer = await self._asking.self(change)
-                level = logging.INFO if answer.status < 300 else logging.ERROR
-                told = {"path": change.path, "status": answer.status}
-                log.log(level, "change_taken_over", extra=told)
+            self._catching_up = True  # what was wanted long ago is no news to other routers
+            try:
+                for change in changes:
+                    answer = await self._asking.self(change)
+                    level = logging.INFO if answer.status < 300 else logging.ERROR
+                    told = {"path": change.path, "status": answer.status}
+                    log.log(level, "change_taken_over", extra=told)
+            finally:
+                self._catching_up = False
+                self.obey_all()
 
         self._playing = asyncio.create_task(play())
 
-    def _tell_lesson(self, observation: Observation) -> None:
-        self._bus.tell(lesson_of(observation))
-
     def _hand_on(self, observation: Observation) -> bool:
+        if self.elects:
+            return super()._hand_on(observation)
         if self._leader not in self._bus.connected:
             return False
         self._bus.tell(Fed(lesson_of(observation)))
         return True
-
-    def _on_report(self, on_report: Callable[[Report], None], report: Report) -> None:
-        on_report(report)
-        self._bus.tell(Trained(report))
 
     async def _beat(self) -> None:
         began_s = self.clock()
@@ -322,18 +278,6 @@ class Member:
             self._leading.set()
         else:
             self._leading.clear()
-
-    async def _while_leading(self, job: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await self._leading.wait()
-            task = asyncio.ensure_future(job())
-            try:
-                while self._leading.is_set() and not task.done():
-                    await asyncio.wait({task}, timeout=BEAT_S)
-            finally:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
 
     def _own_page(self, answered: set[int], encoding: Encoding) -> bytes:
         there, restarts = answered | {self.worker}, self._table.restarts()

@@ -13,7 +13,7 @@ import numpy as np
 
 from foretoken.trainer_protocol import Report
 from predictor.types import EndpointState, Observation, Use
-from scheduler.words import Left, Sent, Shown
+from scheduler.words import Left, Sent, Shown, Suspected
 
 _LENGTH: Final = struct.Struct(">I")
 MOST_FRAME_BYTES: Final = 256 << 20
@@ -120,6 +120,7 @@ Message = (
     | Sent
     | Left
     | Shown
+    | Suspected
     | Lesson
     | Fed
     | States

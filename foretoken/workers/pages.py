@@ -17,7 +17,10 @@ from typing import Final
 _Merge = Callable[[Sequence[float]], float]
 
 _ADD_UP: Final = ("_requests", "_bytes", "_answers", "_connections", "_fds")
-_LEAST: Final = ("_created", "_age_seconds", "_max_fds", "_start_time_seconds")
+_LEAST: Final = (
+    *("_created", "_age_seconds", "_max_fds", "_start_time_seconds"),
+    *("_routers_connected", "_routers_known"),  # one that is cut off is worth knowing of
+)
 _SAME: Final = (
     "_up",
     "_suspect",
@@ -33,8 +36,8 @@ _SAME: Final = (
     "_leads",
     "_discovery_endpoints",
 )
-# What is known of an endpoint or a fleet every worker knows alike.
-_OF_ALL: Final = ("foretoken_endpoint_", "foretoken_fleet_")
+# What is known of an endpoint, a fleet or other routers every worker knows alike.
+_OF_ALL: Final = ("foretoken_endpoint_", "foretoken_fleet_", "foretoken_routers_")
 _SEEN_BY_ALL: Final = frozenset(
     {
         "foretoken_discovery_updates_total",

@@ -9,6 +9,7 @@ import logging
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from signal import SIGTERM
@@ -19,6 +20,8 @@ import uvicorn
 from foretoken.build import Built, build
 from foretoken.garbage import settle
 from foretoken.logs import configure
+from foretoken.peer import outside_of
+from foretoken.routers.outside import Outside
 from foretoken.serve import server_of
 from foretoken.settings import Settings
 from foretoken.workers.bus import Bus
@@ -109,11 +112,13 @@ def main() -> int:
     log_lines = configure(settings.log.format, settings.log.level)
     table = SharedTable(spec.table, workers=settings.workers, worker=spec.worker)
     bus = Bus(Path(spec.folder), worker=spec.worker, workers=settings.workers, fresh=spec.restarted)
+    clock = lambda: time.monotonic() + spec.epoch_offset_s  # noqa: E731  # all share this one
     member = Member(
         worker=spec.worker,
         table=table,
         bus=bus,
-        clock=lambda: time.monotonic() + spec.epoch_offset_s,
+        clock=clock,
+        outside=_outside(settings, spec, clock),
     )
     built = build(settings, spec.config(), log_lines, member=member)
     server = server_of(built, settings)
@@ -121,6 +126,15 @@ def main() -> int:
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(serve(server, built, spec, member, table))
     return 0 if server.started else 1
+
+
+def _outside(settings: Settings, spec: Spec, clock: Callable[[], float]) -> Outside | None:
+    """Connect with other routers, to whom a store in our own folder is nothing."""
+    if settings.routers.url is None:
+        return None
+    store = settings.store_dir
+    private = isinstance(store, Path) and Path(spec.folder) in store.parents
+    return outside_of(settings, worker=spec.worker, clock=clock, private=private)
 
 
 def _orphaned(server: uvicorn.Server) -> None:

@@ -219,7 +219,7 @@ class SharedTable:
 
     def _sum(self, slot: int) -> Bookings:
         rows = self._rows[:, slot].tolist()
-        return reduce(together, (Bookings(*rows[other]) for other in self._others))
+        return reduce(together, (Bookings(*rows[other]) for other in self._others), NOTHING)
 
     def _claim(self, endpoint: str) -> None:
         name = np.uint64(xxh3_64_intdigest(endpoint.encode()) or 1)

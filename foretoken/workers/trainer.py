@@ -44,6 +44,11 @@ class SharedTrainer(Trainer):
         self._leads = leads
         self._hand_on = hand_on
 
+    @property
+    def elsewhere(self) -> bool:
+        """Tell whether another process of several trains for this one."""
+        return not self._leads()
+
     def feed(self, observation: Observation) -> None:
         """Hand over one observation, to our own process or to the worker that leads."""
         if self._leads():

@@ -49,7 +49,7 @@ class Pair:
         """Let the second hear what the first has told."""
         words, self.links[0].words = self.links[0].words, []
         for word in words:
-            self.two.heard(0, word)
+            self.two.heard(0, word, 0.0)
         return words
 
 
@@ -167,9 +167,9 @@ def test_news_of_unknown_endpoints_and_fleets_are_dropped() -> None:
     pair = Pair("a:1")
     hashes = (1, 2, 3)
 
-    pair.two.heard(0, Sent("r", MODEL, "gone:1", MODEL, "s", hashes, 1.0, None, 0))
-    pair.two.heard(0, Sent("r", "other", "a:1", MODEL, "s", hashes, 1.0, None, 0))
-    pair.two.heard(0, Shown("other", "a:1", None, None, 100, 10, 10, 0.0, 0))
+    pair.two.heard(0, Sent("r", MODEL, "gone:1", MODEL, "s", hashes, 1.0, None, 0), 0.0)
+    pair.two.heard(0, Sent("r", "other", "a:1", MODEL, "s", hashes, 1.0, None, 0), 0.0)
+    pair.two.heard(0, Shown("other", "a:1", None, None, 100, 10, 10, 0.0, 0), 0.0)
 
     assert goes_to(pair.two, "r", block_hashes=hashes) == "a:1"
     assert len(pair.two.fleets[MODEL].promises) == 0
