@@ -137,5 +137,12 @@ def _serves(state: EndpointState, model: str, asked: str) -> bool:
 
 def _standing(
     state: EndpointState,
-) -> tuple[str | None, tuple[str, ...], bool, bool, str | None]:
-    return state.model, state.adapters, state.up, state.draining, state.hardware
+) -> tuple[str | None, tuple[str, ...], bool, bool, str | None, int]:
+    return (
+        state.model,
+        state.adapters,
+        state.up,
+        state.draining,
+        state.hardware,
+        state.priority_class,
+    )

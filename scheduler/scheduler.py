@@ -146,7 +146,7 @@ class Scheduler(Placement):
             return None
         live = LiveRequest(request=request, tier=tier, fleet=fleet)
         members = self._eligibility.eligible(live, now)
-        decision = self._decider.decide(live, members, now) if members else None
+        decision = self._decided(live, members, now) if members else None
         return decision if isinstance(decision, Decision) else None
 
     def forecast(self, model: str, typical: Typical, now: float) -> Forecast | None:
