@@ -12,6 +12,7 @@ from predictor.protocol import Predictor
 from predictor.types import RequestFeatures
 from scheduler.exploration import Exploration
 from scheduler.leanings import Leanings
+from scheduler.mix import Knowledge
 from scheduler.pace import Pace
 from scheduler.policies import Policy, build_policy
 from scheduler.promises import Pressure, Promises
@@ -98,6 +99,7 @@ class Fleet:
         pace: Which requests teach, where there are many.
         retries: How many of its requests may be dispatched again.
         standby: Which classes of its endpoints stand open.
+        knowledge: What requests are like and what an endpoint takes, for outlooks.
     """
 
     model: str
@@ -118,6 +120,7 @@ class Fleet:
     pace: Pace = field(default_factory=Pace)
     retries: RetryBudget = field(default_factory=RetryBudget)
     standby: Standby = field(default_factory=Standby)
+    knowledge: Knowledge = field(default_factory=Knowledge)
 
     def configure(self, settings: SchedulerSettings) -> None:
         """Take other settings into force, its policies among them."""

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from predictor.types import Objective
+from scheduler.scaling_settings import ScalingSettings
 
 
 class _Section(BaseModel):
@@ -316,6 +317,7 @@ class SchedulerSettings(_Section):
     """Dispatches of one request before its first byte, the first included."""
     retries: RetrySettings = RetrySettings()
     standby: StandbySettings = StandbySettings()
+    scaling: ScalingSettings = ScalingSettings()
     max_waiting_requests: int = Field(default=1000, ge=0, le=1_000_000)
     """Requests that may wait for an endpoint at once; more are refused."""
     max_wait_s: float = Field(default=10.0, ge=0, le=3600)
