@@ -1,16 +1,18 @@
 """At which rate endpoints still meet an objective: their capacity as clients feel it.
 
-An endpoint is imagined with more and more requests like those of late. How long they would
-stay is the predictor's word; so many requests that stay so long are a rate (Little's law).
-The rate is raised until the objective is no longer likely to be met, or seats, KV cache or
-the engine's time run out. Nothing of the present load enters but what requests are like, so
-that an idle endpoint has a capacity too. Asked when somebody wants an outlook; nothing that
-decides about a request reads it.
+An endpoint is imagined with more and more requests like those of late. What a step takes
+with so many is the predictor's word, by its smooth physics: what it has learned of the
+present load says little of another. Prefill that arrives while they decode takes its share
+of the engine and stretches the rest by ``1 / (1 - share)``. So many requests that stay so
+long are a rate (Little's law); it is raised until the objective is no longer likely to be
+met, or seats, KV cache or the engine's time run out. Asked when somebody wants an outlook;
+nothing that decides about a request reads it.
 """
 
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from predictor import PredictorError
 from predictor.feature_rows import request_rows
@@ -23,8 +25,7 @@ from scheduler.saturation import FULL_KV
 
 _STEP: Final = 1.25  # between two numbers of requests that are tried
 _MOST_REQUESTS: Final = 1024.0  # in a batch, where nobody says
-_ROUNDS: Final = 3  # the rate depends on the stay, which depends on the rate: it settles soon
-# Seconds of prefill in a second that an engine takes without its steps growing out of hand.
+# Seconds of prefill in a second that an engine takes without its queue growing out of hand.
 _MOST_PREFILL: Final = 0.7
 _C: Final = COLUMN
 
@@ -54,32 +55,36 @@ def attainable(
         ``None`` where the predictor cannot be asked or knows nothing yet; 0 for one that
         does not meet the objective even for a single request.
     """
-    idle = _idle_rows(table, members, mix, now)
+    idle = usual_rows(table, members, mix, now)
     loads = _numbers_of_requests(idle)
     rows = np.repeat(idle, len(loads), axis=0)
     there = np.tile(loads, len(members))
+    _fill(rows, there, mix)
     names = [name for name in members.names for _ in loads]
     hardware = [label for label in members.hardware for _ in loads]
-    rate, said = np.zeros(len(rows)), None
-    for _ in range(_ROUNDS):
-        _fill(rows, there, rate, mix, said)
-        try:
-            said = fleet.predictor.predict(rows, names, hardware)
-        except PredictorError:
-            return None
-        if said.layer == "cold":
-            return None
-        rate = there / (said.ttft_s + mix.output_tokens * said.tpot_s)
-    if said is None:
+    try:
+        said = fleet.predictor.predict(rows, names, hardware)
+    except PredictorError:
         return None
-    likely = fleet.predictor.probability(said, objective) if objective else np.ones(len(rows))
-    margin = np.minimum(likely - confidence, _left(rows, there, rate, mix, said))
+    if said.layer == "cold":
+        return None
+    prefill_s = mix.uncached_tokens * said.prefill_token_s
+    rate = rates(there, said.rank_ttft_s, mix.output_tokens * said.rank_tpot_s, prefill_s=prefill_s)
+    stretched = _stretched(said, 1.0 - rate * prefill_s)
+    likely = np.ones(len(rows))
+    if objective:
+        likely = fleet.predictor.probability(stretched, objective)
+    kv_cache = there * mix.context_tokens / rows[:, _C["kv_capacity_tokens"]]
+    seats = there / rows[:, _C["max_seqs"]]
+    left = np.fmin(1.0 - kv_cache / FULL_KV, 1.0 - seats)  # unknown bounds are none
+    left = np.fmin(left, 1.0 - rate * prefill_s / _MOST_PREFILL)
     shape = (len(members), len(loads))
+    margin = np.fmin(likely - confidence, left)
     return _largest(rate.reshape(shape), margin.reshape(shape))
 
 
-def _idle_rows(table: EndpointTable, members: Members, mix: Mix, now: float) -> FloatArray:
-    """Give the rows of a usual request; columns of the load are filled in later."""
+def usual_rows(table: EndpointTable, members: Members, mix: Mix, now: float) -> FloatArray:
+    """Give the rows of a usual request as endpoints are, ``(n, n_features)``."""
     n = len(members)
     return request_rows(
         table.columns,
@@ -94,6 +99,35 @@ def _idle_rows(table: EndpointTable, members: Members, mix: Mix, now: float) -> 
     )
 
 
+def rates(
+    there: FloatArray, ttft_s: FloatArray, decode_s: FloatArray, *, prefill_s: FloatArray
+) -> FloatArray:
+    """Give the requests a second that keep so many in flight, ``(n,)``.
+
+    With ``r`` a second, ``r prefill_s`` of each second is prefill. A request then stays
+    ``ttft_s + decode_s / (1 - r prefill_s)``, and ``r`` times that are in flight.
+
+    Args:
+        there: Requests in flight.
+        ttft_s: To the first token.
+        decode_s: From there to the last, were nothing prefilled meanwhile.
+        prefill_s: Engine's time for a prompt.
+
+    >>> ones = np.ones(1)
+    >>> rates(4 * ones, ones, 3 * ones, prefill_s=0 * ones).tolist()
+    [1.0]
+    >>> rate = rates(4 * ones, ones, 3 * ones, prefill_s=0.5 * ones)
+    >>> np.round(rate * (1 + 3 / (1 - 0.5 * rate)), 9).tolist()
+    [4.0]
+    """
+    alone_s = ttft_s + decode_s
+    square = prefill_s * ttft_s
+    linear = alone_s + there * prefill_s
+    root = np.sqrt(np.maximum(linear**2 - 4.0 * square * there, 0.0))
+    found: FloatArray = 2.0 * there / (linear + root)
+    return found
+
+
 def _numbers_of_requests(rows: FloatArray) -> FloatArray:
     """Give the loads to try, from one request to the most seats there are."""
     seats = rows[:, _C["max_seqs"]]
@@ -102,46 +136,37 @@ def _numbers_of_requests(rows: FloatArray) -> FloatArray:
     return np.geomspace(1.0, max(most, 2.0), steps)
 
 
-def _fill(
-    rows: FloatArray, there: FloatArray, rate: FloatArray, mix: Mix, said: Predictions | None
-) -> None:
-    """Write what each endpoint would look like with so many requests at such a rate."""
-    ttft_s = np.zeros(len(rows)) if said is None else said.ttft_s
-    queued = np.minimum(rate * ttft_s, there)
-    context = there * mix.context_tokens
-    usage = context / rows[:, _C["kv_capacity_tokens"]]
+def _fill(rows: FloatArray, there: FloatArray, mix: Mix) -> None:
+    """Write what each endpoint would look like with so many requests that all decode."""
+    capacity, context = rows[:, _C["kv_capacity_tokens"]], there * mix.context_tokens
     columns: dict[str, FloatArray | float] = {
         "running_requests": there,
-        "waiting_requests": 0.0,
-        "kv_cache_usage": np.minimum(usage, 1.0),
-        "kv_free_tokens": np.maximum(rows[:, _C["kv_capacity_tokens"]] - context, 0.0),
-        "preemptions_per_s": 0.0,
-        "oldest_queued_s": ttft_s / 2,
-        "prefill_tokens_per_s": rate * mix.uncached_tokens,
-        "dispatches_per_s": rate,
+        "kv_cache_usage": np.minimum(context / capacity, 1.0),
+        "kv_free_tokens": np.maximum(capacity - context, 0.0),
         "inflight_requests": there,
-        "queued_requests": queued,
-        # Of those without a token yet, half is computed on average.
-        "queued_prefill_tokens": queued * mix.uncached_tokens / 2,
-        "decoding_requests": there - queued,
-        "context_ktok": (there - queued) * mix.context_tokens / 1e3,
+        "decoding_requests": there,
+        "context_ktok": context / 1e3,
         "remaining_output_tokens": mix.output_tokens / 2,
-        "recent_ttft_s": np.nan if said is None else said.ttft_s,
-        "recent_tpot_s": np.nan if said is None else said.tpot_s,
+        **dict.fromkeys(("recent_ttft_s", "recent_tpot_s"), np.nan),
+        **dict.fromkeys(("waiting_requests", "queued_requests", "queued_prefill_tokens"), 0.0),
+        **dict.fromkeys(("preemptions_per_s", "oldest_queued_s", "dispatches_per_s"), 0.0),
+        "prefill_tokens_per_s": 0.0,
     }
     for name, values in columns.items():
         rows[:, _C[name]] = values
 
 
-def _left(
-    rows: FloatArray, there: FloatArray, rate: FloatArray, mix: Mix, said: Predictions
-) -> FloatArray:
-    """Give the share left of what runs out first, below 0 where it has; unknown is none."""
-    kv_cache = there * mix.context_tokens / rows[:, _C["kv_capacity_tokens"]]
-    prefill = rate * mix.uncached_tokens * said.prefill_token_s
-    seats = there / rows[:, _C["max_seqs"]]
-    left = np.fmin(1.0 - kv_cache / FULL_KV, 1.0 - prefill / _MOST_PREFILL)
-    return np.fmin(left, 1.0 - seats)
+def _stretched(said: Predictions, free: FloatArray) -> Predictions:
+    """Give what is predicted where only a share of the engine's time is free for it."""
+    free = np.maximum(free, 1e-3)
+    ttft_s, tpot_s = said.rank_ttft_s / free, said.rank_tpot_s / free
+    factors = np.stack((ttft_s / said.ttft_s, tpot_s / said.tpot_s))
+    return replace(
+        said,
+        ttft_s=ttft_s,
+        tpot_s=tpot_s,
+        quantiles_s=said.quantiles_s * factors[:, None, :],
+    )
 
 
 def _largest(rate: FloatArray, margin: FloatArray) -> FloatArray:

@@ -15,6 +15,12 @@ _LEAST_PER_S: Final = 1e-2
 _KEEP: Final = 0.8  # of what was known of them, at each look: some looks make a new mix
 
 
+# What was proved is forgotten by 1/e in so long, or once requests differ by this log ratio:
+# it is there for the hours in which overload makes predictions of less load too dark.
+_PROVED_TAU_S: Final = 7200.0
+_SAME_MIX: Final = 0.25
+
+
 class Mix(NamedTuple):
     """Say what requests of a fleet are like, on average.
 
@@ -30,11 +36,20 @@ class Mix(NamedTuple):
 
 
 class Knowledge:
-    """Remember of one fleet what requests are like, and what an endpoint takes of them."""
+    """Remember of one fleet what requests are like, and what an endpoint takes of them.
+
+    Attributes:
+        mix: ``None`` before there were requests.
+        endpoint_per_s: Requests a second that an endpoint takes within the objective; NaN
+            for unknown.
+    """
 
     def __init__(self) -> None:
         self.mix: Mix | None = None
         self.endpoint_per_s = math.nan
+        self._proved_per_s = 0.0
+        self._proved_s = -math.inf
+        self._proved_of: Mix | None = None
 
     def see(self, rows: FloatArray, output_tokens: float) -> None:
         """Look at what is in flight at ``n`` endpoints, ``(n, n_features)``."""
@@ -51,3 +66,34 @@ class Knowledge:
             self.mix = seen
         pairs = zip(self.mix, seen, strict=True)
         self.mix = Mix(*(_KEEP * before + (1.0 - _KEEP) * value for before, value in pairs))
+
+    def judge(
+        self, predicted_per_s: float, sent_per_s: float, *, met: bool, busy: bool, now: float
+    ) -> None:
+        """Settle what an endpoint takes, by what it is predicted to and by what it does.
+
+        Args:
+            predicted_per_s: Within the objective, by the predictor.
+            sent_per_s: That it gets at present.
+            met: Whether they are likely to have the objective at present.
+            busy: Whether there are several at each endpoint at a time.
+            now: Clock in seconds.
+        """
+        proved = self._proved(now)
+        if met and sent_per_s > proved:
+            self._proved_per_s, self._proved_s, self._proved_of = sent_per_s, now, self.mix
+            proved = sent_per_s
+        if not met:  # whatever is predicted of more, so many are too many
+            predicted_per_s = min(predicted_per_s, sent_per_s)
+            if busy:  # overload makes predictions of less load too dark: doubling has to do
+                predicted_per_s = max(predicted_per_s, sent_per_s / 2)
+        self.endpoint_per_s = max(predicted_per_s, proved)
+
+    def _proved(self, now: float) -> float:
+        """Give what an endpoint has been seen to take of requests like the present ones."""
+        if self.mix is None or self._proved_of is None:
+            return 0.0
+        pairs = zip(self.mix, self._proved_of, strict=True)
+        if any(abs(math.log(one / other)) > _SAME_MIX for one, other in pairs):
+            return 0.0
+        return self._proved_per_s * math.exp(min(self._proved_s - now, 0.0) / _PROVED_TAU_S)

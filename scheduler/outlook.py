@@ -10,16 +10,19 @@ import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-import numpy as np
-
+from predictor import PredictorError
+from predictor.features import COLUMN
 from predictor.types import Objective
-from scheduler.attainable import attainable
+from scheduler.attainable import attainable, usual_rows
 from scheduler.endpoint_table import EndpointTable, Members
 from scheduler.fleet import Fleet
 from scheduler.settings import SchedulerSettings, TierSettings
 
 DEFAULT_TTFT_S: Final = 2.0
 """What a fleet is sized for where nothing says."""
+
+# An objective that is missed with fewer at an endpoint is not missed for want of endpoints.
+_BUSY_REQUESTS: Final = 4.0
 
 
 class Outlook(NamedTuple):
@@ -76,21 +79,10 @@ def outlook(
     """
     scaling, known = settings.scaling, fleet.knowledge
     capacity = math.nan
-    if members:
-        known.see(
-            table.columns.values.take(members.rows, axis=0),
-            fleet.output_lengths.expected(None, None),
-        )
-        if ask and known.mix is not None:
-            objective = sized_for(settings)
-            each = attainable(
-                fleet, table, members, known.mix, objective,
-                confidence=scaling.confidence, now=now,
-            )  # fmt: skip
-            if each is not None:
-                capacity = float(each.sum())
-                known.endpoint_per_s = float(np.mean(each))
-    else:
+    if ask and members:
+        _learn(fleet, table, members, settings, now)
+        capacity = known.endpoint_per_s * len(members)
+    elif not members:
         capacity = 0.0
     trend = fleet.pace.arrivals.trend(now, window_s=scaling.window_s)
     forecast = trend.at(scaling.startup_s)
@@ -105,6 +97,30 @@ def outlook(
         endpoints=len(members),
         needed=wanted / planned if planned > 0.0 else math.nan,
     )
+
+
+def _learn(
+    fleet: Fleet, table: EndpointTable, members: Members, settings: SchedulerSettings, now: float
+) -> None:
+    """Look at what an endpoint takes, by prediction and by what it does."""
+    known, confidence = fleet.knowledge, settings.scaling.confidence
+    rows = table.columns.values.take(members.rows, axis=0)
+    known.see(rows, fleet.output_lengths.expected(None, None))
+    if known.mix is None:
+        return
+    objective = sized_for(settings)
+    each = attainable(fleet, table, members, known.mix, objective, confidence=confidence, now=now)
+    if each is None:
+        return
+    present = usual_rows(table, members, known.mix, now)
+    try:
+        said = fleet.predictor.predict(present, members.names, members.hardware)
+    except PredictorError:
+        return
+    likely = float(fleet.predictor.probability(said, objective).mean())
+    sent_per_s = float(present[:, COLUMN["dispatches_per_s"]].mean())
+    busy = float(present[:, COLUMN["inflight_requests"]].mean()) >= _BUSY_REQUESTS
+    known.judge(float(each.mean()), sent_per_s, met=likely >= confidence, busy=busy, now=now)
 
 
 def sized_for(settings: SchedulerSettings) -> Objective:
