@@ -5,6 +5,19 @@ in seconds, tokens and fractions; unknown is ``None``, never 0.
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+SpillReason = Literal[
+    "objective", "predicted_ttft", "endpoints_full", "promises", "lower_down", "asked_for"
+]
+"""Why a request went to endpoints that stand by.
+
+``objective``: no endpoint of the class below was likely to meet its objective.
+``predicted_ttft``: it has none, and its predicted TTFT there was above the bound.
+``endpoints_full``: none there could start it. ``promises``: it would have broken what others
+there were promised. ``lower_down``: none there takes requests. ``asked_for``: it may go to
+no other endpoint.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from predictor.endpoints import IDLE, EndpointLoad, EndpointState
+from predictor.endpoints import IDLE, EndpointLoad, EndpointState, SpillReason
 from predictor.kv_cache import TokenBlocks
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Predictions",
     "RequestFeatures",
     "RequestRecord",
+    "SpillReason",
     "TraceContext",
     "Use",
 ]
@@ -296,6 +297,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         prompt_tokens: The count the features were made with.
         decided_s: When.
         likely: Probability that the request's objective is met, ``None`` without one.
+        priority_class: That of its candidates, above 0 for endpoints that stand by.
+        spilled: Why it went past the lowest class, ``None`` where it did not.
     """
 
     endpoints: tuple[str, ...]
@@ -316,6 +319,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int
     decided_s: float
     likely: float | None = None
+    priority_class: int = 0
+    spilled: SpillReason | None = None
 
     @property
     def endpoint(self) -> str:

@@ -16,6 +16,7 @@ from scheduler.fleet import Fleet, FleetFactory, TokenRatio, policies_of
 from scheduler.flow_control import Standing
 from scheduler.forecast import Forecast, Typical
 from scheduler.ladder import FALLBACK_REASONS, Mode, Reason
+from scheduler.outlook import Outlook, sized_for
 from scheduler.policies import Policy, build_policy
 from scheduler.scheduler import Scheduler
 from scheduler.settings import (
@@ -43,6 +44,7 @@ __all__ = [
     "MissingSignal",
     "Mode",
     "ModelNotFound",
+    "Outlook",
     "Policy",
     "PolicySettings",
     "Reason",
@@ -67,4 +69,5 @@ __all__ = [
     "gets_on",
     "policies_of",
     "rehearse",
+    "sized_for",
 ]

@@ -144,5 +144,13 @@ def _answers(state: EndpointState) -> bool:
 
 def _standing(
     state: EndpointState,
-) -> tuple[str | None, tuple[str, ...], bool, bool, str | None, str | None]:
-    return state.model, state.adapters, state.up, state.draining, state.hardware, state.role
+) -> tuple[str | None, tuple[str, ...], bool, bool, str | None, str | None, int]:
+    return (
+        state.model,
+        state.adapters,
+        state.up,
+        state.draining,
+        state.hardware,
+        state.role,
+        state.priority_class,
+    )

@@ -37,11 +37,13 @@ class Members(Value):
         names: ``n`` names.
         rows: ``(n,)`` row numbers.
         hardware: ``n`` hardware labels.
+        classes: ``n`` priority classes, empty where all are 0: nobody then looks at them.
     """
 
     names: tuple[str, ...]
     rows: Rows
     hardware: tuple[str | None, ...]
+    classes: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -52,7 +54,12 @@ class Members(Value):
             names=tuple(self.names[i] for i in kept),
             rows=self.rows[list(kept)],
             hardware=tuple(self.hardware[i] for i in kept),
+            classes=_told(tuple(self.classes[i] for i in kept)) if self.classes else (),
         )
+
+    def of_class(self, priority_class: int) -> "Members":
+        """Keep those of one class, where classes are told."""
+        return self.only([i for i, one in enumerate(self.classes) if one == priority_class])
 
 
 class EndpointTable:
@@ -93,6 +100,7 @@ class EndpointTable:
             names=tuple(state.endpoint for state in states),
             rows=np.array([self.row(state.endpoint) for state in states], dtype=np.intp),
             hardware=tuple(state.hardware for state in states),
+            classes=_told(tuple(state.priority_class for state in states)),
         )
 
     def see(self, state: EndpointState) -> None:
@@ -157,3 +165,8 @@ class EndpointTable:
         self._clocks[row, SCRAPED] = UNKNOWN
         self.count(row, _IDLE, _IDLE_CLOCKS, turn=0.0)
         self._trust[row] = 1.0
+
+
+def _told(classes: tuple[int, ...]) -> tuple[int, ...]:
+    """Give priority classes, none where all are 0."""
+    return classes if any(classes) else ()

@@ -12,12 +12,14 @@ from predictor.protocol import Predictor
 from predictor.types import RequestFeatures
 from scheduler.exploration import Exploration
 from scheduler.leanings import Leanings
+from scheduler.mix import Knowledge
 from scheduler.pace import Pace
 from scheduler.policies import Policy, build_policy
 from scheduler.promises import Pressure, Promises
 from scheduler.reserve import Reserve
 from scheduler.retry_budget import RetryBudget
 from scheduler.settings import FleetSettings, SchedulerSettings, SessionMode
+from scheduler.standby import Standby
 from scheduler.trust import Trust
 
 # Bytes per token of English text under common BPE vocabularies; corrected by traffic.
@@ -96,6 +98,8 @@ class Fleet:
         reserve: Which endpoints are kept for the more urgent while many are.
         pace: Which requests teach, where there are many.
         retries: How many of its requests may be dispatched again.
+        standby: Which classes of its endpoints stand open.
+        knowledge: What requests are like and what an endpoint takes, for outlooks.
     """
 
     model: str
@@ -115,6 +119,8 @@ class Fleet:
     reserve: Reserve = field(default_factory=Reserve)
     pace: Pace = field(default_factory=Pace)
     retries: RetryBudget = field(default_factory=RetryBudget)
+    standby: Standby = field(default_factory=Standby)
+    knowledge: Knowledge = field(default_factory=Knowledge)
 
     def configure(self, settings: SchedulerSettings) -> None:
         """Take other settings into force, its policies among them."""
@@ -133,6 +139,7 @@ class Fleet:
         self.trust.configure(settings.ladder)
         self.pace.most_per_s = settings.learned_requests_per_s
         self.retries.configure(settings.retries)
+        self.standby.settings = settings.standby
 
     def prompt_tokens(self, request: RequestFeatures) -> int:
         """Give the prompt's length, exact where known."""

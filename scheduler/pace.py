@@ -11,6 +11,8 @@ per fleet; asked once a request by the scheduler.
 import math
 from typing import Final
 
+from scheduler.arrivals import Arrivals
+
 # The rate is a mean over about so long: bursts are taken as a whole, and what a sudden
 # tenfold load teaches beyond the pace is some seconds' worth.
 PACE_TAU_S: Final = 5.0
@@ -27,6 +29,7 @@ class Pace:
     Attributes:
         most_per_s: How many a second at most, on average.
         skipped: Requests that were not chosen.
+        arrivals: When requests came.
 
     >>> pace = Pace(most_per_s=250.0)
     >>> chosen = [pace.chooses(number / 1000.0) for number in range(100_000)]
@@ -37,6 +40,7 @@ class Pace:
     def __init__(self, most_per_s: float = math.inf) -> None:
         self.most_per_s = most_per_s
         self.skipped = 0
+        self.arrivals = Arrivals()
         self._per_s = 0.0
         self._looked_s = -math.inf
         self._come = 0  # since then
@@ -59,5 +63,6 @@ class Pace:
     def _look(self, now: float) -> None:
         kept = math.exp((self._looked_s - now) / PACE_TAU_S)
         self._per_s = self._per_s * kept + self._come / PACE_TAU_S
+        self.arrivals.add(self._come, now)
         self._looked_s, self._come = now, 0
         self._share = self.most_per_s / self._per_s

@@ -15,6 +15,7 @@ from predictor.types import (
 from scheduler.accounting import InflightAccounting
 from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait
 from scheduler.affinity import Affinity
+from scheduler.classes import Decided, by_class
 from scheduler.decider import Decider
 from scheduler.eligibility import Eligibility
 from scheduler.endpoint_table import EndpointTable, Members
@@ -105,14 +106,25 @@ class Placement:
     def _choose(
         self, live: LiveRequest, members: Members, now: float, placing: Placing = "arrival"
     ) -> Dispatch | Shed | Held:
-        decision = self._decider.decide(live, members, now, placing)
+        decision = self._decided(live, members, now, placing)
         if isinstance(decision, Held):
             return decision
         if isinstance(decision, Infeasible):
             return self._shed(live, "objective_infeasible", now, decision.retry_after_s)
+        if decision.spilled is not None:
+            live.fleet.standby.spilled(decision.priority_class, decision.spilled, now)
         live.dispatched_s = now
         live.attempts += 1
         return self._book(live, decision, now)
+
+    def _decided(
+        self, live: LiveRequest, members: Members, now: float, placing: Placing = "arrival"
+    ) -> Decided:
+        """Decide, class by class where some endpoints stand by; book nothing."""
+        decide = self._decider.decide
+        if not members.classes:
+            return decide(live, members, now, placing)
+        return by_class(live, members, lambda part: decide(live, part, now, placing), now)
 
     def _book(self, live: LiveRequest, decision: Decision, now: float) -> Dispatch:
         """Have the request be where a decision says."""

@@ -30,13 +30,14 @@ from scheduler.ladder import Mode
 from scheduler.learning import early_label_s
 from scheduler.live import LiveRequest, record_unplaced
 from scheduler.objectives import note_kept
-from scheduler.placement import NO_ENDPOINT_RETRY_S, Placement
+from scheduler.placement import NO_ENDPOINT_RETRY_S
 from scheduler.prefix_index import has_restarted
 from scheduler.settings import SchedulerSettings
+from scheduler.survey import Survey
 from scheduler.suspects import Suspicion
 
 
-class Scheduler(Placement):
+class Scheduler(Survey):
     """Place requests on endpoints and learn from how they went.
 
     Args:
@@ -146,7 +147,7 @@ class Scheduler(Placement):
             return None
         live = LiveRequest(request=request, tier=tier, fleet=fleet)
         members = self._eligibility.eligible(live, now)
-        decision = self._decider.decide(live, members, now) if members else None
+        decision = self._decided(live, members, now) if members else None
         return decision if isinstance(decision, Decision) else None
 
     def forecast(self, model: str, typical: Typical, now: float) -> Forecast | None:

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from predictor.types import Objective
+from scheduler.scaling_settings import ScalingSettings
 
 
 class _Section(BaseModel):
@@ -163,6 +164,10 @@ class TierSettings(_Section):
     """How long one of this tier waits at most; unset: the scheduler's max_wait_s. Then a sheddable
     one is refused, another goes wherever is best."""
 
+    standby: bool = True
+    """May go to standby endpoints while the class below takes requests. Off, it waits or is refused
+    instead; where that class is down it goes there all the same."""
+
     @property
     def objective(self) -> Objective:
         """Give the tier's default objective."""
@@ -232,6 +237,32 @@ class RetrySettings(_Section):
     flight at one crashed endpoint goes to the others."""
 
 
+class StandbySettings(_Section):
+    """Say when requests go to endpoints of a higher priority class, and when no more."""
+
+    ttft_s: float | None = Field(default=2.0, gt=0, le=3600)
+    """Requests without an objective go to the next class when their TTFT is not likely to be within
+    this at any endpoint of the class below; unset: only when none can start them."""
+    spill_ratio: float = Field(default=1.0, gt=0, le=10)
+    """Share of an objective (or of ttft_s) that a class must be likely to meet, while the next one
+    is closed ..."""
+    return_ratio: float = Field(default=0.8, gt=0, le=10)
+    """... and while it is open: less, so that requests return only once there is room to spare."""
+    dwell_s: float = Field(default=30.0, ge=0, le=3600)
+    """A class counts as open so long after the last request that needed it: longer than a burst's
+    answers decode."""
+
+    @model_validator(mode="after")
+    def _returns_below(self) -> "StandbySettings":
+        if self.return_ratio > self.spill_ratio:
+            msg = (
+                f"return_ratio = {self.return_ratio:g} must not be more than "
+                f"spill_ratio = {self.spill_ratio:g}"
+            )
+            raise ValueError(msg)
+        return self
+
+
 SessionMode = Literal["prefer", "strict", "off"]
 """What a conversation's last endpoint is: the first among near-ties, the only one while it
 can take requests, nothing."""
@@ -285,6 +316,8 @@ class SchedulerSettings(_Section):
     max_attempts: int = Field(default=3, ge=1, le=10)
     """Dispatches of one request before its first byte, the first included."""
     retries: RetrySettings = RetrySettings()
+    standby: StandbySettings = StandbySettings()
+    scaling: ScalingSettings = ScalingSettings()
     max_waiting_requests: int = Field(default=1000, ge=0, le=1_000_000)
     """Requests that may wait for an endpoint at once; more are refused."""
     max_wait_s: float = Field(default=10.0, ge=0, le=3600)

@@ -138,6 +138,16 @@ class VirtualEndpoint:
         self.up, self.engine.speed = True, self._usual_speed
         self._plan(now)
 
+    def restart(self, now: float) -> None:
+        """Be there anew, with nothing on it."""
+        self._become(self.spec.profile)
+        self.up = True
+        self._plan(now)
+
+    def leave(self) -> None:
+        """Be gone; nothing may be there any more."""
+        self.up, self._due_s = False, None
+
     def _become(self, hardware: Profile) -> None:
         """Be another machine, with nothing on it, at the same address."""
         steps = self.engine.counters.steps  # the simulator's count, not the machine's

@@ -64,6 +64,7 @@ def simulate(
     settings: SchedulerSettings | None = None,
     scheduler: Callable[..., Scheduler] = Scheduler,
     progress: Callable[[float], None] | None = None,
+    simulation: Callable[..., "Simulation"] | None = None,
 ) -> Run:
     """Play one workload through one arm.
 
@@ -85,6 +86,7 @@ def simulate(
             decides the policy whatever they say.
         scheduler: Makes the scheduler of what it is made of; several may stand in for it.
         progress: Called now and then with the share that is done, 0 to 1.
+        simulation: Makes the run of what it is made of, ``None`` for :class:`Simulation`.
 
     Raises:
         WorkloadTooLong: A request fits not every endpoint.
@@ -94,7 +96,7 @@ def simulate(
     warmup_s = workload.warmup_s if warmup_s is None else warmup_s
     measure_s = workload.measure_s if measure_s is None else measure_s
     until_s = warmup_s + measure_s + max(LEAST_TAIL_S, LONGEST_TAIL * measure_s)
-    simulation = _Simulation(
+    played = (simulation or Simulation)(
         fleet=fleet,
         chains=workload.chains(seed=seed, rate=rate, until_s=until_s),
         arm=arm,
@@ -105,7 +107,7 @@ def simulate(
         window=(warmup_s, warmup_s + measure_s),
         until_s=until_s,
     )
-    truncated = simulation.run(progress)
+    truncated = played.run(progress)
     return Run(
         policy=arm.name,
         workload=workload.name,
@@ -114,17 +116,17 @@ def simulate(
         seed=seed,
         warmup_s=warmup_s,
         measure_s=measure_s,
-        endpoints=tuple(simulation.endpoints),
-        outcomes=simulation.outcomes(),
-        engine_steps=sum(end.engine.counters.steps for end in simulation.endpoints.values()),
+        endpoints=tuple(played.endpoints),
+        outcomes=played.outcomes(),
+        engine_steps=sum(end.engine.counters.steps for end in played.endpoints.values()),
         objective_ttft_s=workload.objective.ttft_s,
         objective_tpot_s=workload.objective.tpot_s,
-        ended_s=simulation.world.now_s,
+        ended_s=played.world.now_s,
         truncated=truncated,
     )
 
 
-class _Simulation:
+class Simulation:
     """One run in progress."""
 
     def __init__(

@@ -1,0 +1,1 @@
+"""Scaling a fleet by predicted room against scaling it by queue length."""
