@@ -23,6 +23,7 @@ class TraceRow:
             is in epoch seconds, ``prompt_tokens`` is the endpoint's count.
         fleet: Base model that served it.
         measurement: How it ended.
+        dispatched_after_s: Receipt to last dispatch, ``None`` if there was none.
         ttft_s: Receipt to first token.
         upstream_ttft_s: Last dispatch to first token.
         tpot_s: Mean gap between output tokens.
@@ -40,6 +41,7 @@ class TraceRow:
     request: RequestFeatures
     fleet: str | None
     measurement: Measurement
+    dispatched_after_s: float | None
     ttft_s: float | None
     upstream_ttft_s: float | None
     tpot_s: float | None
@@ -76,6 +78,7 @@ def to_trace_row(row: Row, feature_names: tuple[str, ...]) -> TraceRow:
             endpoint_tpot_s=row["endpoint_tpot_s"],
             status=row["status"],
         ),
+        dispatched_after_s=row["dispatched_after_s"],
         ttft_s=row["ttft_s"],
         upstream_ttft_s=row["upstream_ttft_s"],
         tpot_s=row["tpot_s"],
@@ -100,7 +103,7 @@ def _request(row: Row) -> RequestFeatures:
         prompt_tokens=row["prompt_tokens"],
         max_tokens=row["max_tokens"],
         streamed=row["streamed"],
-        block_hashes=tuple(row["block_hashes"]),
+        block_hashes=tuple(row["block_hashes"] or ()),
         block_bytes=row["block_bytes"],
         session_id=_hex(row["session_hash"]),
         tenant=_hex(row["tenant_hash"]),

@@ -16,6 +16,7 @@ from foretoken.cli_learn import train
 from foretoken.cli_look import explain, status
 from foretoken.cli_models import models_app
 from foretoken.cli_picker import picker
+from foretoken.cli_replay import replay
 from foretoken.cli_serve import predictor, serve
 from foretoken.cli_simulate import simulate
 from foretoken.cli_traces import traces_app
@@ -50,6 +51,7 @@ app.add_typer(traces_app, name="traces", rich_help_panel=LEARN)
 app.command(rich_help_panel=TRY)(demo)
 app.command("demo-vllm", rich_help_panel=TRY)(demo_vllm)
 app.command(rich_help_panel=TRY)(simulate)
+app.command(rich_help_panel=TRY)(replay)
 app.command("simulate-endpoint", rich_help_panel=TRY)(simulate_endpoint)
 app.command(rich_help_panel=LOOK)(version)
 

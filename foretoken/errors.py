@@ -87,6 +87,10 @@ class SimulationRefused(ForetokenError):
     exit_status = 2
 
 
+class TraceNotReplayable(ForetokenError):
+    """A trace cannot be replayed: broken, empty, of several models, or too little is in it."""
+
+
 class PlotsMissing(ForetokenError):
     """A picture was asked for and the extra that draws is not installed."""
 

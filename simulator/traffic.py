@@ -28,6 +28,9 @@ class TrafficRequest:
         tier: Service tier it asks for.
         max_tokens: Most output tokens the client asks for.
         tenant: Who pays for it.
+        request_id: What it is called in the run, ``None`` for a number of the run's own.
+        objective_ttft_s: Most seconds to its first token that it asks for.
+        objective_tpot_s: Most seconds per token after that, likewise.
     """
 
     session_id: str
@@ -41,6 +44,9 @@ class TrafficRequest:
     tier: str | None = None
     max_tokens: int | None = None
     tenant: str | None = None
+    request_id: str | None = None
+    objective_ttft_s: float | None = None
+    objective_tpot_s: float | None = None
 
     def due_s(self, predecessor_ended_s: float | None) -> float:
         """Tell when it is sent.

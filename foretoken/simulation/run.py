@@ -12,13 +12,20 @@ from dataclasses import replace
 from functools import partial
 from heapq import heappop, heappush
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 from foretoken.simulation.arms import Arm, production_fleet
 from foretoken.simulation.endpoint import VirtualEndpoint, build_endpoints
 from foretoken.simulation.outcome import Outcome, Run, ended, under_way
 from foretoken.simulation.world import World
-from predictor.types import BLOCK_BYTES, EndpointState, Measurement, RequestFeatures, RequestRecord
+from predictor.types import (
+    BLOCK_BYTES,
+    EndpointState,
+    Measurement,
+    Objective,
+    RequestFeatures,
+    RequestRecord,
+)
 from scheduler import (
     Action,
     Dispatch,
@@ -31,7 +38,7 @@ from simulator.content import block_hashes
 from simulator.fleets import Fault, FleetSpec
 from simulator.traffic import Chain, TrafficRequest
 from simulator.types import Completion, SimRequest, Token
-from simulator.workloads import Workload
+from simulator.workloads import WorkloadObjective
 
 BYTES_PER_TOKEN: Final = 4
 """Of simulated prompts; the router has to find out, as it does in service."""
@@ -51,10 +58,36 @@ LONGEST_TAIL: Final = 1.0
 LEAST_TAIL_S: Final = 180.0
 
 
+class Source(Protocol):
+    """Say what clients send: a workload, or a recording."""
+
+    @property
+    def name(self) -> str:
+        """Name it in tables."""
+
+    @property
+    def objective(self) -> WorkloadObjective:
+        """Give the targets of goodput."""
+
+    @property
+    def warmup_s(self) -> float:
+        """Give the length of the transient."""
+
+    @property
+    def measure_s(self) -> float:
+        """Give the length of the window that is measured."""
+
+    def check_fits(self, limit_tokens: int) -> None:
+        """Refuse endpoints that hold no more tokens of one request than this."""
+
+    def chains(self, *, seed: int, rate: float, until_s: float) -> list[Chain]:
+        """Write the requests."""
+
+
 def simulate(
     *,
     fleet: FleetSpec,
-    workload: Workload,
+    workload: Source,
     rate: float,
     arm: Arm,
     seed: int,
@@ -213,7 +246,7 @@ class Simulation:
 
     def _arrive(self, chain: Chain, request: TrafficRequest, now: float) -> None:
         self._sequence += 1
-        request_id = str(self._sequence)
+        request_id = request.request_id or str(self._sequence)
         segments = (*request.segments, (request.answer_id, request.output_tokens))
         self.world.requests[request_id] = SimRequest(
             request_id=request_id,
@@ -236,6 +269,7 @@ class Simulation:
             # A recorded one that is not configured counts as the default.
             tier=request.tier if request.tier in self._tiers else None,
             priority=-request.priority,  # ours grows with urgency, vLLM's falls
+            objective=Objective(ttft_s=request.objective_ttft_s, tpot_s=request.objective_tpot_s),
         )
         self._outcomes[request_id] = under_way(features, request)
         self._measured += self._is_measured(now)

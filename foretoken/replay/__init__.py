@@ -1,0 +1,1 @@
+"""What another policy or fleet would have done with recorded traffic: ``foretoken replay``."""
