@@ -2,7 +2,14 @@ FROM python:3.11-slim AS build
 WORKDIR /src
 # The hot path is compiled: docs/decisions/compiled.md.
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev \
-    && python -m venv /venv
+    && python -m venv /venv && python -m venv /builder
+# What is installed is what scripts/lock.sh pinned: no version and no file but those.
+# OpenTelemetry's definitions once more: scripts/telemetry_protos.sh says why.
+COPY deploy/requirements.lock deploy/build.lock deploy/
+RUN /venv/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r deploy/requirements.lock \
+    && sed -n '/^opentelemetry-proto==/,/[^\\]$/p' deploy/requirements.lock >/tmp/telemetry.lock \
+    && /venv/bin/pip install --no-cache-dir --require-hashes --no-deps --force-reinstall -r /tmp/telemetry.lock \
+    && /builder/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r deploy/build.lock
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY predictor predictor
 COPY scheduler scheduler
@@ -12,7 +19,10 @@ COPY proxy proxy
 COPY simulator simulator
 COPY foretoken foretoken
 COPY dashboards dashboards
-RUN HATCH_BUILD_HOOK_ENABLE_CUSTOM=true /venv/bin/pip install --no-cache-dir .
+RUN HATCH_BUILD_HOOK_ENABLE_CUSTOM=true /builder/bin/pip wheel --no-cache-dir --no-deps \
+        --no-build-isolation --wheel-dir /wheels . \
+    && /venv/bin/pip install --no-cache-dir --no-deps --no-index /wheels/*.whl \
+    && /venv/bin/pip check
 
 FROM python:3.11-slim
 # LightGBM needs the OpenMP runtime.

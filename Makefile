@@ -8,7 +8,7 @@ COMPILED := .venv-compiled
 DEMO_ARGS ?=
 TEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: help venv demo demo-vllm test test-all compiled test-compiled lint dashboards docs live-pictures clean
+.PHONY: help venv demo demo-vllm test test-all compiled test-compiled lint audit lock dashboards docs live-pictures clean
 
 help:
 	@echo "make demo        run Foretoken against a simulated fleet (about three minutes; DEMO_ARGS='--duration 20')"
@@ -18,6 +18,8 @@ help:
 	@echo "make compiled    install a build with a compiled hot path into .venv-compiled (needs a C compiler; three minutes)"
 	@echo "make test-compiled  run the tests against that build"
 	@echo "make lint        format, lint, types, import layers"
+	@echo "make audit       known vulnerabilities and licences of what the image installs"
+	@echo "make lock        pin anew what the image installs (asks the package index)"
 	@echo "make dashboards  regenerate what is generated: Grafana dashboards, Prometheus rules, reference pages"
 	@echo "make docs        build the documentation as a site, .work/site/index.html"
 	@echo "make live-pictures  take the pictures of the live page again, in Chromium (about three minutes)"
@@ -65,6 +67,12 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: venv
+	scripts/audit.sh $(BIN)/python
+
+lock:
+	scripts/lock.sh
 
 dashboards: venv
 	$(BIN)/python -m dashboards.build

@@ -278,7 +278,7 @@ class Scraper:
         try:
             body = await self._get(view, "/v1/models")
             cards = msgspec.json.decode(body, type=_Cards).data
-        except (ScrapeFailed, msgspec.MsgspecError, UnicodeDecodeError):
+        except (ScrapeFailed, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             view.kept_models(again_s=self._clock() + self._settings.down_interval_s)
             return
         bases = [card for card in cards if card.parent is None]
@@ -295,7 +295,7 @@ class Scraper:
         try:
             body = await self._get(view, "/version")
             return msgspec.json.decode(body, type=_Version).version
-        except (ScrapeFailed, msgspec.MsgspecError, UnicodeDecodeError):
+        except (ScrapeFailed, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 
     async def _get(self, view: EndpointView, path: str) -> bytes:

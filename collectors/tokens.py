@@ -45,6 +45,8 @@ _NO_MATCH: Final = (
 )
 _SMALL_BYTES: Final = 4096  # tokenized at once, in a few hundred microseconds; more in a thread
 _ENTRY_BYTES: Final = 200  # key, object headers and a dictionary's share of an entry
+_ANSWER_BYTES: Final = 16  # an answer has for each byte of a prompt, at most: a token takes 8
+_ANSWER_ROOM: Final = 65_536  # and besides, for what a template adds
 _THREADS: Final = 2  # at once: a text whose time is up is tokenized to its end all the same
 
 
@@ -152,16 +154,20 @@ class Tokens:
         if not urls:
             return None
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
-                answer = await self._client.post(
+            async with (
+                asyncio.timeout(self._settings.timeout_s),
+                self._client.stream(
+                    "POST",
                     f"{urls[0]}/tokenize",
                     content=question,
                     headers={"content-type": "application/json"},
-                )
-            if answer.status_code != httpx.codes.OK:
-                return None
-            return packed(_decode_answer(answer.content).tokens)
-        except (TimeoutError, httpx.HTTPError, msgspec.MsgspecError, ValueError):
+                ) as answer,
+            ):
+                if answer.status_code != httpx.codes.OK:
+                    return None
+                body = await _read_within(answer, _ANSWER_BYTES * len(question) + _ANSWER_ROOM)
+            return None if body is None else packed(_decode_answer(body).tokens)
+        except (TimeoutError, httpx.HTTPError, msgspec.MsgspecError, ValueError, RecursionError):
             return None
 
     async def _by_file(self, encode: Encode, text: str) -> bytes | None:
@@ -204,6 +210,16 @@ class _Kept:
         while self._bytes > self._most_bytes:
             _, old = self._tokens.popitem(last=False)
             self._bytes -= _entry_bytes(old)
+
+
+async def _read_within(answer: httpx.Response, most_bytes: int) -> bytes | None:
+    """Read an answer, ``None`` where it is longer than it can be."""
+    body = bytearray()
+    async for part in answer.aiter_bytes():
+        body += part
+        if len(body) > most_bytes:
+            return None
+    return bytes(body)
 
 
 def _entry_bytes(tokens: bytes) -> int:

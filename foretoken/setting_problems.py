@@ -18,8 +18,8 @@ from foretoken.toml_lines import Key, line_of
 
 _LONGEST: Final = 60
 """Characters of a value that are shown."""
-_KEYS: Final = re.compile(r"://[^/@\s]+@")
-"""What stands before the host of a URL: names and passwords, which no message repeats."""
+_CREDENTIALS: Final = re.compile(r"(?<=//)[^/\s'\"]+@")
+"""Of a URL, who logs in and by which password."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def _problem(details: ErrorDetails, path: Key, known: Sequence[Section]) -> Sett
         shown = _value(details["input"])
         message = _asked(message, details["input"]).replace("Input should be ", "must be ")
         text = f"{dotted}{shown}: {message.removeprefix(f'{shown[3:]} ') if shown else message}"
-    return SettingProblem(path=dotted, text=text)
+    return SettingProblem(path=dotted, text=without_credentials(text))
 
 
 def _table(details: ErrorDetails) -> str:
@@ -151,8 +151,17 @@ def _value(given: object) -> str:
     """
     if isinstance(given, Mapping):
         return ""
-    shown = _KEYS.sub("://***@", repr(given))
+    shown = without_credentials(repr(given))
     return f" = {shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + '...'}"
+
+
+def without_credentials(text: str) -> str:
+    """Take out who logs in to URLs, and how.
+
+    >>> without_credentials("'http://me:secret@10.0.0.1:8000/v1' must end after the port")
+    "'http://...@10.0.0.1:8000/v1' must end after the port"
+    """
+    return _CREDENTIALS.sub("...@", text)
 
 
 def _meant(path: Key, known: Sequence[Section]) -> str:

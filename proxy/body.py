@@ -6,11 +6,13 @@ that cannot be decoded passes untouched and without features: the endpoint judge
 """
 
 import re
+from contextlib import suppress
 from typing import Final, Literal
 
 import msgspec
 
 from proxy.body_fields import Body, decode, decode_model
+from proxy.errors import BodyTooDeep
 from proxy.prompt import Prompt, read_prompt
 
 Kind = Literal["chat", "completions", "responses", "messages", "embeddings", "other"]
@@ -27,6 +29,7 @@ _FORM_MODEL: Final = re.compile(rb'name="model"\r\n\r\n([^\r\n]{1,512})\r\n')
 
 
 _decode_options: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_walk: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def kind_of(path: str) -> Kind:
@@ -41,24 +44,37 @@ def kind_of(path: str) -> Kind:
 def decode_body(payload: bytes) -> Body | None:
     """Decode what can be; ``None`` where not even the model can be told.
 
+    Raises:
+        BodyTooDeep: It is nested so deep that whoever reads it after us may fall over it.
+
     >>> decode_body(b'{"model": "m", "max_tokens": 5, "vendor": [1]}').output_bound
     5
     >>> decode_body(b'{"model": "m", "max_tokens": "five"}').model
     'm'
     """
     try:
-        return decode(payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        model = _model_alone(payload)
-        return None if model is None else Body(model=model)
+        try:
+            return decode(payload)
+        except (msgspec.MsgspecError, ValueError):
+            model = _model_alone(payload)
+            return None if model is None else Body(model=model)
+    except RecursionError:
+        raise BodyTooDeep from None
 
 
 def _model_alone(payload: bytes) -> str | None:
     try:
         return decode_model(payload).model
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except (msgspec.MsgspecError, ValueError):
+        _check_depth(payload)
         form = _FORM_MODEL.search(payload, 0, 65_536)  # a multipart upload
         return None if form is None else form[1].decode("utf-8", "replace")
+
+
+def _check_depth(payload: bytes) -> None:
+    """Go through what was given up at its first mistake, with nothing kept of it."""
+    with suppress(msgspec.MsgspecError, ValueError):
+        _walk(payload)
 
 
 def prompt_of(body: Body, payload: bytes) -> Prompt:

@@ -79,6 +79,13 @@ class BodyTooLarge(ProxyError):
         super().__init__(f"request body is larger than {limit_bytes} bytes")
 
 
+class BodyTooDeep(ProxyError):
+    """The JSON of a body is nested deeper than the interpreter follows, about 1,000 levels."""
+
+    def __init__(self) -> None:
+        super().__init__("the JSON of the request body is nested too deep")
+
+
 class HeadTooLarge(ProxyError):
     """Request line and headers are longer, or more, than allowed."""
 
@@ -244,7 +251,7 @@ def to_response(error: Exception) -> ErrorResponse:
             )
         case RateLimited():
             return _rate_limited(error)
-        case UnknownPath() | RequestTooSlow() | BodyTooLarge() | HeadTooLarge():
+        case UnknownPath() | RequestTooSlow() | BodyTooLarge() | BodyTooDeep() | HeadTooLarge():
             status, code = _INVALID[type(error)]
             return _invalid(status, error, code=code)
         case ShuttingDown() | TooManyConnections():
@@ -259,6 +266,7 @@ _INVALID: Final[dict[type[ProxyError], tuple[int, str]]] = {
     UnknownPath: (404, "not_found"),
     RequestTooSlow: (408, "request_timeout"),
     BodyTooLarge: (413, "body_too_large"),
+    BodyTooDeep: (400, "body_too_deep"),
     HeadTooLarge: (431, "head_too_large"),
 }
 _UNAVAILABLE: Final[dict[type[ProxyError], str]] = {

@@ -95,6 +95,7 @@ def read_request(
 
     Raises:
         BadRequest: A header that is read here has a value it cannot have.
+        BodyTooDeep: Its JSON is nested without end.
     """
     kind = kind_of(head.path)
     body = (decode_body(payload) if payload else None) or _EMPTY

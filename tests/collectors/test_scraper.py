@@ -220,7 +220,14 @@ def test_refused_metrics_without_good_health_is_down(health: tuple[int, bytes] |
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b'{"data":[{"id":7}]}', b"\xff", b'{"data":[{"id":"\xff"}]}'],
+    [
+        b"",
+        b"[]",
+        b'{"data":[{"id":7}]}',
+        b"\xff",
+        b'{"data":[{"id":"\xff"}]}',
+        b'{"data":' + b"[" * 5000,
+    ],
 )
 def test_nonsense_names_leave_the_model_unknown_and_are_asked_again_later(body: bytes) -> None:
     bench = Bench()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 from array import array
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,10 +132,17 @@ def _breaks(_: httpx.Request) -> httpx.Response:
     raise httpx.ConnectError("gone")
 
 
+async def _without_end() -> AsyncIterator[bytes]:
+    while True:
+        yield b'{"tokens": [' + b"7, " * 20_000
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         lambda _: httpx.Response(500),
+        lambda _: httpx.Response(200, content=_without_end()),
+        lambda _: httpx.Response(200, content=b'{"tokens": ' + b"[" * 5000),
         lambda _: httpx.Response(200, text="{"),
         lambda _: httpx.Response(200, json={"tokens": [-1]}),
         _breaks,

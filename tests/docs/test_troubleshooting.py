@@ -34,6 +34,7 @@ DATA_PATH: tuple[Exception, ...] = (
     errors.BadHeader("x", "?", "a number"),
     errors.ContextExceeded(2, 2, 3, exact=True),
     errors.BodyTooLarge(1),
+    errors.BodyTooDeep(),
     errors.HeadTooLarge("?"),
     errors.RequestTooSlow(),
     errors.TooManyConnections(),

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.body import Body, decode_body, kind_of, prompt_of, with_usage
+from proxy.errors import BodyTooDeep
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats() | st.text(max_size=20),
@@ -131,6 +132,32 @@ def test_nothing_is_added_where_it_is_there_or_makes_no_sense(options: object) -
     body, payload = read({"stream": True, "stream_options": options})
 
     assert with_usage(payload, body) is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"model":"m","messages":' + b"[" * 2000 + b"]" * 2000 + b"}",
+        b'{"model":"m","vendor":' + b'{"a":' * 2000 + b"1" + b"}" * 2000 + b"}",
+        b'{"model":"m","max_tokens":"x","tools":' + b"[" * 2000,
+        b'{"model":7,"tools":' + b"[" * 2000,
+    ],
+    ids=["arrays", "objects", "messages", "a field nobody reads", "behind a mistake", "behind two"],
+)
+def test_json_without_end_is_refused_wherever_it_is(payload: bytes) -> None:
+    with pytest.raises(BodyTooDeep):
+        decode_body(payload)
+
+
+def test_what_people_nest_is_read() -> None:
+    schema = b'{"a":' * 200 + b"1" + b"}" * 200
+
+    body = decode_body(b'{"model":"m","tools":[' + schema + b"]}")
+
+    assert body is not None
+    assert body.model == "m"
 
 
 @given(fields=st.dictionaries(st.text(max_size=6), JSON, max_size=5))

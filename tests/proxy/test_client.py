@@ -118,6 +118,17 @@ async def test_a_body_announced_too_large_is_refused_before_it_comes() -> None:
         assert endpoint.seen == []
 
 
+async def test_a_body_nested_without_end_is_400_and_reaches_no_endpoint() -> None:
+    deep = b'{"model":"m","messages":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+    async with FakeEndpoint() as endpoint, running_proxy(endpoint) as proxy:
+        got = await raw_exchange(proxy, head + b"content-length: %d\r\n\r\n" % len(deep) + deep)
+
+        assert got.startswith(b"HTTP/1.1 400 ")
+        assert b'"body_too_deep"' in got
+        assert endpoint.seen == []
+
+
 async def test_a_refused_client_that_goes_on_sending_reads_its_answer() -> None:
     settings = ProxySettings(max_body_bytes=2000)
     size = 4 * 2**20

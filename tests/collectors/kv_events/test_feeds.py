@@ -90,9 +90,13 @@ class Publisher:
 
 
 @asynccontextmanager
-async def following(source: KvEventSource, heard: Heard) -> AsyncIterator[KvEventFeeds]:
+async def following(
+    source: KvEventSource, heard: Heard, *, most_bytes: int = 1 << 20
+) -> AsyncIterator[KvEventFeeds]:
     endpoint = EndpointSettings(url=f"http://{A}", kv_events=source)
-    settings = KvEventSettings(check_interval_s=0.05, replay_timeout_s=1.0)
+    settings = KvEventSettings(
+        check_interval_s=0.05, replay_timeout_s=1.0, max_event_bytes=most_bytes
+    )
     feeds = KvEventFeeds([endpoint], settings, listener=heard, counts=heard)
     task = asyncio.create_task(feeds.run())
     try:
@@ -231,6 +235,24 @@ def test_batches_that_cannot_be_read_do_not_ask_for_everything_each_time(tmp_pat
     heard = play(scene, Publisher(tmp_path))
 
     assert heard.replayed < 30  # three each time
+
+
+def test_a_message_longer_than_allowed_is_never_taken_in(tmp_path: Path) -> None:
+    async def scene(publisher: Publisher, heard: Heard) -> None:
+        source = publisher.source()
+        async with publisher.running(), following(source, heard, most_bytes=1024):
+            publisher.store(1)
+            await heard.until(lambda: heard.hashes == [1])
+            socket = publisher._publisher._socket
+            assert socket is not None
+            for _ in range(20):
+                socket.send_multipart([b"", (1).to_bytes(8, "big"), b"\xc1" * 100_000])
+            publisher.store(2)  # lost with the connection, or not: asked for again
+            await heard.until(lambda: heard.hashes[-1:] == [2])
+
+    heard = play(scene, Publisher(tmp_path))
+
+    assert "unreadable" not in heard.losses
 
 
 class Fragile(Heard):

@@ -139,6 +139,17 @@ def test_a_body_that_is_too_large_is_refused_and_forgotten(mode: BodyMode) -> No
     assert told.processing.upload.body == b""
 
 
+@pytest.mark.parametrize("mode", [BUFFERED, DUPLEX])
+def test_a_body_nested_without_end_is_refused(mode: BodyMode) -> None:
+    told = Told(Table().processing(), mode)
+    told.request_headers()
+
+    answers = told.request_body(b'{"model":"m","messages":' + b"[" * 5000)
+
+    assert answers[-1].immediate_response.status.code == 400
+    assert b"body_too_deep" in answers[-1].immediate_response.body
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_request_that_is_shed_hears_when_to_come_again(mode: BodyMode) -> None:
     scheduling = SchedulerSettings(
