@@ -105,6 +105,10 @@ class Scraper:
         on_states: Called in the event loop with all snapshots after each change.
         counts: Told of every scrape.
         sleep: Waits; tests pass another.
+
+    Attributes:
+        looked: Set once every endpoint known at start was asked, or another scraper told of
+            them: before that, none being up says nothing.
     """
 
     def __init__(
@@ -130,8 +134,11 @@ class Scraper:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._started = 0
+        self.looked = asyncio.Event()
         for endpoint in endpoints:
             self._views[endpoint.name] = EndpointView(endpoint, fail_after=settings.fail_after)
+        self._unasked = set(self._views)
+        self._look()
 
     @property
     def states(self) -> tuple[EndpointState, ...]:
@@ -154,11 +161,13 @@ class Scraper:
 
     def change(self, *, add: Iterable[EndpointSettings] = (), remove: Iterable[str] = ()) -> None:
         """Forget some endpoints and take in others; one of a name that is known is replaced."""
+        remove = tuple(remove)
         for name in remove:
             self._remove(name)
         for endpoint in add:
             self._add(endpoint)
         self._on_states(self.states)
+        self._look(*remove)
 
     def add(self, endpoint: EndpointSettings) -> None:
         """Take in another endpoint; one of that name is replaced."""
@@ -194,6 +203,7 @@ class Scraper:
             if view is not None:
                 view.take_over(replace(state, draining=view.state.draining))
         self._on_states(self.states)
+        self._look(*self._views)
 
     async def poll(self, name: str) -> None:
         """Read one endpoint once."""
@@ -204,6 +214,13 @@ class Scraper:
             await self._read_models(view)
         if view.state != before and self._views.get(name) is view:
             self._on_states(self.states)
+        self._look(name)
+
+    def _look(self, *names: str) -> None:
+        """Note that no more is to be learned of endpoints for now."""
+        self._unasked.difference_update(names)
+        if not self._unasked:
+            self.looked.set()
 
     def _view(self, name: str) -> EndpointView:
         try:

@@ -49,6 +49,9 @@ from scheduler import Scheduler
 log = logging.getLogger(__name__)
 
 CONFIGURATION_S = 1.0
+FIRST_LOOK_S = 3.0
+"""Longest that the first requests wait for the first look at all endpoints: one that does not
+answer takes scrape.timeout_s, 2 s."""
 # Settings that can change without a restart; everything else is refused on reload.
 RELOADABLE = ("endpoints", "scheduler.")
 
@@ -157,6 +160,8 @@ class Service:
             jobs = supervised(arranged, self._metrics.background_failed)
             await stack.enter_async_context(jobs)
             await stack.enter_async_context(self._entrance)  # left first: requests still run
+            with suppress(TimeoutError):  # until then, that none is up says nothing
+                await asyncio.wait_for(self.scraper.looked.wait(), FIRST_LOOK_S)
             with _on_hangup(self.reload_and_log):
                 yield
 

@@ -164,6 +164,15 @@ class KvEventPublisher:
         self._next = 0
         self._buffer: deque[tuple[bytes, bytes]] = deque(maxlen=BUFFER_BATCHES)
         self._socket: zmq.Socket[bytes] | None = None
+        self._lost = self._kept = False
+
+    def lose(self, *, replayed: bool) -> None:
+        """Send nothing of what comes from now on; keep it for replay, or not even that."""
+        self._lost, self._kept = True, replayed
+
+    def find_again(self) -> None:
+        """Send what comes from now on."""
+        self._lost = False
 
     async def run(self) -> None:
         """Keep the sockets open until cancelled."""
@@ -195,8 +204,9 @@ class KvEventPublisher:
         number = self._next.to_bytes(8, "big")
         self._next += 1
         payload = msgspec.msgpack.encode([ts, events, 0])
-        self._buffer.append((number, payload))
-        if self._socket is not None:
+        if not self._lost or self._kept:
+            self._buffer.append((number, payload))
+        if self._socket is not None and not self._lost:
             self._socket.send_multipart([self._topic, number, payload])  # never waits: it drops
 
     async def _answer(self, router: zmq.asyncio.Socket) -> None:

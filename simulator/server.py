@@ -15,11 +15,12 @@ from random import Random
 
 import uvicorn
 
+from simulator.connections import Connections, protocol_of, reset
 from simulator.driver import Driver, TokenStream
 from simulator.engine import Engine
 from simulator.errors import ClientGone, RequestRefused
 from simulator.exchange import JSON, Exchange, Receive, Scope, Send
-from simulator.faults import Faults, read_fault
+from simulator.faults import GARBAGE, SLOW_PAGE_S, Faults, read_fault
 from simulator.kv_events import CacheJournal, KvEventPublisher
 from simulator.language import (
     TOKEN_BYTES,
@@ -57,10 +58,16 @@ logger = logging.getLogger(__name__)
 
 _EVENTS = b"text/event-stream; charset=utf-8"
 _PAGE = b"text/plain; version=1.0.0; charset=utf-8"
+_INFERENCE = frozenset({"/v1/chat/completions", "/v1/completions"})
+_BEFORE_RESET_S = 0.02  # a reset overtakes what was not yet read
 
 
 class SimulatedEndpoint:
-    """One simulated endpoint as an ASGI application; it runs between lifespan's events."""
+    """One simulated endpoint as an ASGI application; it runs between lifespan's events.
+
+    Attributes:
+        connections: By whom they come from; :func:`serve` fills it, so that one can be reset.
+    """
 
     def __init__(self, settings: EndpointSettings) -> None:
         chosen = profile(settings.profile)
@@ -76,7 +83,9 @@ class SimulatedEndpoint:
         self._driver = Driver(self.engine, self._metrics.token, self._publish)
         if self._publisher is not None:
             self.engine.kv.cache.watcher = self._journal
-        self._faults = Faults(self._driver, self._metrics)
+        draws = Random(f"{settings.seed} faults")
+        self._faults = Faults(self._driver, self._metrics, self._publisher, draws)
+        self.connections: Connections = {}
         self._language = Language()
         self._created = int(time.time())
         self._requests = 0
@@ -99,6 +108,8 @@ class SimulatedEndpoint:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
+            if self._faults.resets():
+                send = self._resetting(scope, send)
             await self._serve(Exchange(scope, receive, send))
 
     @asynccontextmanager
@@ -141,10 +152,31 @@ class SimulatedEndpoint:
         except ClientGone:
             logger.debug("client_gone")
 
+    def _resetting(self, scope: Scope, send: Send) -> Send:
+        """Send half of what comes second of a stream, or of the only piece, and no more."""
+        pieces = 0
+
+        async def send_some(message: Scope) -> None:
+            nonlocal pieces
+            body = message.get("body", b"")
+            pieces += bool(body)
+            whole = not message.get("more_body", False)
+            if not body or (pieces == 1 and not whole):
+                await send(message)
+                return
+            await send({**message, "body": body[: len(body) // 2], "more_body": True})
+            await asyncio.sleep(_BEFORE_RESET_S)
+            reset(self.connections.get(tuple(scope["client"])))
+            raise ClientGone
+
+        return send_some if scope["path"] in _INFERENCE else send
+
     def _route(self, exchange: Exchange) -> Callable[[Exchange], Awaitable[None]]:
         route = self._routes.get((exchange.method, exchange.path))
         if self._faults.down and route != self._fault:
             raise RequestRefused("It has crashed.", status=503, kind="ServiceUnavailableError")
+        if exchange.path in _INFERENCE and self._faults.refuses():
+            raise RequestRefused("Not now.", status=503, kind="ServiceUnavailableError")
         if route is None:
             raise _no_route(known=any(path == exchange.path for _, path in self._routes))
         return route
@@ -247,6 +279,14 @@ class SimulatedEndpoint:
         await exchange.reply(b"", JSON)
 
     async def _page(self, exchange: Exchange) -> None:
+        match self._faults.page:
+            case "gone":
+                raise _no_route(known=False)
+            case "garbage":
+                await exchange.reply(GARBAGE, _PAGE)
+                return
+            case "slow":
+                await asyncio.sleep(SLOW_PAGE_S)
         await exchange.reply(self._metrics.page(), _PAGE)
 
 
@@ -314,6 +354,7 @@ def serve(settings: EndpointSettings) -> None:
     app = create_app(settings)
     config = uvicorn.Config(
         app,
+        http=protocol_of(app.connections),
         host=settings.host,
         port=settings.port,
         log_level="warning",

@@ -159,6 +159,32 @@ def test_one_round_reads_numbers_and_names() -> None:
     assert bench.counts.pages == ["a:1"]
 
 
+def test_the_first_look_is_over_once_every_endpoint_was_asked_even_in_vain() -> None:
+    bench = Bench()
+    bench.scraper.add(EndpointSettings(url="http://later:1"))
+    before = bench.scraper.looked.is_set()
+    bench.fake.answers["/metrics"] = httpx.ConnectError("refused")
+    bench.poll()
+
+    assert not before
+    assert bench.scraper.looked.is_set()
+
+
+def test_the_first_look_does_not_wait_for_an_endpoint_that_left() -> None:
+    bench = Bench()
+
+    bench.scraper.remove("a:1")
+
+    assert bench.scraper.looked.is_set()
+
+
+def test_what_another_scraper_knows_is_a_first_look() -> None:
+    bench, other = Bench(), Bench()
+    bench.scraper.adopt([other.poll()])
+
+    assert bench.scraper.looked.is_set()
+
+
 def test_names_are_asked_once_until_they_are_old() -> None:
     bench = Bench(models_interval_s=30.0)
 

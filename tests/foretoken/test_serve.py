@@ -240,6 +240,20 @@ def test_an_invalid_configuration_stops_the_start_in_one_line(tmp_path: Path) ->
     assert "Traceback" not in said
 
 
+def test_a_request_that_comes_while_it_starts_is_served(service: Service) -> None:
+    service.running.terminate("foretoken")
+    service.running.start("foretoken", "serve", "--config", str(service.config))
+
+    answer = None
+    while answer is None:
+        try:
+            answer = httpx.post(f"{service.url}/v1/chat/completions", json=ASK, timeout=60)
+        except httpx.ConnectError:
+            continue  # not listening yet
+
+    assert answer.status_code == 200
+
+
 def test_an_endpoint_that_is_down_at_start_is_picked_up_when_it_comes(tmp_path: Path) -> None:
     endpoint, port = free_ports(2)
     url = f"http://127.0.0.1:{port}"

@@ -8,7 +8,17 @@ import httpx
 import pytest
 
 from simulator.errors import RequestRefused
-from simulator.faults import Crash, Flush, Hang, SlowDown, read_fault
+from simulator.faults import (
+    Crash,
+    Flush,
+    Hang,
+    LoseEvents,
+    Page,
+    Refuse,
+    Reset,
+    SlowDown,
+    read_fault,
+)
 from simulator.server import SimulatedEndpoint, create_app
 from simulator.settings import EndpointSettings
 
@@ -51,6 +61,13 @@ async def _begin(client: httpx.AsyncClient, query: str) -> None:
         ("kind=hang&seconds=5", Hang(seconds=5.0)),
         ("seconds=5&kind=crash", Crash(seconds=5.0)),
         ("kind=flush", Flush()),
+        ("kind=refuse&seconds=5&share=0.5", Refuse(seconds=5.0, share=0.5)),
+        ("kind=reset&seconds=5", Reset(seconds=5.0)),
+        ("kind=page&how=slow&seconds=5", Page(how="slow", seconds=5.0)),
+        (
+            "kind=lose_events&seconds=5&replayed=false",
+            LoseEvents(seconds=5.0, replayed=False),
+        ),
     ],
 )
 def test_faults_are_asked_for_in_the_query(query: str, fault: object) -> None:
@@ -69,6 +86,8 @@ def test_faults_are_asked_for_in_the_query(query: str, fault: object) -> None:
         ("kind=crash&seconds=1e9", "86400"),
         ("kind=slow_down&factor=fast", "factor"),
         ("kind=flush&seconds=3", "seconds"),
+        ("kind=refuse&seconds=3&share=2", "<= 1"),
+        ("kind=page&how=odd&seconds=3", "how"),
     ],
 )
 def test_a_fault_that_cannot_be_is_refused_with_the_reason(query: str, says: str) -> None:
@@ -187,3 +206,44 @@ def test_the_http_face_refuses_a_bad_fault_in_vllms_form(
 
     assert response.status_code == 400
     assert "seconds" in response.json()["error"]["message"]
+
+
+def test_a_refusing_endpoint_answers_its_probes(run: Any, endpoint: SimulatedEndpoint) -> None:
+    async def scenario() -> list[int]:
+        async with _client(endpoint) as client:
+            await _begin(client, "kind=refuse&seconds=5")
+            refused = (await _timed(client))[0].status_code
+            probed = [(await client.get(path)).status_code for path in ("/health", "/metrics")]
+            await asyncio.sleep(5.1)
+            return [refused, *probed, (await _timed(client))[0].status_code]
+
+    assert run(scenario()) == [503, 200, 200, 200]
+
+
+def test_a_page_of_metrics_is_wrong_for_a_time(run: Any, endpoint: SimulatedEndpoint) -> None:
+    async def scenario() -> tuple[int, bytes, float, bytes]:
+        async with _client(endpoint) as client:
+            loop = asyncio.get_running_loop()
+            await _begin(client, "kind=page&how=gone&seconds=5")
+            gone = (await client.get("/metrics")).status_code
+            await _begin(client, "kind=page&how=garbage&seconds=5")
+            garbage = (await client.get("/metrics")).content
+            await _begin(client, "kind=page&how=slow&seconds=5")
+            began_s = loop.time()
+            right = (await client.get("/metrics")).content
+            return gone, garbage, loop.time() - began_s, right
+
+    gone, garbage, slow_s, right = run(scenario())
+
+    assert gone == 404
+    assert b"\xff" in garbage
+    assert slow_s == pytest.approx(10.0)
+    assert b"vllm:num_requests_running" in right
+
+
+def test_events_cannot_be_lost_where_there_are_none(run: Any, endpoint: SimulatedEndpoint) -> None:
+    async def scenario() -> httpx.Response:
+        async with _client(endpoint) as client:
+            return await client.post("/sim/fault?kind=lose_events&seconds=5")
+
+    assert "no KV events" in run(scenario()).json()["error"]["message"]
