@@ -106,8 +106,22 @@ def test_only_foretoken_holds_a_token_and_it_may_only_read(overlay: str) -> None
     everything = [role for role in rendered(overlay) if role["kind"].startswith("Cluster")]
 
     assert holders == {OURS}
-    assert verbs == {"get", "list", "watch"}
+    assert verbs == {"list", "watch"}
     assert everything == []
+
+
+@needs_kubectl
+@each_overlay
+def test_it_may_read_what_its_settings_name_and_no_more(overlay: str) -> None:
+    (source,) = load(KUBERNETES / "overlays" / overlay / "foretoken.toml")["discovery"]
+    rules = [rule for role in of_kind(overlay, "Role") for rule in role["rules"]]
+    by_kind = {kind: rule.get("resourceNames") for rule in rules for kind in rule["resources"]}
+
+    if "pool" in source:
+        assert by_kind == {"pods": None, "inferencepools": [source["pool"]]}
+    else:
+        named = [source["service"]]
+        assert by_kind == {"pods": None, "services": named, "endpointslices": None}
 
 
 @needs_kubectl
