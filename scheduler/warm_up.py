@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from predictor.types import FloatArray
 from scheduler.endpoint_table import Members
 
-FIRST_RATIO: Final = 0.1
-"""Share of the others' mean in flight at first; Envoy's slow start begins there too."""
+FIRST_RATIO: Final = 0.02
+"""Share of the others' mean in flight at first; one request at least."""
 
-TRY_EVERY: Final = 8.0
+TRY_EVERY: Final = 4.0
 """Decisions of the fleet per candidate after which one that warms up is tried."""
 
 SETTLED_S: Final = 10.0
