@@ -44,9 +44,8 @@ def run_server(settings: Settings, config: ConfigFile | None) -> int:
 
             return supervise(settings, config, listener)
         built = build(settings, config, log_lines, member=peer_of(settings))
-        endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
         server = server_of(built, settings)
-        return serve_app(server, listener, live_page="/foretoken/", endpoints=endpoints)
+        return serve_app(server, listener, live_page="/foretoken/", endpoints=settings.fleet)
 
 
 def named(settings: Settings) -> Settings:

@@ -179,6 +179,16 @@ class Settings(_Section):
         return self.model_copy(update={"scheduler": changed})
 
     @property
+    def fleet(self) -> str:
+        """Say in a line where endpoints come from.
+
+        >>> Settings(endpoints=(EndpointSettings(url="http://a:1"),)).fleet
+        'a:1'
+        """
+        found = [f"those found by {source.name}" for source in self.discovery]
+        return ", ".join([endpoint.name for endpoint in self.endpoints] + found)
+
+    @property
     def store_dir(self) -> Place | None:
         """Give the folder of model versions, or its URL; ``None`` for a temporary folder."""
         if self.store.directory is not None:
