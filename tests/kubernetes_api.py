@@ -455,8 +455,8 @@ def _collections(group: str, version: str) -> Object:
             entry = {"name": one.plural, "singularName": one.kind.lower(), "kind": one.kind}
             more = {"namespaced": one.namespaced, "verbs": VERBS, "shortNames": [one.short]}
             listed.append({**entry, **more})
-            if one.plural == "deployments":
-                scale = {"name": "deployments/scale", "group": "autoscaling", "version": "v1"}
+            if one.plural == "statefulsets":
+                scale = {"name": "statefulsets/scale", "group": "autoscaling", "version": "v1"}
                 verbs = {"verbs": ["get", "patch", "update"], "namespaced": True}
                 listed.append({**scale, **verbs, "kind": "Scale", "singularName": ""})
     name = f"{group}/{version}" if group else version
