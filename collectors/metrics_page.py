@@ -1,9 +1,10 @@
-r"""Read the few numbers of a vLLM ``/metrics`` page that routing needs.
+r"""Read the few numbers of an endpoint's ``/metrics`` page that routing needs.
 
-Decides which metric name, of which generation of vLLM, means what: the one adapter
-table is :data:`SIGNALS`. Missing, NaN and nonsense are ``None``, never 0; nothing here
-raises. Several data-parallel ranks on one page are one endpoint: counts and capacity
-are summed, usage is averaged.
+Decides which metric name, of which version of vLLM, means what: the one adapter table is
+:data:`SIGNALS`, its versions are :data:`VERSIONS`. What a page carries says what it is of: one
+without vLLM's names may be SGLang's (:mod:`collectors.sglang_page`). Missing, NaN and nonsense
+are ``None``, never 0; nothing here raises. Several data-parallel ranks on one page are one
+endpoint: counts and capacity are summed, usage is averaged.
 
 A page is 60 KB, of which this wants ten lines, for 100 endpoints five times a second:
 it searches for the names and does not parse the rest. What that gives up: a metric's
@@ -14,10 +15,13 @@ number. Called by the scraper.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
+
+from collectors import sglang_page
+from collectors.page_lines import samples, value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +73,23 @@ SIGNALS: Final = {
 }
 """Field of :class:`MetricsPage` -> where it stands on a page."""
 
+VERSIONS: Final[Mapping[bytes, tuple[str, str | None]]] = {
+    b"vllm:gpu_cache_usage_perc": ("0.8", "0.11"),
+    b"vllm:gpu_prefix_cache_hits_total": ("0.8", "0.11"),
+    b"vllm:gpu_prefix_cache_queries_total": ("0.8", "0.11"),
+    b"vllm:kv_cache_usage_perc": ("0.9.2", None),
+    b"vllm:prefix_cache_hits_total": ("0.9.2", None),
+    b"vllm:prefix_cache_queries_total": ("0.9.2", None),
+}
+"""First and last version of vLLM that has a name, where not all have it; ``None``: the newest.
+Those renamed in 0.9.2 are hidden from 0.10 on (``--show-hidden-metrics-for-version``), and gone
+with 0.12; 0.8 is the oldest looked at. Source: vllm/v1/metrics/loggers.py of 0.11.0, which says
+when and until when, and pages of 0.8 and 0.32."""
+
 LORA: Final = b"vllm:lora_requests_info"
 _ADAPTERS: Final = re.compile(rb'[{,](running|waiting)_lora_adapters="([^"]*)"')
 _MAX_LORA: Final = re.compile(rb'[{,]max_lora="(\d{1,6})"')
 CACHE_CONFIG: Final = b"vllm:cache_config_info"
-_AFTER_NAME: Final = (b"{", b" ", b"\t")
 _LABEL: Final = re.compile(rb'[{,](kv_cache_size_tokens|num_gpu_blocks|block_size)="(\d{1,18})"')
 
 
@@ -86,8 +102,12 @@ def parse_metrics(page: bytes) -> MetricsPage:
     True
     """
     page = b"\n" + page  # so that every line begins after a newline
-    capacity, block_size = _cache_config(page)
     numbers = {field: _read(page, signal) for field, signal in SIGNALS.items()}
+    if numbers["running_requests"] is None and sglang_page.is_sglang(page):
+        numbers = sglang_page.counts(page)
+        capacity, block_size = sglang_page.cache(page)
+    else:
+        capacity, block_size = _cache_config(page)
     active, most = _adapters(page)
     return MetricsPage(
         kv_capacity_tokens=capacity,
@@ -100,49 +120,17 @@ def parse_metrics(page: bytes) -> MetricsPage:
 
 def _read(page: bytes, signal: Signal) -> float | None:
     for name in signal.names:
-        values = [_value(line) for line in _samples(page, name)]
-        known = [value for value in values if 0.0 <= value <= signal.highest]
+        values = [value(line) for line in samples(page, name)]
+        known = [number for number in values if 0.0 <= number <= signal.highest]
         if known:
             return signal.join(known)
     return None
 
 
-def _samples(page: bytes, name: bytes) -> Iterator[bytes]:
-    """Yield the sample lines of exactly this name, without their newlines."""
-    start = _find_line(page, name)
-    while start > 0 and page.startswith(name, start):
-        end = page.find(b"\n", start)
-        line = page[start:] if end < 0 else page[start:end]
-        if line[len(name) : len(name) + 1] in b"{ \t":
-            yield line
-        start = end + 1
-
-
-def _find_line(page: bytes, name: bytes) -> int:
-    """Find the first line of exactly this name; 0 where there is none.
-
-    A page is searched once for a name it does not have.
-    """
-    start = page.find(b"\n" + name) + 1
-    while start > 0 and page[start + len(name) : start + len(name) + 1] not in _AFTER_NAME:
-        start = page.find(b"\n" + name, start) + 1
-    return start
-
-
-def _value(line: bytes) -> float:
-    """Read the number behind the labels; NaN where there is none."""
-    fields = line[line.rfind(b"}") + 1 :].split() if b"}" in line else line.split()[1:]
-    try:
-        value = float(fields[0])
-    except (IndexError, ValueError):
-        return math.nan
-    return value if math.isfinite(value) else math.nan
-
-
 def _cache_config(page: bytes) -> tuple[int | None, int | None]:
     """Read KV capacity in tokens, summed over ranks, and tokens per block."""
     capacities, block_size = [], None
-    for line in _samples(page, CACHE_CONFIG):
+    for line in samples(page, CACHE_CONFIG):
         labels = {key: int(digits) for key, digits in _LABEL.findall(line)}
         block_size = labels.get(b"block_size") or block_size
         blocks = labels.get(b"num_gpu_blocks", 0) * labels.get(b"block_size", 0)
@@ -156,7 +144,7 @@ def _adapters(page: bytes) -> tuple[tuple[str, ...], int | None]:
     Every set of adapters there ever was keeps its sample; its value is when it was last
     so, and the latest one holds.
     """
-    latest = max(_samples(page, LORA), key=_when, default=b"")
+    latest = max(samples(page, LORA), key=_when, default=b"")
     most = _MAX_LORA.search(latest)
     if most is None:
         return (), None
@@ -169,5 +157,5 @@ def _adapters(page: bytes) -> tuple[tuple[str, ...], int | None]:
 
 
 def _when(line: bytes) -> float:
-    value = _value(line)
-    return -math.inf if math.isnan(value) else value
+    seen_s = value(line)
+    return -math.inf if math.isnan(seen_s) else seen_s

@@ -38,12 +38,11 @@ def run_picker(settings: Settings, config: ConfigFile | None) -> int:
         built = build_picker(settings, config, log_lines, grpc_listener)
         server = build_server(built.app, settings.proxy, closing=built.closing)
         host, port = grpc_listener.getsockname()[:2]
-        endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
         return serve_app(
             server,
             listener,
             live_page="/foretoken/",
-            endpoints=endpoints,
+            endpoints=settings.fleet,
             picker=f"{host}:{port}",
         )
 

@@ -38,9 +38,8 @@ def run_server(settings: Settings, config: ConfigFile | None) -> int:
 
             return supervise(settings, config, listener)
         built = build(settings, config, log_lines)
-        endpoints = ", ".join(endpoint.name for endpoint in settings.endpoints)
         server = server_of(built, settings)
-        return serve_app(server, listener, live_page="/foretoken/", endpoints=endpoints)
+        return serve_app(server, listener, live_page="/foretoken/", endpoints=settings.fleet)
 
 
 def warn_if_open(settings: Settings) -> None:

@@ -177,6 +177,16 @@ class Settings(_Section):
         return self.model_copy(update={"scheduler": changed})
 
     @property
+    def fleet(self) -> str:
+        """Say in a line where endpoints come from.
+
+        >>> Settings(endpoints=(EndpointSettings(url="http://a:1"),)).fleet
+        'a:1'
+        """
+        found = [f"those found by {source.name}" for source in self.discovery]
+        return ", ".join([endpoint.name for endpoint in self.endpoints] + found)
+
+    @property
     def store_dir(self) -> Path | None:
         """Give the folder of model versions, ``None`` for a temporary one."""
         if self.store.directory is not None:

@@ -95,6 +95,9 @@ class Decider:
             placing = "at_once"
         fleet = live.fleet
         session = None if fleet.session == "off" else self._affinity.session_endpoint(live)
+        if now < fleet.warm_up.until_s:
+            inflight = self._table.inflight(members.rows)
+            members = fleet.warm_up.admit(members, inflight, now, kept=session)
         candidates = self._candidates(live, members, session, now)
         deciding = rung(fleet, live.request, candidates.predictions, self.mode, now)
         scored = _scored(deciding, fleet, candidates, now)
@@ -239,7 +242,7 @@ def _placed(
         return Placed(order=order, reason=reason)
     explored = None
     if reason == "predicted" and not live.wants:
-        explored = live.fleet.exploration.order(candidates.names, scored.costs, order)
+        explored = _explored(live.fleet, candidates, scored, now)
         order = order if explored is None else explored
     placed = place(live, candidates, order, rows=rows, placing=placing, now=now)
     if not isinstance(placed, Placed):
@@ -249,6 +252,15 @@ def _placed(
     if placed.reason == reason and explored is not None and explored[0] == placed.order[0]:
         return Placed(order=placed.order, reason="explored")
     return placed
+
+
+def _explored(fleet: Fleet, candidates: Candidates, scored: _Scored, now: float) -> Order | None:
+    """Put an endpoint first that is to be tried, ``None`` where none is."""
+    if now < fleet.warm_up.until_s:
+        due = fleet.warm_up.due(candidates.names, now)
+        if due is not None:
+            return np.concatenate(([due], scored.order[scored.order != due]))
+    return fleet.exploration.order(candidates.names, scored.costs, scored.order)
 
 
 def _kept(placed: Placed, index: int) -> Placed:

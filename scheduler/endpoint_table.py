@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictor.feature_rows import EndpointRows, load_columns, outside_columns
-from predictor.features import CLOCKS, N_FEATURES, OLDEST, OUTSIDE, OWN, SCRAPED, UNKNOWN
+from predictor.features import CLOCKS, COLUMN, N_FEATURES, OLDEST, OUTSIDE, OWN, SCRAPED, UNKNOWN
 from predictor.types import IDLE, EndpointState, FloatArray
 from predictor.values import Value
 
@@ -24,6 +24,7 @@ Rows = NDArray[np.intp]
 """Row numbers of endpoints, ``(n,)``."""
 
 _FIRST_ROWS: Final = 16
+_INFLIGHT: Final = COLUMN["inflight_requests"]
 _OWN: Final = Struct(f"{OWN.stop - OWN.start}d")
 _OWN_CLOCKS: Final = Struct(f"{CLOCKS - OLDEST}d")
 _IDLE: Final = load_columns(IDLE)
@@ -133,6 +134,11 @@ class EndpointTable:
     def effectiveness(self, rows: Rows) -> FloatArray:
         """Give the share of a match that each really finds, 0 to 1, ``(n,)``."""
         return self._trust.take(rows)
+
+    def inflight(self, rows: Rows) -> FloatArray:
+        """Give what each has in flight, by our own count and that of our peers, ``(n,)``."""
+        counts: FloatArray = self._values[:, _INFLIGHT].take(rows)
+        return np.nan_to_num(counts)
 
     def scraped_s(self, rows: Rows) -> FloatArray:
         """Give when each was scraped, NaN for never, ``(n,)``."""

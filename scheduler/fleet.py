@@ -19,6 +19,7 @@ from scheduler.reserve import Reserve
 from scheduler.retry_budget import RetryBudget
 from scheduler.settings import FleetSettings, SchedulerSettings, SessionMode
 from scheduler.trust import Trust
+from scheduler.warm_up import WarmUp
 
 # Bytes per token of English text under common BPE vocabularies; corrected by traffic.
 DEFAULT_BYTES_PER_TOKEN: Final = 4.0
@@ -91,6 +92,7 @@ class Fleet:
         trust: What speaks against the predictions.
         leanings: How far the ranking of each endpoint is off for good.
         exploration: When to try an endpoint passed over for long.
+        warm_up: Which endpoints are new, and how much each may have.
         promises: Objectives its requests in flight were sent with.
         pressure: Which share of them is broken lately.
         reserve: Which endpoints are kept for the more urgent while many are.
@@ -110,6 +112,7 @@ class Fleet:
     trust: Trust = field(default_factory=Trust)
     leanings: Leanings = field(default_factory=Leanings)
     exploration: Exploration = field(default_factory=Exploration)
+    warm_up: WarmUp = field(default_factory=WarmUp)
     promises: Promises = field(default_factory=Promises)
     pressure: Pressure = field(default_factory=Pressure)
     reserve: Reserve = field(default_factory=Reserve)
@@ -133,6 +136,7 @@ class Fleet:
         self.trust.configure(settings.ladder)
         self.pace.most_per_s = settings.learned_requests_per_s
         self.retries.configure(settings.retries)
+        self.warm_up.seconds = settings.warm_up_s
 
     def prompt_tokens(self, request: RequestFeatures) -> int:
         """Give the prompt's length, exact where known."""

@@ -50,6 +50,7 @@ class Fleets:
         for fleet in self.by_model.values():
             fleet.leanings.forget(endpoint)
             fleet.exploration.forget(endpoint)
+            fleet.warm_up.forget(endpoint)
 
     def of_model(self, model: str) -> Fleet:
         """Give the fleet of a base model, built where it is the first of it."""

@@ -37,6 +37,8 @@ class Lessons:
             return
         if decision.policy == "predicted_latency":
             live.fleet.exploration.decided(decision)
+        if sent_s < live.fleet.warm_up.until_s:
+            live.fleet.warm_up.decided(decision.endpoint)
         if not live.teaches:
             return
         live.leanings = live.fleet.leanings.factors(decision.endpoints)

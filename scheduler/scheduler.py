@@ -370,7 +370,8 @@ class Scheduler(Placement):
     def _take_in(self, state: EndpointState, before: EndpointState | None) -> None:
         name = state.endpoint
         self._table.see(state)
-        if before is not None and state.up and has_restarted(before, state):
+        restarted = before is not None and state.up and has_restarted(before, state)
+        if restarted:
             self.caches.clear(name)  # its cache is empty again
             self._affinity.forget(name)
         self._affinity.see(state)
@@ -378,5 +379,9 @@ class Scheduler(Placement):
             self._suspects.seen_up(name, state.scraped_s)
             self._suspects.seen(state, still_after_s=self._settings.still_after_s)
         if state.model is not None:
-            ratio = self._fleets.of_model(state.model).token_ratio
+            fleet = self._fleets.of_model(state.model)
+            first = restarted or not fleet.warm_up.knows(name)
+            if first and state.up and state.scraped_s is not None:
+                fleet.warm_up.came(name, state.scraped_s)
+            ratio = fleet.token_ratio
             self.caches.resize(state, block_tokens=BLOCK_BYTES / ratio.bytes_per_token)

@@ -303,6 +303,9 @@ class SchedulerSettings(_Section):
     failure_backoff_s: float = Field(default=0.5, gt=0, le=60)
     """A failed endpoint is left alone this long, doubled per further failure up to 4x, unless a
     health check finds it up again."""
+    warm_up_s: float = Field(default=30.0, ge=0, le=3600)
+    """How long an endpoint that has just come, or come back with empty caches, has in flight at
+    most a growing share of what the others have; 0: no such bound (docs/decisions/discovery.md)."""
     stale_after_s: float = Field(default=2.0, gt=0, le=3600)
     """An endpoint whose last scrape is older than this may hang: it is left alone while there is
     another. Ten scrapes at the default interval."""

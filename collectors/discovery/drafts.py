@@ -3,8 +3,10 @@
 The source's settings say what is true of all it finds; labels say what is true of one.
 """
 
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -12,6 +14,8 @@ from collectors.discovery.labels import LabelReader
 from collectors.discovery.settings import SourceSettings
 from collectors.errors import EndpointUnusable
 from collectors.settings import EndpointSettings, KvEventSource
+
+_HOST: Final = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,255}")
 
 
 class Drafts:
@@ -45,6 +49,8 @@ class Drafts:
             EndpointUnusable: There is no endpoint at such an address.
         """
         port = self._settings.port if port is None else port
+        if not _HOST.fullmatch(host):
+            raise EndpointUnusable(host[:100], "no name of a host, and no address")
         host = _tidy(host)
         at = host if port is None else f"{host}:{port}"
         told = self._labels.read(at, labels or {})

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 PREFIX: Final = "foretoken.dev/"
 """Before the name of any attribute: ``foretoken.dev/hardware``."""
 
+_SHORT: Final = "foretoken_"  # where names may have no dots, as those of Prometheus
+
 _KNOWN: Final[Mapping[Attribute, tuple[str, ...]]] = {
     "hardware": (
         "nvidia.com/gpu.product",  # NVIDIA GPU feature discovery
@@ -51,11 +53,16 @@ def label_table(
     """Give the label names of every attribute, first to last: configured, ours, others'.
 
     >>> label_table({"role": ("my/role",)})["role"]
-    ('my/role', 'foretoken.dev/role', 'llm-d.ai/role')
+    ('my/role', 'foretoken.dev/role', 'foretoken_role', 'llm-d.ai/role')
     """
     further = further or {}
     return {
-        attribute: (*further.get(attribute, ()), PREFIX + attribute, *_KNOWN.get(attribute, ()))
+        attribute: (
+            *further.get(attribute, ()),
+            PREFIX + attribute,
+            _SHORT + attribute,
+            *_KNOWN.get(attribute, ()),
+        )
         for attribute in get_args(Attribute)
     }
 

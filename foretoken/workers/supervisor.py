@@ -178,14 +178,13 @@ class Supervisor:
             await asyncio.sleep(_LOOK_S)
         host, port = self._listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        endpoints = ", ".join(endpoint.name for endpoint in self._settings.endpoints)
         log.info(
             "serving",
             extra={
                 "url": url,
                 "live_page": f"{url}/foretoken/",
                 "workers": self._settings.workers,
-                "endpoints": endpoints,
+                "endpoints": self._settings.fleet,
             },
         )
 

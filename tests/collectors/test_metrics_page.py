@@ -48,7 +48,9 @@ def test_windows_line_ends_and_a_missing_last_newline_change_nothing() -> None:
     assert parse_metrics(NEW.rstrip()) == parse_metrics(NEW)
 
 
-@pytest.mark.parametrize("path", sorted(DATA.glob("metrics_*.txt")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted(DATA.glob("metrics_vllm_*.txt")), ids=lambda path: path.name
+)
 def test_pages_on_record_say_what_a_full_parser_finds(path: Path) -> None:
     text = path.read_text()
     samples: dict[str, list[Sample]] = {}
