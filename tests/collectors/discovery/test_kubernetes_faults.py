@@ -25,7 +25,7 @@ from tests.collectors.discovery.kubernetes_harness import (
     pod,
     pool,
 )
-from tests.fakes import Seen
+from tests.fakes import CLOSE, HOLD, STREAM_HEAD, FakeEndpoint, Script, Seen, json_response
 from tests.kubernetes_api import KubernetesApi
 from tests.kubernetes_store import Key
 
@@ -127,6 +127,20 @@ def test_a_server_that_is_away_changes_nothing_until_it_is_back(tmp_path: Path) 
     bench = benched(tmp_path, use)
 
     assert set(bench.counts.failures) == {"unreachable"}
+
+
+LISTED = json_response({"metadata": {"resourceVersion": "7"}, "items": []})
+
+
+@pytest.mark.parametrize("scripts", [[[HOLD]], [[LISTED], [STREAM_HEAD, HOLD]]])
+def test_a_server_that_falls_silent_is_left(tmp_path: Path, scripts: list[Script]) -> None:
+    async def use(bench: Bench) -> None:
+        async with FakeEndpoint(*scripts, default=[CLOSE]) as silent:
+            bench.kubeconfig.write_text(json.dumps(kubeconfig(silent.url, {})))
+            bench.start(pool="pool", timeout_s=0.05, watch_s=1.0)
+            await bench.pauses.number(1)
+
+    assert benched(tmp_path, use).counts.failures[0] == "timeout"
 
 
 def test_one_that_was_never_reached_tells_nothing(tmp_path: Path) -> None:
