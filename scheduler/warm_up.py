@@ -39,8 +39,8 @@ class WarmUp:
     >>> warm_up = WarmUp(seconds=30.0)
     >>> warm_up.came("a:1", 0.0)
     >>> warm_up.came("b:1", 100.0)
-    >>> warm_up.until_s, warm_up.share("a:1", 115.0), round(warm_up.share("b:1", 115.0), 2)
-    (130.0, 1.0, 0.55)
+    >>> warm_up.until_s, warm_up.share("a:1", 115.0), warm_up.share("b:1", 115.0)
+    (130.0, 1.0, 0.51)
     """
 
     def __init__(self, seconds: float = 0.0) -> None:
