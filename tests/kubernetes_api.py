@@ -13,12 +13,13 @@ import ssl
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.fakes import LAST_CHUNK, Seen, _read_request, _reset, chunk, json_response
+from tests.kubernetes_collections import collections_of
 from tests.kubernetes_store import (
     RESOURCES,
     Change,
@@ -34,9 +35,8 @@ from tests.kubernetes_store import (
     merged,
     status_of,
 )
+from tests.kubernetes_watches import Place, Watch
 
-VERSION = {"major": "1", "minor": "34", "gitVersion": "v1.34.0-fake", "platform": "linux/amd64"}
-VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"]
 PHRASES = {200: b"200 OK", 201: b"201 Created"}
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -53,46 +53,6 @@ class Asked:
     @property
     def watch(self) -> bool:
         return self.query.get("watch") in {"1", "true", "True"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """What a path names: a collection, one object, or a subresource of it."""
-
-    resource: Resource
-    namespace: str | None
-    name: str | None
-    sub: str | None
-
-
-@dataclass(eq=False, kw_only=True)
-class Watch:
-    """One open stream."""
-
-    place: Place
-    query: dict[str, str]
-    match: Match
-    writer: asyncio.StreamWriter
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def write(self, line: bytes) -> None:
-        self.writer.write(chunk(line))
-
-    def take(self, change: Change) -> None:
-        resource, key = self.place.resource, change.key
-        if key[:2] != (resource.group, resource.plural):
-            return
-        if self.place.namespace not in (None, key.namespace):
-            return
-        if event := change.event(self.match):
-            self.write(event_line(*event))
-
-    def bookmark(self, version: int) -> None:
-        if self.query.get("allowWatchBookmarks") == "true":
-            resource = self.place.resource
-            empty = {"metadata": {"resourceVersion": str(version)}}
-            found = {"kind": resource.kind, "apiVersion": resource.api_version, **empty}
-            self.write(event_line("BOOKMARK", found))
 
 
 class KubernetesApi:
@@ -254,7 +214,7 @@ class KubernetesApi:
         )
         try:
             self._check(seen)
-            if (found := _discovery(asked.parts)) is not None:
+            if (found := collections_of(asked.parts)) is not None:
                 status = 200
             elif asked.watch:
                 await self._watch(asked, reader, writer)
@@ -423,43 +383,3 @@ def _match(query: dict[str, str]) -> Match:
     by_label = label_match(query.get("labelSelector", ""))
     by_field = field_match(query.get("fieldSelector", ""))
     return lambda found: by_label(found) and by_field(found)
-
-
-def _discovery(parts: tuple[str, ...]) -> Object | None:
-    """Answer what clients ask to learn which collections there are."""
-    match parts:
-        case ("version",):
-            return VERSION
-        case ("api",):
-            return {"kind": "APIVersions", "versions": ["v1"]}
-        case ("apis",):
-            groups = [one for one in RESOURCES if one.group]
-            listed = {one.group: _group(one) for one in groups}
-            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": list(listed.values())}
-        case ("api", version):
-            return _collections("", version)
-        case ("apis", group, version):
-            return _collections(group, version)
-    return None
-
-
-def _group(resource: Resource) -> Object:
-    version = {"groupVersion": resource.api_version, "version": resource.version}
-    return {"name": resource.group, "versions": [version], "preferredVersion": version}
-
-
-def _collections(group: str, version: str) -> Object:
-    listed: list[Object] = []
-    for one in RESOURCES:
-        if (one.group, one.version) == (group, version):
-            entry = {"name": one.plural, "singularName": one.kind.lower(), "kind": one.kind}
-            more = {"namespaced": one.namespaced, "verbs": VERBS, "shortNames": [one.short]}
-            listed.append({**entry, **more})
-            if one.plural == "deployments":
-                scale = {"name": "deployments/scale", "group": "autoscaling", "version": "v1"}
-                verbs = {"verbs": ["get", "patch", "update"], "namespaced": True}
-                listed.append({**scale, **verbs, "kind": "Scale", "singularName": ""})
-    name = f"{group}/{version}" if group else version
-    return {
-        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": listed
-    }  # fmt: skip

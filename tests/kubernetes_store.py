@@ -39,7 +39,7 @@ RESOURCES = (
     Resource("", "v1", "namespaces", "Namespace", "ns", namespaced=False),
     Resource("", "v1", "pods", "Pod", "po"),
     Resource("", "v1", "services", "Service", "svc"),
-    Resource("apps", "v1", "deployments", "Deployment", "deploy"),
+    Resource("apps", "v1", "statefulsets", "StatefulSet", "sts"),
     Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", "eps"),
     Resource(POOLS, "v1", "inferencepools", "InferencePool", "infpool"),
     Resource(ALPHA_POOLS, "v1alpha2", "inferencepools", "InferencePool", "xinfpool"),

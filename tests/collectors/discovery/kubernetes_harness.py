@@ -217,3 +217,13 @@ def slice_of(
         "ports": [{"name": "http", "port": 8000}] if ports is None else list(ports),
         **more,
     }
+
+
+async def begun(bench: Bench, *numbers: int) -> None:
+    """Start on a pool of such pods, and wait until they are watched."""
+    bench.api.put(pool())
+    for number in numbers:
+        bench.api.put(pod(number))
+    bench.start(pool="pool")
+    await bench.told.comes(*(f"10.0.0.{number}:8000" for number in numbers))
+    await bench.api.watched("pods", "inferencepools")

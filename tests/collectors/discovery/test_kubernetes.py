@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from collectors.discovery import open_sources
+from collectors.discovery.kubernetes import KubernetesSource
 from collectors.discovery.settings import KubernetesDiscovery
 from tests.collectors.discovery.kubernetes_harness import (
     SERVICE,
     Bench,
+    Counts,
     benched,
     ends,
     pod,
@@ -341,3 +344,9 @@ def test_lists_longer_than_a_page_are_read_whole(tmp_path: Path) -> None:
 def test_settings_that_name_no_one_thing_are_refused(given: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         KubernetesDiscovery.model_validate(given)
+
+
+def test_a_table_of_the_configuration_opens_a_source() -> None:
+    settings = KubernetesDiscovery(service="a", source="prod")
+
+    assert isinstance(open_sources([settings], Counts())["prod"], KubernetesSource)

@@ -5,28 +5,22 @@ import json
 import logging
 import random
 import re
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from collectors.discovery import SourceHealth
-from collectors.discovery.kubernetes import KubernetesSource
 from collectors.discovery.kubernetes_mirror import LIST_AFTER, LONGEST_PAUSE_S
-from collectors.discovery.settings import KubernetesDiscovery
 from tests.collectors.discovery.kubernetes_harness import (
     Bench,
-    Counts,
-    Told,
+    begun,
     benched,
     kubeconfig,
     pod,
     pool,
 )
-from tests.fakes import Seen
-from tests.kubernetes_api import KubernetesApi
+from tests.fakes import CLOSE, HOLD, STREAM_HEAD, FakeEndpoint, Script, Seen, json_response
 from tests.kubernetes_store import Key
 
 POD_PATH = "/api/v1/namespaces/default/pods?"
@@ -50,16 +44,6 @@ def _watches_pods(seen: Seen) -> bool:
 
 def _query(seen: Seen) -> dict[str, list[str]]:
     return parse_qs(urlsplit(seen.target).query)
-
-
-async def begun(bench: Bench, *numbers: int) -> None:
-    """Start on a pool of such pods, and wait until they are watched."""
-    bench.api.put(pool())
-    for number in numbers:
-        bench.api.put(pod(number))
-    bench.start(pool="pool")
-    await bench.told.comes(*(f"10.0.0.{number}:8000" for number in numbers))
-    await bench.api.watched("pods", "inferencepools")
 
 
 @pytest.mark.parametrize("as_status", [False, True], ids=["in the stream", "as a status"])
@@ -127,6 +111,20 @@ def test_a_server_that_is_away_changes_nothing_until_it_is_back(tmp_path: Path) 
     bench = benched(tmp_path, use)
 
     assert set(bench.counts.failures) == {"unreachable"}
+
+
+LISTED = json_response({"metadata": {"resourceVersion": "7"}, "items": []})
+
+
+@pytest.mark.parametrize("scripts", [[[HOLD]], [[LISTED], [STREAM_HEAD, HOLD]]])
+def test_a_server_that_falls_silent_is_left(tmp_path: Path, scripts: list[Script]) -> None:
+    async def use(bench: Bench) -> None:
+        async with FakeEndpoint(*scripts, default=[CLOSE]) as silent:
+            bench.kubeconfig.write_text(json.dumps(kubeconfig(silent.url, {})))
+            bench.start(pool="pool", timeout_s=0.05, watch_s=1.0)
+            await bench.pauses.number(1)
+
+    assert benched(tmp_path, use).counts.failures[0] == "timeout"
 
 
 def test_one_that_was_never_reached_tells_nothing(tmp_path: Path) -> None:
@@ -312,115 +310,6 @@ def test_a_list_that_goes_stale_between_pages_is_begun_again(tmp_path: Path) -> 
 
     assert len(bench.told.sets[0]) == 259
     assert bench.counts.failures == ["expired"]
-
-
-def test_a_token_that_was_exchanged_counts_from_the_next_try_on(tmp_path: Path) -> None:
-    async def use(bench: Bench) -> None:
-        bench.write_kubeconfig(token="old")
-        bench.api.tokens = {"old"}
-        await begun(bench, 1)
-
-        bench.api.tokens = {"new"}
-        bench.api.cut()
-        await bench.pauses.number(8)
-        assert len(bench.told.sets) == 1
-        bench.write_kubeconfig(token="new")
-        bench.api.put(pod(2))
-        await bench.told.comes("10.0.0.1:8000", "10.0.0.2:8000")
-
-    bench = benched(tmp_path, use)
-
-    assert "denied" in bench.counts.failures
-
-
-def test_a_token_file_is_read_again_where_its_token_is_refused(tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    token.write_text("old\n")
-
-    async def use(bench: Bench) -> None:
-        bench.write_kubeconfig(tokenFile=str(token))
-        bench.api.tokens = {"old"}
-        await begun(bench, 1)
-
-        bench.api.tokens = {"new"}
-        token.write_text("new\n")
-        bench.api.end()
-        bench.api.put(pod(2))
-        await bench.told.comes("10.0.0.1:8000", "10.0.0.2:8000")
-
-    assert benched(tmp_path, use).counts.failures == []
-
-
-def test_a_pod_finds_the_credentials_of_its_service_account(
-    tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cert, key = certificate
-    (tmp_path / "token").write_text("secret")
-    (tmp_path / "namespace").write_text("prod")
-    (tmp_path / "ca.crt").write_bytes(cert.read_bytes())
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(cert, key)
-
-    async def main() -> list[list[str]]:
-        told = Told()
-        async with KubernetesApi(tls=tls) as api:
-            monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-            monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(api.port))
-            api.tokens = {"secret"}
-            api.put(pool(), "prod")
-            api.put(pod(1), "prod")
-            api.put(pod(2), "default")
-            settings = KubernetesDiscovery(pool="pool")
-            health = SourceHealth("kubernetes", Counts())
-            task = asyncio.create_task(
-                KubernetesSource(settings, health, account=tmp_path).run(told)
-            )
-            await told.comes("10.0.0.1:8000")
-            task.cancel()
-            await asyncio.wait({task})
-        return told.names
-
-    assert asyncio.run(main()) == [["10.0.0.1:8000"]]
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        (None, "not found"),
-        ("{", "not valid YAML"),
-        ("token: [hunter2\n", "not valid YAML"),
-        ("[]", ""),
-        ('"text"', ""),
-        (json.dumps(kubeconfig("http://127.0.0.1:1", {}) | {"current-context": "z"}), "'z'"),
-        (json.dumps(kubeconfig("http://127.0.0.1:1", {}) | {"clusters": []}), "'c'"),
-        (json.dumps(kubeconfig("http://127.0.0.1:1", {"client-certificate": "no"})), ""),
-        (json.dumps(kubeconfig("http://127.0.0.1:1", {"token": 5})), ""),  # type: ignore[dict-item]
-    ],
-)
-def test_credentials_that_cannot_be_read_are_waited_for(
-    tmp_path: Path, text: str | None, problem: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def use(bench: Bench) -> None:
-        bench.kubeconfig.unlink()
-        if text is not None:
-            bench.kubeconfig.write_text(text)
-        bench.api.put(pool())
-        bench.api.put(pod(1))
-        bench.start(pool="pool")
-        await bench.pauses.number(3)
-        assert bench.told.sets == []
-
-        bench.write_kubeconfig()
-        await bench.told.comes("10.0.0.1:8000")
-
-    with caplog.at_level(logging.INFO, logger="collectors"):
-        bench = benched(tmp_path, use)
-
-    assert set(bench.counts.failures) == {"unreadable"}
-    failed, recovered = caplog.records
-    assert (failed.msg, recovered.msg) == ("discovery_failed", "discovery_recovered")
-    assert problem in failed.__dict__["problem"]
-    assert "hunter2" not in caplog.text + failed.__dict__["problem"]
 
 
 def test_two_collections_in_trouble_are_one_line_until_the_trouble_changes(
