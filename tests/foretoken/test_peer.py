@@ -1,7 +1,13 @@
 """Ledgers of several kinds of others are one to the scheduler."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 from foretoken.peer import Ledgers
 from foretoken.routers.rows import RouterRows
+from foretoken.serve import named
+from foretoken.settings import ConfigFile, changed_paths, load_settings
 from scheduler.bookings import NOTHING, Bookings
 
 
@@ -35,3 +41,29 @@ def test_who_has_left_is_forgotten() -> None:
     ledgers.follow(["a:1"])
 
     assert {sums.inflight_requests for _, sums in ledgers.changed(0.0)} == {0.0}
+
+
+def test_a_name_we_made_up_does_not_look_like_a_change_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "foretoken.toml"
+    path.write_text(
+        '[[endpoints]]\nurl = "http://127.0.0.1:9"\n[routers]\nurl = "redis://127.0.0.1:9"\n'
+    )
+    settings, config = named(load_settings(path), ConfigFile(path=path, overrides={}))
+
+    assert settings.routers.name
+    assert config is not None
+    assert changed_paths(settings, config.load()) == []
+
+
+def test_who_is_alone_loads_nothing_of_what_several_need() -> None:
+    code = (
+        "import sys, foretoken.serve\n"
+        "several = ('foretoken.peer', 'foretoken.workers', 'foretoken.routers.outside', 'redis')\n"
+        "sys.exit(', '.join(name for name in several if name in sys.modules) or None)"
+    )
+
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+    assert (found.returncode, found.stderr) == (0, "")
