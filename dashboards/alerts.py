@@ -199,6 +199,16 @@ ALERTS: Final = (
         summary="What {{ $labels.endpoint }} has cached is estimated, though it sends KV events",
     ),
     Alert(
+        name="ForetokenRoutersApart",
+        expr=(
+            "foretoken_routers_connected == 0 or foretoken_routers_known"
+            " < on (job) group_left () (count by (job) (foretoken_routers_connected) - 1)"
+        ),
+        lasting="5m",
+        severity="ticket",
+        summary="{{ $labels.instance }} does not know of all other routers",
+    ),
+    Alert(
         name="ForetokenTrainerDown",
         expr="foretoken_trainer_up == 0",
         lasting="2m",

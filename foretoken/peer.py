@@ -140,7 +140,7 @@ class Peer:
         self._carriers = tuple(carriers)
         self._seed = seed
         self._service: Service | None = None
-        self._up: set[str] = set()
+        self._seen: dict[str, EndpointState] = {}
         self._catching_up = False
         self._always = asyncio.Event()
         self._always.set()
@@ -277,13 +277,11 @@ class Peer:
         if self._service is None:
             return
         self._service.on_states(states)
-        up = {state.endpoint for state in states if state.up}
-        there = {state.endpoint for state in states}
-        for endpoint in (self._up - up) & there:
-            self.tell(Suspected(endpoint, "unreachable"))
-        self._up = up
-        if self.outside is not None:
-            self._obey(states, self.outside)
+        before, self._seen = self._seen, {state.endpoint: state for state in states}
+        for state in states:
+            known = before.get(state.endpoint)
+            if known is not state:
+                self._look_at(state, known)
 
     def on_found(self, source: str, endpoints: Sequence[EndpointSettings]) -> None:
         """Take in what a source of discovery has found."""
@@ -292,12 +290,17 @@ class Peer:
 
     # How
 
-    def _obey(self, states: tuple[EndpointState, ...], outside: Outside) -> None:
-        """Drain what was said to be drained before it showed up here."""
-        decrees = outside.exchange.decrees
-        for state in states:
-            if decrees.draining(state.endpoint) and not state.draining:
-                self.decreed(state.endpoint, draining=True)
+    def _look_at(self, state: EndpointState, before: EndpointState | None) -> None:
+        """Tell of an endpoint that went down; drain what was to be before it showed up here."""
+        if before is not None and before.up and not state.up:
+            self.tell(Suspected(state.endpoint, "unreachable"))
+        outside = self.outside
+        if outside is None or state.draining:
+            return
+        if outside.exchange.decrees.draining(state.endpoint):
+            # Later: whoever told us of these states is not done with them.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(partial(self.decreed, state.endpoint, draining=True))
 
     def obey_all(self) -> None:
         """Do with every endpoint what is wanted of it as far as is known."""

@@ -35,7 +35,7 @@ def run_picker(settings: Settings, config: ConfigFile | None) -> int:
         listen(settings) as listener,
         listen_at(own.host, own.port, "--grpc-port or --grpc-host") as grpc_listener,
     ):
-        settings = named(settings)
+        settings, config = named(settings, config)
         built = build_picker(settings, config, log_lines, grpc_listener)
         server = build_server(built.app, settings.proxy, closing=built.closing)
         host, port = grpc_listener.getsockname()[:2]

@@ -3,6 +3,7 @@
 import logging
 import socket
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -38,7 +39,7 @@ def run_server(settings: Settings, config: ConfigFile | None) -> int:
     log_lines = prepare(settings, settings.trace_dir, settings.store_dir)
     warn_if_open(settings)
     with listen(settings) as listener:
-        settings = named(settings)
+        settings, config = named(settings, config)
         if settings.workers > 1:
             from foretoken.workers.supervisor import supervise  # noqa: PLC0415  # as above
 
@@ -48,17 +49,20 @@ def run_server(settings: Settings, config: ConfigFile | None) -> int:
         return serve_app(server, listener, live_page="/foretoken/", endpoints=settings.fleet)
 
 
-def named(settings: Settings) -> Settings:
-    """Give this router a name among others, where it is to have any, and say what they share."""
+def named(settings: Settings, config: ConfigFile | None) -> tuple[Settings, ConfigFile | None]:
+    """Give this router a name among others, where it is to have any, which a reload keeps."""
     if settings.routers.url is None:
-        return settings
+        return settings, config
     from foretoken.routers.outside import own_name  # noqa: PLC0415  # as in run_server
 
     if settings.store_dir is None and settings.trainer.enabled:
         advice = "set store.directory to storage that all routers read, or each trains alone"
         log.warning("store_not_shared", extra={"advice": advice})
-    routers = settings.routers.model_copy(update={"name": settings.routers.name or own_name()})
-    return settings.model_copy(update={"routers": routers})
+    name = settings.routers.name or own_name()
+    routers = settings.routers.model_copy(update={"name": name})
+    if config is not None:
+        config = replace(config, overrides={**config.overrides, "routers__name": name})
+    return settings.model_copy(update={"routers": routers}), config
 
 
 def peer_of(settings: Settings) -> "Peer | None":

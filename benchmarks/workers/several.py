@@ -7,25 +7,23 @@ another worker with every turn, which is the worst that can happen to what is no
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
 from typing import Final, cast
 
+from benchmarks.workers.face import SeveralSchedulers
 from foretoken.simulation.arms import Arm, Brain, VirtualTrainer
 from foretoken.workers.predictor import SharingPredictor
 from foretoken.workers.spec import divided_scheduler
 from foretoken.workers.table import SharedTable
 from predictor import LatencyPredictor, ModelSnapshot, PredictorSettings, PreparedModel
-from predictor.types import EndpointState, Measurement, Observation, RequestFeatures, RequestRecord
+from predictor.types import Observation
 from scheduler import (
     POLICIES,
-    Action,
-    Dispatch,
     FleetFactory,
     Scheduler,
     SchedulerSettings,
-    Shed,
     build_policy,
 )
 from scheduler.peers import PeerScheduler
@@ -97,7 +95,34 @@ class Crew:
         self, *, settings: SchedulerSettings, make_fleet: FleetFactory, rng: Random
     ) -> Scheduler:
         """Make all schedulers, behind the face of one."""
-        several = SeveralSchedulers(self, settings, make_fleet, rng)
+        table = SharedTable.create(self.workers)
+        own = divided_scheduler(settings, self.workers)
+        schedulers = [
+            PeerScheduler(
+                settings=own,
+                make_fleet=lambda model, worker=worker: replace(  # type: ignore[misc]  # mypy knows no defaults here
+                    make_fleet(model), predictor=self.predictors[worker]
+                ),
+                rng=Random(f"{rng.random()} {worker}"),
+                ledger=SharedTable(table.descriptor, workers=self.workers, worker=worker),
+                herald=Herald(self.post, worker),
+            )
+            for worker in range(self.workers)
+        ]
+
+        def deliver(now: float) -> None:
+            for worker, item in self.post.due(now):
+                for other, scheduler in enumerate(schedulers):
+                    if other == worker:
+                        continue
+                    if isinstance(item, Observation):
+                        self.predictors[other].hear(item)
+                    else:
+                        scheduler.heard(worker, item, now)
+
+        several = SeveralSchedulers(
+            schedulers, deal=lambda _: rng.randrange(self.workers), deliver=deliver
+        )
         return cast("Scheduler", several)  # it has all of it that a run calls
 
     def _brain(self) -> Brain:
@@ -116,95 +141,3 @@ class Crew:
 
     def _teller(self, worker: int) -> Callable[[Observation], None]:
         return lambda seen: self.post.send(worker, seen)
-
-
-class SeveralSchedulers:
-    """Do what a scheduler does, by the one of several that a request came to.
-
-    Args:
-        crew: What they share.
-        settings: Of the whole.
-        make_fleet: Builds a fleet, with the first one's predictor.
-        rng: Deals requests out, and seeds each one's own.
-    """
-
-    def __init__(
-        self, crew: Crew, settings: SchedulerSettings, make_fleet: FleetFactory, rng: Random
-    ) -> None:
-        self._crew, self._rng = crew, rng
-        table = SharedTable.create(crew.workers)
-        own = divided_scheduler(settings, crew.workers)
-        self._schedulers: list[PeerScheduler] = []
-        for worker in range(crew.workers):
-            self._schedulers.append(
-                PeerScheduler(
-                    settings=own,
-                    make_fleet=lambda model, worker=worker: replace(  # type: ignore[misc]  # mypy knows no defaults here
-                        make_fleet(model), predictor=crew.predictors[worker]
-                    ),
-                    rng=Random(f"{rng.random()} {worker}"),
-                    ledger=SharedTable(table.descriptor, workers=crew.workers, worker=worker),
-                    herald=Herald(crew.post, worker),
-                )
-            )
-        self._at: dict[str, PeerScheduler] = {}
-
-    @property
-    def waiting_requests(self) -> int:
-        """Count requests that wait at any of them."""
-        return sum(each.waiting_requests for each in self._schedulers)
-
-    @property
-    def states(self) -> Mapping[str, EndpointState]:
-        """Give what all know of the endpoints."""
-        return self._schedulers[0].states
-
-    def update(self, states: Iterable[EndpointState]) -> None:
-        """Take in the whole present set of endpoints."""
-        states = list(states)
-        for each in self._schedulers:
-            each.update(states)
-
-    def route(self, request: RequestFeatures, now: float) -> Action:
-        """Place a request at whichever worker it comes to."""
-        self._deliver(now)
-        scheduler = self._rng.choice(self._schedulers)
-        self._at[request.request_id] = scheduler
-        return scheduler.route(request, now)
-
-    def reroute(self, request_id: str, now: float) -> Action:
-        """Place a request again."""
-        self._deliver(now)
-        return self._at[request_id].reroute(request_id, now)
-
-    def first_token(self, request_id: str, now: float) -> float | None:
-        """Note a first token."""
-        self._deliver(now)
-        return self._at[request_id].first_token(request_id, now)
-
-    def progress(self, request_id: str, token_events: int, now: float) -> bool:
-        """Note how far a stream has come."""
-        self._deliver(now)
-        return self._at[request_id].progress(request_id, token_events, now)
-
-    def finished(self, request_id: str, measurement: Measurement, now: float) -> RequestRecord:
-        """End a request."""
-        self._deliver(now)
-        return self._at.pop(request_id).finished(request_id, measurement, now)
-
-    def tick(self, now: float) -> Iterator[Dispatch | Shed]:
-        """Let waiting requests go, at every worker."""
-        self._deliver(now)
-        for each in self._schedulers:
-            yield from each.tick(now)
-
-    def _deliver(self, now: float) -> None:
-        crew = self._crew
-        for worker, item in crew.post.due(now):
-            for other, scheduler in enumerate(self._schedulers):
-                if other == worker:
-                    continue
-                if isinstance(item, Observation):
-                    crew.predictors[other].hear(item)
-                else:
-                    scheduler.heard(worker, item, now)

@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from foretoken.routers.frames import Fault
-
+Fault = Literal["foreign", "other_version", "too_long", "unreadable"]
+"""Why something was ignored: not of ours at all, of another form, beyond bounds, damaged."""
 Failure = Literal["refused", "timeout", "deaf", "login", "error"]
 """Why the connection ended: nobody there or it broke; no answer in time; what we say is not
 heard back; not let in; an answer that is an error."""

@@ -5,10 +5,11 @@ write one: what is not one of ours, of another version, too long or impossible i
 and counted. A frame carries its own writer's rows only.
 """
 
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
+from foretoken.routers.counts import Fault
 from foretoken.routers.rows import Row
 from foretoken.workers.messages import Fed, Lesson, Trained
 from scheduler.words import Left, Sent, Shown, Suspected
@@ -18,9 +19,6 @@ VERSION: Final = 1
 """Of the form. Routers of another version are not understood, and counted as such: while a
 fleet of routers is upgraded, the old and the new ones share among themselves."""
 MOST_FRAME_BYTES: Final = 8 << 20
-
-Fault = Literal["foreign", "other_version", "too_long", "unreadable"]
-"""Why something was ignored: not of ours at all, of another form, beyond bounds, damaged."""
 
 
 class Head(msgspec.Struct, frozen=True, array_like=True):

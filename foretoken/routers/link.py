@@ -29,7 +29,7 @@ DEAF_S: Final = 2.0
 RECONNECT_S: Final = 0.1
 MOST_RECONNECT_S: Final = 2.0
 LEAVE_S: Final = 0.2
-CANCEL_AGAIN_S: Final = 0.5
+CANCEL_AGAIN_S: Final = 1.0
 """Above what leaving takes."""
 _FIRST_LOOKS: Final = 3
 

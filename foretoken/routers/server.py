@@ -6,7 +6,7 @@ library is imported when it is used: whoever has no other routers needs none.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from foretoken.errors import ConfigurationInvalid
@@ -33,6 +33,7 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) 
 return 0
 """
 
+CLOSE_S: Final = 2.0
 _PAST_S: Final = 60.0
 """Names of writers that are gone are kept for so long, for whoever looks."""
 
@@ -191,8 +192,18 @@ async def connected(settings: RoutersSettings, store: str) -> AsyncIterator[Serv
             await client.ping()
         yield server
     finally:
-        with suppress(TimeoutError, redis.exceptions.RedisError, OSError):
-            await asyncio.wait_for(server.close(), settings.timeout_s)
+        await _ended(asyncio.ensure_future(server.close()))
+
+
+async def _ended(closing: asyncio.Future[None]) -> None:
+    """Wait until all is closed, even where we are cancelled meanwhile: nothing may be left."""
+    try:
+        await asyncio.wait({closing}, timeout=CLOSE_S)
+    finally:
+        if not closing.done():
+            await asyncio.wait({closing}, timeout=CLOSE_S)
+        if closing.done() and not closing.cancelled():
+            closing.exception()  # what cannot be closed in order is closed all the same
 
 
 def check_installed(settings: RoutersSettings) -> None:

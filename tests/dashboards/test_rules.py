@@ -65,6 +65,8 @@ COLD = own("foretoken_fallback_decisions_total", 'reason="cold"')
 DECISIONS = own("foretoken_decision_seconds_count")
 SKIPPED = own("foretoken_model_skipped", 'model_name="m"')
 EXACT = own("foretoken_endpoint_cache_exact", 'endpoint="a:1"')
+CONNECTED, KNOWN = own("foretoken_routers_connected"), own("foretoken_routers_known")
+OTHER_CONNECTED = 'foretoken_routers_connected{job="foretoken",instance="other:8000"}'
 TRAINER_UP = own("foretoken_trainer_up")
 ANSWER_AGE = own("foretoken_trainer_answer_age_seconds")
 ACCEPTED = own("foretoken_training_runs_total", 'model_name="m",result="accepted"')
@@ -177,6 +179,12 @@ CASES = {
         good={EXACT: f"1{EVER}", UP: f"1{EVER}"},
         fires=ENDPOINT,
         summary="What a:1 has cached is estimated, though it sends KV events",
+    ),
+    "ForetokenRoutersApart": Case(
+        bad={CONNECTED: f"1{EVER}", KNOWN: f"0{EVER}", OTHER_CONNECTED: f"1{EVER}"},
+        good={CONNECTED: "1x10 0x2 1x5000", KNOWN: f"1{EVER}", OTHER_CONNECTED: f"1{EVER}"},
+        fires=INSTANCE,
+        summary="router:8000 does not know of all other routers",
     ),
     "ForetokenTrainerDown": Case(
         bad={TRAINER_UP: f"0{EVER}"},

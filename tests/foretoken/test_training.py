@@ -108,3 +108,16 @@ def test_a_store_that_cannot_be_written_is_a_reason(tmp_path: Path) -> None:
     report = fed(training, observe(200)).train()
 
     assert (report.accepted, report.reason) == (False, "store")
+
+
+def test_who_may_not_publish_puts_nothing_in_use(tmp_path: Path) -> None:
+    store, leads = ModelsStore(tmp_path), [False]
+    training = FleetTraining(store, "m", SETTINGS, may_publish=lambda: leads[0])
+
+    before = fed(training, observe(200)).train()
+    leads[0] = True
+    after = fed(training, observe(200)).train()
+
+    assert (before.accepted, before.reason) == (False, "not_leading")
+    assert after.accepted
+    assert store.versions("m") == [after.version]

@@ -11,7 +11,7 @@ from predictor.types import Measurement, Objective
 from scheduler import Dispatch, Fleet, SchedulerSettings, build_policy
 from scheduler.bookings import Bookings
 from scheduler.peers import PeerScheduler
-from scheduler.words import Left, Sent, Shown, Word
+from scheduler.words import Left, Sent, Shown, Suspected, Word
 from tests.scheduler.known_physics import MODEL, KnownPhysics, endpoint, request
 
 DONE = Measurement(outcome="completed", prompt_tokens=1000, output_tokens=11, cached_tokens=900)
@@ -186,3 +186,17 @@ def test_a_finished_request_leaves_nothing_booked_anywhere() -> None:
     row = action.decision.features[0]
     assert row[COLUMN["inflight_requests"]] == 0.0
     assert row[COLUMN["queued_prefill_tokens"]] == 0.0
+
+
+def test_a_failing_endpoint_is_left_alone_by_all() -> None:
+    pair = Pair("a:1", "b:1")
+    action = pair.one.route(request("r"), 0.0)
+    assert isinstance(action, Dispatch)
+
+    pair.one.reroute("r", 0.0)
+    words = pair.deliver()
+
+    assert Suspected(action.endpoint, "unreachable") in words
+    assert pair.two.suspicion(action.endpoint, 0.1) == "unreachable"
+    pair.two.heard(0, Suspected("gone:1", "failing"), 0.0)
+    assert pair.two.suspicion("gone:1", 0.1) is None

@@ -4,7 +4,7 @@ import pytest
 
 from predictor.types import EndpointState, Measurement
 from scheduler import Dispatch, Scheduler, gets_on
-from scheduler.suspects import TRIAL_S
+from scheduler.suspects import TRIAL_S, Suspects
 from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
 
 FAST, SLOW = "fast:1", "slow:1"
@@ -198,3 +198,33 @@ def test_an_endpoint_gets_on_that_moved_in_the_later_half_of_a_silence(
     moved_s: float | None, expected: bool
 ) -> None:
     assert gets_on(endpoint(FAST, moved_s=moved_s), since_s=0.0, now=5.0) is expected
+
+
+def test_what_others_say_keeps_us_away_for_one_wait_however_often() -> None:
+    suspects = Suspects(backoff_s=0.5)
+
+    for tenth in range(4):
+        suspects.hear("a:1", "failing", now=10.0 + tenth / 10)
+
+    assert suspects.reason("a:1", now=10.4) == "failing"
+    assert suspects.reason("a:1", now=10.6) is None
+
+
+def test_what_others_say_does_not_count_as_seen_and_is_not_told_on() -> None:
+    suspects, told = Suspects(backoff_s=0.5), list[tuple[str, str]]()
+    suspects.on_suspect = lambda endpoint, reason: told.append((endpoint, reason))
+
+    suspects.hear("a:1", "stalled", now=10.0)
+    suspects.failed("b:1", now=10.0)
+
+    assert told == [("b:1", "unreachable")]
+    assert dict(suspects.times) == {("b:1", "unreachable"): 1}
+
+
+def test_our_own_scrape_outweighs_what_another_could_not_reach() -> None:
+    suspects = Suspects(backoff_s=0.5)
+    suspects.hear("a:1", "unreachable", now=10.0)
+
+    suspects.seen_up("a:1", 10.1)
+
+    assert suspects.reason("a:1", now=10.2) is None

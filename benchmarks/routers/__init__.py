@@ -1,0 +1,1 @@
+"""What sharing brings to several routers: ``python -m benchmarks.routers``."""

@@ -1,0 +1,38 @@
+"""What is written short is read whole, or known to be missing."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foretoken.routers.chains import HELD_FACTOR, Chains
+
+HASH = st.integers(1, 2**64 - 1)
+
+
+@given(st.lists(st.tuples(st.lists(HASH, max_size=40), st.integers(0, 40)), max_size=20))
+def test_readers_in_step_read_what_was_written(told: list[tuple[list[int], int]]) -> None:
+    writers = [Chains(most=200), Chains(most=200)]
+    before: list[int] = []
+
+    for turn, (rest, kept) in enumerate(told):
+        chain = before[:kept] + rest
+        writer, reader = writers[turn % 2], writers[1 - turn % 2]
+        assert reader.whole(*writer.shorten(chain)) == tuple(chain)
+        before = chain
+
+
+def test_what_is_kept_is_bounded() -> None:
+    chains = Chains(most=100)
+
+    for number in range(1000):
+        chains.shorten([number * 1000 + place + 1 for place in range(10)])
+
+    assert chains._held <= HELD_FACTOR * 100
+    assert len(chains._known) <= HELD_FACTOR * 10 + 1
+
+
+def test_prompts_that_begin_alike_share_their_beginning() -> None:
+    chains = Chains()
+    system = list(range(1, 33))
+    chains.shorten([*system, 1001, 1002])
+
+    assert chains.shorten([*system, 2001]).length == 32

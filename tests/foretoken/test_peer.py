@@ -1,0 +1,69 @@
+"""Ledgers of several kinds of others are one to the scheduler."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from foretoken.peer import Ledgers
+from foretoken.routers.rows import RouterRows
+from foretoken.serve import named
+from foretoken.settings import ConfigFile, changed_paths, load_settings
+from scheduler.bookings import NOTHING, Bookings
+
+
+def test_others_of_both_kinds_add_up_and_ours_goes_to_both() -> None:
+    near, far = RouterRows(), RouterRows()
+    ledgers = Ledgers(near, far)
+    ledgers.follow(["a:1", "b:1"])
+
+    near.hear("sibling", {"a:1": Bookings(1.0)}, whole=False)
+    far.hear("router", {"a:1": Bookings(2.0), "b:1": Bookings(4.0)}, whole=False)
+    ledgers.booked("a:1", Bookings(8.0))
+
+    first = {name: sums.inflight_requests for name, sums in ledgers.changed(0.0)}
+    near.hear("sibling", {"a:1": NOTHING}, whole=False)
+    then = {name: sums.inflight_requests for name, sums in ledgers.changed(0.0)}
+    assert first == {"a:1": 3.0, "b:1": 4.0}
+    assert then == {"a:1": 2.0}
+    assert near.take() == far.take() == {"a:1": Bookings(8.0)}
+    assert ledgers.changed(0.0) == ()
+
+
+def test_who_has_left_is_forgotten() -> None:
+    near, far = RouterRows(), RouterRows()
+    ledgers = Ledgers(near, far)
+    ledgers.follow(["a:1"])
+    near.hear("sibling", {"a:1": Bookings(1.0)}, whole=False)
+    list(ledgers.changed(0.0))
+
+    ledgers.follow([])
+    near.hear("sibling", {}, whole=True)
+    ledgers.follow(["a:1"])
+
+    assert {sums.inflight_requests for _, sums in ledgers.changed(0.0)} == {0.0}
+
+
+def test_a_name_we_made_up_does_not_look_like_a_change_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "foretoken.toml"
+    path.write_text(
+        '[[endpoints]]\nurl = "http://127.0.0.1:9"\n[routers]\nurl = "redis://127.0.0.1:9"\n'
+    )
+    settings, config = named(load_settings(path), ConfigFile(path=path, overrides={}))
+
+    assert settings.routers.name
+    assert config is not None
+    assert changed_paths(settings, config.load()) == []
+
+
+def test_who_is_alone_loads_nothing_of_what_several_need() -> None:
+    code = (
+        "import sys, foretoken.serve\n"
+        "several = ('foretoken.peer', 'foretoken.workers', 'foretoken.routers.outside', 'redis')\n"
+        "sys.exit(', '.join(name for name in several if name in sys.modules) or None)"
+    )
+
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+    assert (found.returncode, found.stderr) == (0, "")
