@@ -90,7 +90,13 @@ _GROUPS: Final = (
         title="Room, for people and autoscalers",
         text="`foretoken_fleet_saturation_ratio` is what an autoscaler should hold, at 0.7 say; "
         "`foretoken_waiting_requests` above 0 says that it is too late.",
-        stems=("foretoken_fleet",),
+        stems=("foretoken_fleet", "foretoken_demand"),
+    ),
+    _Group(
+        title="Standby endpoints",
+        text="Of fleets with endpoints of a priority class above 0 ([standby.md](standby.md)); "
+        "`reason` is why the class below did not serve a request.",
+        stems=("foretoken_standby",),
     ),
     _Group(
         title="The queue here",
@@ -132,7 +138,8 @@ _UNITS: Final = {
     "_blocks": "blocks",
     "_info": "1",
     **dict.fromkeys(
-        ("_up", "_draining", "_suspect", "_skipped", "_cache_exact", "_leads", "_level"), "0 or 1"
+        ("_up", "_draining", "_suspect", "_skipped", "_cache_exact", "_leads", "_level", "_open"),
+        "0 or 1",
     ),
 }
 

@@ -14,7 +14,9 @@ from proxy import (
     CacheCollector,
     CapacityCollector,
     FleetCollector,
+    OutlookCollector,
     QueueCollector,
+    StandbyCollector,
     publish_build,
 )
 from scheduler import Scheduler
@@ -27,6 +29,8 @@ def publish_fleet(
     registry.register(FleetCollector(scheduler, clock))
     registry.register(QueueCollector(scheduler, clock))
     registry.register(CapacityCollector(scheduler, clock))
+    registry.register(OutlookCollector(scheduler, clock))
+    registry.register(StandbyCollector(scheduler, clock))
     registry.register(CacheCollector(scheduler))
 
 

@@ -22,7 +22,10 @@ FLEET: Final = (
     "a100_sxm/qwen3-32b",
     "a100_sxm/qwen3-32b",
     "rtx_pro_6000/qwen3-32b",
+    "rtx_pro_6000/qwen3-32b",
 )
+# The last of these stands by.
+STANDBY: Final = 1
 # Of these the KV events are followed.
 EXACT: Final = 2
 
@@ -132,6 +135,8 @@ def _write(
     config = _CONFIG.format(folder=folder, port=port, workers=workers)
     for number, each in enumerate(ports):
         config += f'[[endpoints]]\nurl = "http://127.0.0.1:{each}"\n'
+        if number >= len(FLEET) - STANDBY:
+            config += "priority_class = 1\n"
         if number < EXACT:
             live, replay = _addresses(folder, number)
             config += f'kv_events = {{address = "{live}", replay = "{replay}"}}\n'
