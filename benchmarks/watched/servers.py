@@ -48,6 +48,7 @@ ttft_s = 10.0
 priority = -10
 sheddable = true
 max_wait_s = 5.0
+standby = false
 """
 _PROMETHEUS: Final = """\
 global: {{scrape_interval: {interval_s}s, evaluation_interval: {interval_s}s}}
