@@ -132,6 +132,29 @@ ALERTS: Final = (
         summary="{{ $labels.model_name }} is {{ $value | humanizePercentage }} full",
     ),
     Alert(
+        name="ForetokenStandbyStaysOpen",
+        expr=(
+            "min_over_time((max by (model_name, priority_class)"
+            " (foretoken_fleet_standby_open))[30m:1m]) == 1"
+        ),
+        lasting="1m",
+        severity="ticket",
+        summary=(
+            "{{ $labels.model_name }} has needed standby class {{ $labels.priority_class }}"
+            " for half an hour"
+        ),
+    ),
+    Alert(
+        name="ForetokenSaturationAhead",
+        expr=(
+            "max by (model_name)"
+            ' (foretoken_fleet_time_to_saturation_seconds{bound="expected"}) < 600'
+        ),
+        lasting="5m",
+        severity="ticket",
+        summary="{{ $labels.model_name }} will be too small in {{ $value | humanizeDuration }}",
+    ),
+    Alert(
         name="ForetokenSloBurnsFast",
         expr=f"({_burns(14.4, '1h', '5m')} or {_burns(6, '6h', '30m')}) and {_ENOUGH}",
         lasting="2m",

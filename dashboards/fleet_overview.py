@@ -25,6 +25,7 @@ from dashboards.promql import (
     quantile,
 )
 from dashboards.router_panels import router_sections
+from dashboards.scaling_panels import scaling_section
 
 _ENDED: Final = per_second("foretoken_requests_total", MODEL, TIER)
 _NONE_IS_GOOD: Final[Steps] = ((None, "green"), (1.0, "red"))
@@ -44,6 +45,7 @@ def fleet_overview() -> Dashboard:
             Section("Is it us, or the endpoints?", [_whose()]),
             Section("Which endpoint?", [endpoint_states(), endpoint_loads(), [endpoint_table()]]),
             Section("Who waits, and why?", [_waiting()]),
+            scaling_section(),
             Section("What is refused, and what is tried again?", [_again()]),
             Section("How much work is done?", [_work()]),
             *router_sections(),

@@ -90,7 +90,13 @@ _GROUPS: Final = (
         title="Room, for people and autoscalers",
         text="`foretoken_fleet_saturation_ratio` is what an autoscaler should hold, at 0.7 say; "
         "`foretoken_waiting_requests` above 0 says that it is too late.",
-        stems=("foretoken_fleet",),
+        stems=("foretoken_fleet", "foretoken_demand"),
+    ),
+    _Group(
+        title="Standby endpoints",
+        text="Of fleets with endpoints of a priority class above 0 ([standby.md](standby.md)); "
+        "`reason` is why the class below did not serve a request.",
+        stems=("foretoken_standby",),
     ),
     _Group(
         title="The queue here",
@@ -140,7 +146,7 @@ _UNITS: Final = {
     **dict.fromkeys(
         (
             *("_up", "_draining", "_suspect", "_skipped", "_cache_exact", "_leads", "_level"),
-            *("_routers_connected", "_routers_training"),
+            *("_routers_connected", "_routers_training", "_open"),
         ),
         "0 or 1",
     ),

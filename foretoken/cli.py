@@ -17,6 +17,7 @@ from foretoken.cli_look import explain, status
 from foretoken.cli_models import models_app
 from foretoken.cli_picker import picker
 from foretoken.cli_replay import replay
+from foretoken.cli_scaler import scaler
 from foretoken.cli_serve import predictor, serve
 from foretoken.cli_simulate import simulate
 from foretoken.cli_traces import traces_app
@@ -41,6 +42,7 @@ SERVE, LOOK, LEARN, TRY = "Serve", "Look and change", "Learn", "Try without a GP
 app.command(rich_help_panel=SERVE)(serve)
 app.command(rich_help_panel=SERVE)(picker)
 app.command(rich_help_panel=SERVE)(predictor)
+app.command(rich_help_panel=SERVE)(scaler)
 app.command("check-config", rich_help_panel=SERVE)(check_config)
 app.command(rich_help_panel=LOOK)(status)
 app.add_typer(endpoints_app, name="endpoints", rich_help_panel=LOOK)

@@ -16,7 +16,9 @@ from proxy import (
     CacheCollector,
     CapacityCollector,
     FleetCollector,
+    OutlookCollector,
     QueueCollector,
+    StandbyCollector,
     publish_build,
 )
 from scheduler import Scheduler
@@ -32,6 +34,8 @@ def publish_fleet(
     registry.register(FleetCollector(scheduler, clock))
     registry.register(QueueCollector(scheduler, clock))
     registry.register(CapacityCollector(scheduler, clock))
+    registry.register(OutlookCollector(scheduler, clock))
+    registry.register(StandbyCollector(scheduler, clock))
     registry.register(CacheCollector(scheduler))
 
 

@@ -27,6 +27,7 @@ from proxy.http_request import RequestHead
 from proxy.metrics import ProxyMetrics
 from proxy.metrics_page import Encoding, page_of, page_with
 from proxy.model_metrics import ModelMetrics
+from proxy.outlook_metrics import OutlookCollector
 from proxy.process_metrics import publish_build
 from proxy.queue_metrics import CapacityCollector, QueueCollector
 from proxy.relay import Relay
@@ -36,6 +37,7 @@ from proxy.server import build_server
 from proxy.settings import ProxySettings, TracingSettings, UpstreamSettings
 from proxy.sinks import Sink
 from proxy.stalls import StallWatch
+from proxy.standby_metrics import StandbyCollector
 from proxy.tls import endpoint_tls
 from proxy.trace_context import Tracer
 from proxy.upstream import Upstream
@@ -64,6 +66,7 @@ __all__ = [
     "LogCollector",
     "ModelMetrics",
     "OutgoingRequest",
+    "OutlookCollector",
     "Passed",
     "ProxyApp",
     "ProxyError",
@@ -79,6 +82,7 @@ __all__ = [
     "Serving",
     "Sink",
     "StallWatch",
+    "StandbyCollector",
     "Tap",
     "Tracer",
     "TracingSettings",

@@ -19,6 +19,7 @@ class RequestLine(msgspec.Struct, omit_defaults=True):
     endpoint: str | None = None
     policy: str | None = None
     reason: str | None = None
+    spilled: str | None = None
     refused: str | None = None
     waited_for: str | None = None
     tier: str | None = None

@@ -81,6 +81,7 @@ def line_of(record: RequestRecord, now_s: float) -> RequestLine:
     )
     if decision is not None:
         line.policy, line.reason = decision.policy, decision.reason
+        line.spilled = decision.spilled
         if decision.predictions is not None:
             line.predicted_upstream_ttft_s = decision.predictions.ttft_s.item(decision.chosen)
             line.predicted_tpot_s = decision.predictions.tpot_s.item(decision.chosen)

@@ -25,6 +25,7 @@ from scheduler.settings import (
     FleetSettings,
     PolicySettings,
     SchedulerSettings,
+    StandbySettings,
     TierSettings,
 )
 from scheduler.signals import check_signals
@@ -55,6 +56,7 @@ __all__ = [
     "Shed",
     "ShedReason",
     "Signal",
+    "StandbySettings",
     "Standing",
     "Suspicion",
     "TierSettings",

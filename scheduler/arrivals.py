@@ -20,8 +20,8 @@ SPAN_S: Final = 5.0
 MOST_SPANS: Final = 720
 """Kept: an hour."""
 
-FEWEST_SPANS: Final = 12
-"""Fewer than this, a minute, have no trend."""
+FEWEST_SPANS: Final = 4
+"""Fewer than this have no trend: two more than a line needs to show how far off it is."""
 
 _NORMAL_P90: Final = 1.2816  # quantile of the normal distribution
 
@@ -49,6 +49,14 @@ class Trend(NamedTuple):
         """
         slope = 0.0 if math.isnan(self.slope_per_s2) else self.slope_per_s2
         return max(self.per_s + slope * seconds, 0.0)
+
+    def over(self, share: float) -> "Trend":
+        """Give the trend of a whole of which this is a share.
+
+        >>> Trend(1.0, 0.5, 0.0, 0.0).over(0.5).per_s
+        2.0
+        """
+        return self if share == 1.0 else Trend(*(value / share for value in self))
 
     def reaches_s(self, limit_per_s: float) -> tuple[float, float, float]:
         """Give in how many seconds the rate reaches a limit: earliest, expected, latest.
@@ -124,7 +132,8 @@ class Arrivals:
         if self._first is None:
             return np.empty(0)
         end = int(now // SPAN_S)  # the present one is not over
-        start = max(end - min(round(window_s / SPAN_S), MOST_SPANS), self._first)
+        # The first one began before anybody counted.
+        start = max(end - min(round(window_s / SPAN_S), MOST_SPANS), self._first + 1)
         counts = np.zeros(max(end - start, 0))
         for span, count in self._counts:
             if start <= span < end:

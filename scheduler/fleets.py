@@ -60,6 +60,12 @@ class Fleets:
             fleet.configure_trials(self._settings)
         return fleet
 
+    def missed(self, model: str, now: float) -> None:
+        """Count a request for a fleet that has no endpoint any more: it may be given one."""
+        fleet = self.by_model.get(model)
+        if fleet is not None:
+            fleet.pace.chooses(now)
+
     def names(self) -> tuple[str, ...]:
         """List every name requests may ask for, sorted."""
         return tuple(sorted(self._model_of))

@@ -36,6 +36,7 @@ class Outlook(NamedTuple):
             for never.
         endpoints: That serve it, those standing by left out.
         needed: Endpoints for the forecast and for what waits, a fraction of one included.
+        own_ratio: Share of the demand that came to this router, by what it knows of others.
     """
 
     demand_per_s: float
@@ -44,6 +45,7 @@ class Outlook(NamedTuple):
     saturation_s: tuple[float, float, float]
     endpoints: int
     needed: float
+    own_ratio: float = 1.0
 
     @property
     def spare_per_s(self) -> float:
@@ -65,6 +67,7 @@ def outlook(
     waiting: int,
     now: float,
     ask: bool = True,
+    own_ratio: float = 1.0,
 ) -> Outlook:
     """Look ahead for one fleet.
 
@@ -76,6 +79,8 @@ def outlook(
         waiting: Requests that wait here for it.
         now: Clock in seconds.
         ask: Whether the predictor may be asked.
+        own_ratio: Share of the fleet's requests that come to this router; those of others
+            are taken to follow the same trend.
     """
     scaling, known = settings.scaling, fleet.knowledge
     capacity = math.nan
@@ -84,10 +89,10 @@ def outlook(
         capacity = known.endpoint_per_s * len(members)
     elif not members:
         capacity = 0.0
-    trend = fleet.pace.arrivals.trend(now, window_s=scaling.window_s)
+    trend = fleet.pace.arrivals.trend(now, window_s=scaling.window_s).over(own_ratio)
     forecast = trend.at(scaling.startup_s)
     # What waits is worked off while an endpoint would start.
-    wanted = forecast + waiting / max(scaling.startup_s, 1.0)
+    wanted = forecast + waiting / own_ratio / max(scaling.startup_s, 1.0)
     planned = scaling.target_ratio * known.endpoint_per_s
     return Outlook(
         demand_per_s=trend.per_s,
@@ -96,6 +101,7 @@ def outlook(
         saturation_s=trend.reaches_s(capacity),
         endpoints=len(members),
         needed=wanted / planned if planned > 0.0 else math.nan,
+        own_ratio=own_ratio,
     )
 
 

@@ -22,7 +22,7 @@ from predictor.types import (
 )
 from scheduler.actions import Action, Dispatch, Shed
 from scheduler.capacity import Room, rooms
-from scheduler.errors import DuplicateRequest
+from scheduler.errors import DuplicateRequest, ModelNotFound
 from scheduler.fleet import Fleet
 from scheduler.flow_control import Standing
 from scheduler.forecast import Forecast, Typical, forecast
@@ -204,7 +204,11 @@ class Scheduler(Survey):
             raise DuplicateRequest(request.request_id)
         self._lessons.tell_overdue(self._live, now)
         tier = self._decider.tier(request)
-        fleet = self._fleets.find(request)
+        try:
+            fleet = self._fleets.find(request)
+        except ModelNotFound:
+            self._fleets.missed(request.model, now)
+            raise
         if fleet is None:
             # An endpoint that is not up yet may serve it.
             return Shed(

@@ -5,10 +5,19 @@ part of the scheduler that is asked by those who size fleets; it changes nothing
 is remembered of requests' sizes.
 """
 
+from typing import Final
+
+from predictor.features import COLUMN
 from predictor.types import EndpointState
+from scheduler.attainable import usual_rows
+from scheduler.endpoint_table import Members
 from scheduler.fleet import Fleet
+from scheduler.mix import Mix
 from scheduler.outlook import Outlook, outlook
 from scheduler.placement import Placement
+
+# A router that gets next to nothing must not make a whole fleet's demand of it.
+_LEAST_RATIO: Final = 0.01
 
 
 class Survey(Placement):
@@ -22,8 +31,25 @@ class Survey(Placement):
         ask = self._decider.mode != "heuristic" and fleet.trust.rests(now) is None
         waiting = sum(one.model == fleet.model for one in self._queue.standing())
         return outlook(
-            fleet, self._table, members, self._settings, waiting=waiting, now=now, ask=ask
+            fleet,
+            self._table,
+            members,
+            self._settings,
+            waiting=waiting,
+            now=now,
+            ask=ask,
+            own_ratio=self._own_ratio(members, now),
         )
+
+    def _own_ratio(self, members: Members, now: float) -> float:
+        """Give the share of the requests sent to endpoints that this router sends."""
+        if self._accounting.ledger is None or not members:
+            return 1.0
+        own = sum(self._accounting.load(name, now).dispatches_per_s for name in members.names)
+        alike = Mix(1.0, 1.0, 1.0)  # rates do not depend on what is asked for
+        rows = usual_rows(self._table, members, alike, now)
+        every = float(rows[:, COLUMN["dispatches_per_s"]].sum())
+        return min(max(own / every, _LEAST_RATIO), 1.0) if every > 0.0 else 1.0
 
     def _serves(self, state: EndpointState, model: str, now: float) -> bool:
         if state.model != model or not state.up or state.draining:

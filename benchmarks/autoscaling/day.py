@@ -27,13 +27,22 @@ class Day(Workload):
         base: What is sent; an open loop.
         begins_s: When the day begins; before, the rate is that of its first hour.
         lasts_s: How long the day takes.
+        hours: Share of the peak's rate at each of its hours, however many.
     """
 
-    def __init__(self, base: Workload, *, begins_s: float, lasts_s: float) -> None:
+    def __init__(
+        self,
+        base: Workload,
+        *,
+        begins_s: float,
+        lasts_s: float,
+        hours: Sequence[float] = HOURS,
+    ) -> None:
         super().__init__(f"{base.name} by day", base.name, base.spec, Path())
         self._base = base
         self._begins_s = begins_s
         self._lasts_s = lasts_s
+        self._hours = hours
 
     def chains(self, *, seed: int, rate: float, until_s: float) -> list[Chain]:
         """Write the traffic; ``rate`` is the peak's."""
@@ -42,7 +51,7 @@ class Day(Workload):
         for chain in self._base.chains(seed=seed, rate=rate, until_s=until_s):
             requests = list(chain)
             at_s = requests[0].at_s or 0.0
-            if rng.random() < share(HOURS, (at_s - self._begins_s) / self._lasts_s):
+            if rng.random() < share(self._hours, (at_s - self._begins_s) / self._lasts_s):
                 sent.append(iter(requests))
         return sent
 

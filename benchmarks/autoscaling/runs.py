@@ -27,9 +27,8 @@ from simulator.workloads import load_workload
 HERE: Final = Path(__file__).parent
 OBJECTIVE_TTFT_S: Final = 3.0
 OBJECTIVE_TPOT_S: Final = 0.08
-SETTINGS: Final = SchedulerSettings(
-    tiers={"standard": TierSettings(ttft_s=OBJECTIVE_TTFT_S, tpot_s=OBJECTIVE_TPOT_S)}
-)
+TIERS: Final = {"standard": TierSettings(ttft_s=OBJECTIVE_TTFT_S, tpot_s=OBJECTIVE_TPOT_S)}
+SETTINGS: Final = SchedulerSettings(tiers=TIERS)
 RULES: Final = ScalingRules(first=4, least=1, most=12)
 TRAIN_EVERY_S: Final = 60.0
 """Of the run: at the live trainer's pace training would be most of what a day costs."""
@@ -113,7 +112,7 @@ def play(job: Try, _progress: Progress) -> Figures:
         fleet=load_fleet(HERE / "fleet.toml"),
         workload=Day(workload, begins_s=warmup_s, lasts_s=job.lasts_s),
         rate=job.rate,
-        arm=Arm(name="predicted_latency", build=_brain),
+        arm=Arm(name="predicted_latency", build=brain),
         seed=job.seed,
         warmup_s=warmup_s,
         measure_s=job.lasts_s,
@@ -142,7 +141,8 @@ def play(job: Try, _progress: Progress) -> Figures:
     )
 
 
-def _brain(_: World) -> Brain:
+def brain(_: World) -> Brain:
+    """Let the policy under test decide, trained less often than in service."""
     return replace(
         learned(build_policy(POLICIES["predicted_latency"])), train_every_s=TRAIN_EVERY_S
     )

@@ -22,7 +22,10 @@ FLEET: Final = (
     "a100_sxm/qwen3-32b",
     "a100_sxm/qwen3-32b",
     "rtx_pro_6000/qwen3-32b",
+    "rtx_pro_6000/qwen3-32b",
 )
+# The last of these stands by.
+STANDBY: Final = 1
 # Of these the KV events are followed.
 EXACT: Final = 2
 
@@ -45,6 +48,7 @@ ttft_s = 10.0
 priority = -10
 sheddable = true
 max_wait_s = 5.0
+standby = false
 """
 _PROMETHEUS: Final = """\
 global: {{scrape_interval: {interval_s}s, evaluation_interval: {interval_s}s}}
@@ -132,6 +136,8 @@ def _write(
     config = _CONFIG.format(folder=folder, port=port, workers=workers)
     for number, each in enumerate(ports):
         config += f'[[endpoints]]\nurl = "http://127.0.0.1:{each}"\n'
+        if number >= len(FLEET) - STANDBY:
+            config += "priority_class = 1\n"
         if number < EXACT:
             live, replay = _addresses(folder, number)
             config += f'kv_events = {{address = "{live}", replay = "{replay}"}}\n'

@@ -68,6 +68,7 @@ function both(target, predicted, actual) {
 function why(d) {
   if (d.reason == null) return d.refused || d.result.outcome === "shed" ? "refused" : "answered by the router itself";
   const parts = [d.reason === "policy" ? words(d.policy) : WHY[d.reason] ?? words(d.reason)];
+  if (d.spilled) parts.push(`on standby: ${words(d.spilled)}`);
   if (d.choices === 1) parts.push("the only candidate");
   else if (d.ahead > 0) parts.push(`${d.policy === "predicted_latency" ? seconds(d.ahead) : plain(d.ahead)} ahead`);
   else if (d.runner_up && d.reason === "predicted") parts.push("a near-tie");

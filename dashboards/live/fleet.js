@@ -11,7 +11,8 @@ const STATES = {
   suspect: ["▲", "warn", 1],
   stale: ["▲", "warn", 1],
   draining: ["◐", "warn", 2],
-  up: ["●", "good", 3],
+  standby: ["○", "good", 3],
+  up: ["●", "good", 4],
 };
 
 // Label, the value to sort by, and what to show. "show" tells whether a column says anything.
@@ -126,7 +127,8 @@ export function kind(e) {
   if (!e.up) return "down";
   if (e.suspicion) return "suspect";
   if (e.draining) return "draining";
-  return e.scrape_age_s > OLD_SCRAPE_S ? "stale" : "up";
+  if (e.scrape_age_s > OLD_SCRAPE_S) return "stale";
+  return e.priority_class > 0 ? "standby" : "up";
 }
 
 function state(e) {

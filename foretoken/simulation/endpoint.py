@@ -54,6 +54,7 @@ class VirtualEndpoint:
             max_seqs=spec.engine.max_num_seqs,
             cpu_kv_tokens=spec.engine.cpu_tier_tokens,
             shared_kv_tokens=shared_kv_tokens,
+            priority_class=spec.priority_class,
         )
         self._wake = wake
         self._due_s: float | None = None

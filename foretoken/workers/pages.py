@@ -16,7 +16,7 @@ from typing import Final
 
 _Merge = Callable[[Sequence[float]], float]
 
-_ADD_UP: Final = ("_requests", "_bytes", "_answers", "_connections", "_fds")
+_ADD_UP: Final = ("_requests", "_bytes", "_answers", "_connections", "_fds", "_demand_share_ratio")
 _LEAST: Final = (
     *("_created", "_age_seconds", "_max_fds", "_start_time_seconds"),
     *("_routers_connected", "_routers_known"),  # one that is cut off is worth knowing of

@@ -14,7 +14,14 @@ import numpy as np
 from predictor.experts import EXPERTS, LAYERS
 from predictor.features import FEATURES, NAMES
 from predictor.physics import TPOT, TTFT
-from predictor.types import Decision, EndpointState, FloatArray, Predictions, RequestRecord
+from predictor.types import (
+    Decision,
+    EndpointState,
+    FloatArray,
+    Predictions,
+    RequestRecord,
+    SpillReason,
+)
 from proxy.control.explanation_schemas import (
     AskedView,
     CandidatePredictionView,
@@ -52,6 +59,18 @@ WHY: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """What each reason of a decision means, for people."""
+
+SPILLED: Final[Mapping[SpillReason, str]] = MappingProxyType(
+    {
+        "objective": "no endpoint of the class below was likely to meet its objective",
+        "predicted_ttft": "its TTFT in the class below was predicted above standby.ttft_s",
+        "endpoints_full": "no endpoint of the class below could start it",
+        "promises": "in the class below it would have broken what others were promised",
+        "lower_down": "no endpoint of a lower class took requests",
+        "asked_for": "it was allowed to go there only",
+    }
+)
+"""Why a request went to endpoints that stand by, for people."""
 
 
 def explanation(plane: ControlPlane, record: RequestRecord) -> ExplanationView:
@@ -101,6 +120,9 @@ def why(record: RequestRecord) -> str:
         parts.append(f"answered by the router itself: {record.answered}")
     if decision is not None:
         parts.append(f"{decision.policy}: {WHY.get(decision.reason, decision.reason)}")
+        if decision.spilled is not None:
+            to = f"went to standby class {decision.priority_class}"
+            parts.append(f"{to}: {SPILLED[decision.spilled]}")
     if record.failures:
         told = ", ".join(f"{one.endpoint} {one.cause}" for one in record.failures)
         parts.append(f"dispatches that failed before: {told}")
@@ -252,16 +274,23 @@ def _left_out(plane: ControlPlane, record: RequestRecord) -> list[LeftOutView]:
         for state, _ in plane.endpoints()
         if state.endpoint not in considered and (state.model is None or state.model == model)
     ]
+    asked = None if record.decision is None else record.decision.priority_class
     return [
-        LeftOutView(endpoint=state.endpoint, now=_against(plane, state))
+        LeftOutView(endpoint=state.endpoint, now=_against(plane, state, asked))
         for state in sorted(others, key=lambda state: state.endpoint)
     ]
 
 
-def _against(plane: ControlPlane, state: EndpointState) -> str | None:
+def _against(plane: ControlPlane, state: EndpointState, asked: int | None) -> str | None:
+    """Say what speaks against an endpoint, those of the class ``asked`` not for their class."""
     if not state.up:
         return "down"
-    return "draining" if state.draining else plane.suspicion(state.endpoint)
+    if state.draining:
+        return "draining"
+    suspicion = plane.suspicion(state.endpoint)
+    if suspicion is None and asked is not None and state.priority_class != asked:
+        return f"of priority class {state.priority_class}"
+    return suspicion
 
 
 def _serving(decision: Decision | None, belief: Belief | None) -> ServingView | None:

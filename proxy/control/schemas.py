@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl
 
+from predictor.types import SpillReason
 from scheduler import CanarySettings, PolicySettings
 
 Mode = Literal["predicted", "shadow", "heuristic"]
@@ -58,6 +59,7 @@ class EndpointView(_Answer):
     suspicion: str | None = Field(
         description="Why it is left alone for now, as a circuit breaker does; null where it is not"
     )
+    priority_class: int = Field(default=0, description="0 is asked first; those above stand by")
     scrape_age_s: float | None
     typical_ttft_s: float | None = Field(
         default=None, description="What a typical request is predicted to see there now"
@@ -108,6 +110,12 @@ class DecisionSummary(_Answer):
     reason: str | None = Field(description="Null when it was refused before a decision")
     policy: str | None
     layer: str | None = Field(description="What the prediction rests on; null without one")
+    priority_class: int | None = Field(
+        default=None, description="That of the candidates, above 0 for endpoints that stand by"
+    )
+    spilled: SpillReason | None = Field(
+        default=None, description="Why it went past the lowest class; null where it did not"
+    )
     attempts: int
     predicted_ttft_s: float | None = Field(description="Upstream TTFT expected where it ran")
     predicted_tpot_s: float | None

@@ -43,7 +43,7 @@ class EndpointSpec:
         name: Unique within the fleet.
         profile: How long its steps take.
         engine: Sizes and pace of its engine.
-        priority_class: 0 serves first, higher classes stand by; no policy acts on it yet.
+        priority_class: 0 serves first, higher classes stand by.
         faults: What goes wrong with it, in order of time, one thing at a time.
     """
 

@@ -59,6 +59,8 @@ WAITING = own(
     "foretoken_waiting_requests", 'model_name="m",tier="standard",reason="endpoints_full"'
 )
 SATURATION = own("foretoken_fleet_saturation_ratio", 'model_name="m"')
+STANDBY = own("foretoken_fleet_standby_open", 'model_name="m",priority_class="1"')
+AHEAD = own("foretoken_fleet_time_to_saturation_seconds", 'model_name="m",bound="expected"')
 MDAPE = own("foretoken_prediction_mdape_ratio", 'model_name="m",target="ttft"')
 COVERAGE = own("foretoken_prediction_coverage_ratio", 'model_name="m",target="ttft"')
 COLD = own("foretoken_fallback_decisions_total", 'reason="cold"')
@@ -134,6 +136,18 @@ CASES = {
         good={SATURATION: f"0.7{EVER}"},
         fires={"model_name": "m"},
         summary="m is 95% full",
+    ),
+    "ForetokenStandbyStaysOpen": Case(
+        bad={STANDBY: f"1{EVER}"},
+        good={STANDBY: "1x20 0 1x20 0 1x20 0 1x20 0 1x20 0 1x20 0 1x20 0 1x20 0 1x20 0 1x20"},
+        fires={"model_name": "m", "priority_class": "1"},
+        summary="m has needed standby class 1 for half an hour",
+    ),
+    "ForetokenSaturationAhead": Case(
+        bad={AHEAD: f"300{EVER}"},
+        good={AHEAD: f"7200{EVER}"},
+        fires={"model_name": "m"},
+        summary="m will be too small in 5m 0s",
     ),
     "ForetokenSloBurnsFast": Case(
         bad={MET: f"0+80{EVER}", MISSED: f"0+20{EVER}"},

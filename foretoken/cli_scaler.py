@@ -1,0 +1,58 @@
+"""``foretoken scaler``: the command."""
+
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from foretoken.cli_options import URL, LogFormat, LogLevel
+from foretoken.errors import ExtraMissing
+
+_NEEDS = ("google.protobuf", "grpc")
+
+
+def scaler(
+    *,
+    url: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Where a router serves, all its addresses; may be repeated. (default: {URL})"
+        ),
+    ] = None,
+    grpc_host: Annotated[str, typer.Option(help="Address KEDA reaches us at.")] = "127.0.0.1",
+    grpc_port: Annotated[int, typer.Option(help="Port for KEDA.", min=0, max=65_535)] = 9006,
+    poll_s: Annotated[
+        float, typer.Option(help="Between two looks at the routers.", min=0.1, max=600.0)
+    ] = 5.0,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Tell KEDA how many endpoints a fleet needs.
+
+    Reads the metrics of the routers and speaks KEDA's external scaler protocol.
+    Needs the extra "autoscaling"; docs/autoscaling.md has an example.
+
+    Example:
+      foretoken scaler --url http://foretoken:8000 --grpc-host 0.0.0.0
+    """
+    _check_installed()
+    from foretoken.logs import configure
+    from foretoken.scaler.server import run_scaler
+
+    configure(log_format or "auto", log_level or "info")
+    urls = url or [URL]
+    raise typer.Exit(run_scaler(urls, host=grpc_host, port=grpc_port, poll_s=poll_s))
+
+
+def _check_installed() -> None:
+    """Find out whether what the scaler alone needs is there.
+
+    Raises:
+        ExtraMissing: It is not.
+    """
+    try:
+        found = all(find_spec(name) is not None for name in _NEEDS)
+    except ModuleNotFoundError:  # what a name is in is missing
+        found = False
+    if not found:
+        raise ExtraMissing("the scaler needs more: pip install 'foretoken[autoscaling]'")

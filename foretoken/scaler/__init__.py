@@ -1,0 +1,1 @@
+"""Tell an autoscaler how many endpoints fleets need; one process beside the routers."""
