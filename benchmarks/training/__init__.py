@@ -1,0 +1,1 @@
+"""What training on a trace larger than memory costs, and what it gains."""
