@@ -121,6 +121,7 @@ class EndpointFacts:
         max_seqs: Most requests in its batch, likewise.
         full_at: Most requests that were seen running while others waited.
         running: Most requests that were seen running.
+        offered: Requests for which it was a candidate.
     """
 
     name: str
@@ -131,6 +132,7 @@ class EndpointFacts:
     max_seqs: int | None = None
     full_at: int | None = None
     running: int = 0
+    offered: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -240,8 +242,7 @@ def _take(traffic: Traffic, row: TraceRow) -> None:
 
 def _learn(endpoints: dict[str, EndpointFacts], row: TraceRow) -> None:
     for name in row.candidates:
-        if name not in endpoints:
-            endpoints[name] = EndpointFacts(name=name)
+        endpoints.setdefault(name, EndpointFacts(name=name)).offered += 1
     if row.endpoint is None:
         return
     facts = endpoints.setdefault(row.endpoint, EndpointFacts(name=row.endpoint))
