@@ -93,25 +93,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Console(stderr=True).print(f"{each.scene.name}: done, {len(shown)} of {len(scenes)}")
     found = [shown[index] for index in range(len(scenes))]
     console.print(_errors_table(found), _told_table(found))
-    musts = _musts(found)
+    judged = musts(found)
     real = None if given.quick else real_engine(given.data)
     if real is not None:
         console.print(real.table)
-    for name, (value, holds) in musts.items():
+    for name, (value, holds) in judged.items():
         console.print(f"{'holds' if holds else 'FALLS SHORT'}: {name}: {value}")
     if given.json is not None:
         document = {
             "scenes": [asdict(each) for each in found],
             "musts": {
-                name: {"value": value, "holds": holds} for name, (value, holds) in musts.items()
+                name: {"value": value, "holds": holds} for name, (value, holds) in judged.items()
             },
             "real_engine": None if real is None else real.document,
         }
         given.json.write_text(json.dumps(document, indent=2) + "\n")
-    return 0 if all(holds for _, holds in musts.values()) else 1
+    return 0 if all(holds for _, holds in judged.values()) else 1
 
 
-def _musts(shown: Sequence[Shown]) -> dict[str, tuple[str, bool]]:
+def musts(shown: Sequence[Shown]) -> dict[str, tuple[str, bool]]:
+    """Give what each must found, and whether it holds."""
     errors = [
         abs(error)
         for each in shown

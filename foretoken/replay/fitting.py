@@ -92,6 +92,7 @@ class Measured:
         ends_s: When each ended, in the time of the recording.
         ttft_s: Of each since dispatch, NaN where unknown.
         tpot_s: Likewise.
+        total_s: Dispatch to last token, where neither is known; else NaN.
         weight: Of each TPOT: few tokens make it noisy.
     """
 
@@ -101,6 +102,7 @@ class Measured:
     ends_s: FloatArray
     ttft_s: FloatArray
     tpot_s: FloatArray
+    total_s: FloatArray
     weight: FloatArray
 
 
@@ -124,6 +126,7 @@ def measured(
                 ends_s=ends_s,
                 ttft_s=np.array([one.upstream_ttft_s or np.nan for one in rows]),
                 tpot_s=np.array([_tpot_s(one) for one in rows]),
+                total_s=np.array([_total_s(one) for one in rows]),
                 weight=np.sqrt(tokens / (tokens + _SHORT_OUTPUT_TOKENS)),
             )
         )
@@ -132,6 +135,13 @@ def measured(
 
 def _tpot_s(one: Recorded) -> float:
     return one.tpot_s if one.tpot_s and (one.output_tokens or 0) > 1 else np.nan
+
+
+def _total_s(one: Recorded) -> float:
+    """Give all that is known of an answer that was not streamed."""
+    if one.upstream_ttft_s or one.tpot_s or one.e2e_s is None or one.dispatched_s is None:
+        return np.nan
+    return one.arrived_s + one.e2e_s - one.dispatched_s
 
 
 def _is_judged(one: Recorded, until_s: float) -> bool:
@@ -188,6 +198,7 @@ def _only(each: Measured, wanted: Sequence[bool]) -> Measured:
         ends_s=each.ends_s[keep],
         ttft_s=each.ttft_s[keep],
         tpot_s=each.tpot_s[keep],
+        total_s=each.total_s[keep],
         weight=each.weight[keep],
     )
 
@@ -289,18 +300,21 @@ def _huber(off: FloatArray) -> float:
 
 def _which(each: Measured) -> Flags:
     """Tell which of an endpoint's residuals are of TTFT."""
-    first, later = np.sum(~np.isnan(each.ttft_s)), np.sum(~np.isnan(each.tpot_s))
+    first = np.sum(~np.isnan(each.ttft_s))
+    later = np.sum(~np.isnan(each.tpot_s)) + np.sum(~np.isnan(each.total_s))
     return np.repeat([True, False], [first, later])
 
 
 def _residuals(each: Measured, values: FloatArray, speeds: Mapping[str, float]) -> FloatArray:
-    """Give the log ratios of played to recorded latencies, TTFT then TPOT, known ones only."""
+    """Give the log ratios of played to recorded TTFT, TPOT and totals, known ones only."""
     done = _play(each, values, speeds.get(each.spec.name, 1.0))
     ttft_s = np.array([done[number].ttft_s for number in each.numbers])
     tpot_s = np.array([done[number].tpot_s or np.nan for number in each.numbers])
     first = np.log((ttft_s + _TTFT_FLOOR_S) / (each.ttft_s + _TTFT_FLOOR_S))
     later = each.weight * np.log(tpot_s / each.tpot_s)
-    return np.concatenate([first[~np.isnan(each.ttft_s)], later[~np.isnan(each.tpot_s)]])
+    total = np.log(np.array([done[number].e2e_s for number in each.numbers]) / each.total_s)
+    known = [(first, each.ttft_s), (later, each.tpot_s), (total, each.total_s)]
+    return np.concatenate([off[~np.isnan(seen)] for off, seen in known])
 
 
 def _speeds(endpoints: Sequence[Measured], values: FloatArray) -> dict[str, float]:

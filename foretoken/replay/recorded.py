@@ -230,14 +230,19 @@ def _take(traffic: Traffic, row: TraceRow) -> None:
             priority=request.priority or 0,
             objective=request.objective,
             ttft_s=row.ttft_s,
-            upstream_ttft_s=row.upstream_ttft_s,
-            tpot_s=row.tpot_s,
+            upstream_ttft_s=_known(row.upstream_ttft_s, measured.endpoint_ttft_s),
+            tpot_s=_known(row.tpot_s, measured.endpoint_tpot_s),
             e2e_s=row.e2e_s,
             policy=row.policy,
             reason=row.reason or "",
         )
     )
     _learn(traffic.endpoints, row)
+
+
+def _known(seen_s: float | None, told_s: float | None) -> float | None:
+    """Take what was seen, else what the endpoint said of an answer that was not streamed."""
+    return told_s if seen_s is None else seen_s
 
 
 def _learn(endpoints: dict[str, EndpointFacts], row: TraceRow) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from foretoken.errors import SimulationRefused, TraceNotReplayable
@@ -96,3 +98,18 @@ def test_an_unknown_policy_or_fleet_is_refused_before_anything_is_read() -> None
 def test_a_trace_too_short_to_be_judged_is_refused(trace: Path) -> None:
     with pytest.raises(TraceNotReplayable, match="are needed"):
         ask(Question(paths=(trace,), window=Window(limit=30)))
+
+
+def test_answers_that_were_not_streamed_are_fitted_by_their_whole_time(
+    trace: Path, tmp_path: Path
+) -> None:
+    table = pq.read_table(trace)
+    for name in ("ttft_s", "upstream_ttft_s", "tpot_s"):
+        unknown = pa.nulls(len(table), table.schema.field(name).type)
+        table = table.set_column(table.column_names.index(name), name, unknown)
+    pq.write_table(table, tmp_path / "t.parquet")
+
+    answer = ask(Question(paths=(tmp_path,), seeds=1))
+
+    assert {name[:3] for name in answer.trust.deviations} == {"e2e"}
+    assert abs(answer.trust.deviations["e2e_mean_s"].placed_error) < 0.15
