@@ -57,7 +57,7 @@ def _named(option: str, given: list[str] | None, *, whole: bool) -> dict[str, fl
 
 def replay(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="TRACE...", help="Trace files, or folders of them.")
+        list[Path], typer.Argument(metavar="TRACE", help="Trace files, or folders of them.")
     ],
     *,
     policy: Annotated[
@@ -125,8 +125,8 @@ def replay(
 ) -> None:
     """Say what another policy or fleet would have done with recorded traffic.
 
-    Plays it in virtual time, on step times fitted to the trace; says first how far to
-    trust that. Tiers are those of --config: docs/replay.md.
+    In virtual time, on step times fitted to the trace; how far to trust that comes
+    first. Tiers are those of --config: docs/replay.md.
 
     Example:
       foretoken replay data/traces --policy predicted_latency --policy lmetric

@@ -7,14 +7,17 @@ will answer the question is the one that is fitted, so its rules (batches, chunk
 need not be guessed from outside. Called by :mod:`foretoken.replay.fleets`.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foretoken.replay.demand import Demand
 from foretoken.replay.placement import Arrivals, Placed, play_endpoint
+from foretoken.replay.recorded import Recorded
 from foretoken.replay.steps import (
     HIGHEST,
     LOWEST,
@@ -25,6 +28,8 @@ from predictor.fit import shrunk_scales
 from predictor.types import FloatArray
 from simulator.fleets import EndpointSpec
 from simulator.types import Completion
+
+Flags = NDArray[np.bool_]
 
 MOST_REQUESTS: Final = 2000
 """Of a class that one fit plays: some hundred plays in half a minute."""
@@ -40,11 +45,14 @@ _ROUNDS: Final = 5
 _FARTHEST: Final = 0.7
 """Most that a log parameter moves in one round."""
 _SETTLED: Final = 0.01
-_LEAST_SIGMA: Final = 0.03
-_PRIOR_ROWS: Final = 10.0
+_TTFT_SIGMA: Final = 0.03
+_TPOT_SIGMA: Final = 0.01
+"""Least deviation of a log ratio: the noise of steps, and where in a step a request came."""
+_MOST_RATIO: Final = 3.0
+_HUBER: Final = 2.0
 _PRIOR_SIGMA: Final = np.array([1.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.7])
-_PRIOR_ERROR: Final = 0.1
-"""Ten requests that are 10 % off weigh as much as a parameter one sigma off its prior."""
+_PRIOR_PULL: Final = 3.0
+"""A parameter one sigma off its first guess weighs as much as nine latencies one sigma off."""
 
 _TTFT_FLOOR_S: Final = 0.002
 """Added to both sides of a ratio: below it clocks and networks decide."""
@@ -81,51 +89,63 @@ class Measured:
         spec: The endpoint; its profile is replaced in a fit.
         arrivals: What it was sent.
         numbers: Requests that are judged.
+        ends_s: When each ended, in the time of the recording.
         ttft_s: Of each since dispatch, NaN where unknown.
         tpot_s: Likewise.
+        total_s: Dispatch to last token, where neither is known; else NaN.
         weight: Of each TPOT: few tokens make it noisy.
     """
 
     spec: EndpointSpec
     arrivals: Arrivals
     numbers: list[int]
+    ends_s: FloatArray
     ttft_s: FloatArray
     tpot_s: FloatArray
+    total_s: FloatArray
     weight: FloatArray
 
 
 def measured(
     demand: Demand, where: Placed, specs: Sequence[EndpointSpec], until_s: float
 ) -> list[Measured]:
-    """Gather what endpoints were sent, and what was measured, before a time."""
+    """Gather what was measured of requests before a time, and what was sent while they ran."""
     found = []
     for spec in specs:
-        arrivals = [one for one in where.arrivals.get(spec.name, ()) if one[0] < until_s]
-        numbers = [
-            number
-            for number in (int(request.request_id) for _, request in arrivals)
-            if _is_judged(demand, number, until_s)
-        ]
-        rows = [demand.requests[number] for number in numbers]
+        sent = where.arrivals.get(spec.name, ())
+        rows = [demand.requests[int(request.request_id)] for _, request in sent]
+        rows = [one for one in rows if _is_judged(one, until_s)]
+        ends_s = np.array([one.arrived_s + (one.e2e_s or 0.0) for one in rows])
+        last_s = float(ends_s.max(initial=until_s))
         tokens = np.array([one.output_tokens or 1 for one in rows], dtype=np.float64)
         found.append(
             Measured(
                 spec=spec,
-                arrivals=arrivals,
-                numbers=numbers,
+                arrivals=[one for one in sent if one[0] < last_s],
+                numbers=[one.number for one in rows],
+                ends_s=ends_s,
                 ttft_s=np.array([one.upstream_ttft_s or np.nan for one in rows]),
-                tpot_s=np.array([one.tpot_s or np.nan for one in rows]),
+                tpot_s=np.array([_tpot_s(one) for one in rows]),
+                total_s=np.array([_total_s(one) for one in rows]),
                 weight=np.sqrt(tokens / (tokens + _SHORT_OUTPUT_TOKENS)),
             )
         )
     return found
 
 
-def _is_judged(demand: Demand, number: int, until_s: float) -> bool:
-    one = demand.requests[number]
-    if not one.completed or one.e2e_s is None or one.arrived_s < _BURN_IN * until_s:
-        return False
-    return one.arrived_s + one.e2e_s <= until_s
+def _tpot_s(one: Recorded) -> float:
+    return one.tpot_s if one.tpot_s and (one.output_tokens or 0) > 1 else np.nan
+
+
+def _total_s(one: Recorded) -> float:
+    """Give all that is known of an answer that was not streamed."""
+    if one.upstream_ttft_s or one.tpot_s or one.e2e_s is None or one.dispatched_s is None:
+        return np.nan
+    return one.arrived_s + one.e2e_s - one.dispatched_s
+
+
+def _is_judged(one: Recorded, until_s: float) -> bool:
+    return one.completed and one.e2e_s is not None and _BURN_IN * until_s <= one.arrived_s < until_s
 
 
 def fit_class(
@@ -155,11 +175,17 @@ def _within(endpoints: Sequence[Measured], most: int) -> list[Measured]:
     for each in sorted(endpoints, key=lambda each: len(each.numbers), reverse=True):
         if taken and len(each.arrivals) > left:
             continue
-        arrivals = each.arrivals[:left]
-        there = {int(request.request_id) for _, request in arrivals}
-        taken.append(_only(replace(each, arrivals=arrivals), [n in there for n in each.numbers]))
-        left -= len(arrivals)
+        taken.append(_first(each, left))
+        left -= len(taken[-1].arrivals)
     return taken
+
+
+def _first(each: Measured, most: int) -> Measured:
+    """Take an endpoint's first requests; those judged ended before the first that is left out."""
+    if len(each.arrivals) <= most:
+        return each
+    cut_s = each.arrivals[most][0]
+    return _only(replace(each, arrivals=each.arrivals[:most]), (each.ends_s < cut_s).tolist())
 
 
 def _only(each: Measured, wanted: Sequence[bool]) -> Measured:
@@ -169,8 +195,10 @@ def _only(each: Measured, wanted: Sequence[bool]) -> Measured:
         numbers=[
             number for number, is_wanted in zip(each.numbers, wanted, strict=True) if is_wanted
         ],
+        ends_s=each.ends_s[keep],
         ttft_s=each.ttft_s[keep],
         tpot_s=each.tpot_s[keep],
+        total_s=each.total_s[keep],
         weight=each.weight[keep],
     )
 
@@ -202,36 +230,38 @@ def _descend(
     rounds: int,
     progress: Callable[[], None],
 ) -> Fit:
-    """Move by damped Gauss-Newton on log parameters; Huber's weights anew in each round.
+    """Move by damped Gauss-Newton on log parameters; scales and Huber's weights anew each round.
 
     Source: D. W. Marquardt, An algorithm for least-squares estimation (1963).
     """
     low, high, home = np.log(LOWEST), np.log(HIGHEST), np.log(prior)
-    pull = _PRIOR_ERROR * np.sqrt(_PRIOR_ROWS) / _PRIOR_SIGMA
+    pull = _PRIOR_PULL / _PRIOR_SIGMA
+    is_ttft = np.concatenate([_which(each) for each in endpoints])
 
     def off(place: FloatArray) -> FloatArray:
         progress()
         return np.concatenate([_residuals(each, np.exp(place), speeds) for each in endpoints])
 
+    def cost(residuals: FloatArray, place: FloatArray, scale: FloatArray) -> float:
+        return _huber(residuals / scale) + float(np.sum((pull * (place - home)) ** 2))
+
     at = np.clip(np.log(start), low, high)
     now, damping = off(at), 1e-4
     moments = np.zeros((len(at), len(at)))
     for _ in range(rounds):
-        sigma = _sigma(now)
-        slope = np.column_stack(
-            [(off(at + _STEP * axis) - now) / _STEP for axis in np.eye(len(at))]
-        )
-        weight = np.minimum(1.0, 2.0 * sigma / np.maximum(np.abs(now), 1e-9))
+        scale = _scales(now, is_ttft)
+        rises = np.column_stack([off(at + _STEP * axis) - now for axis in np.eye(len(at))])
+        slope = rises / _STEP / scale[:, None]
+        weight = np.minimum(1.0, _HUBER * scale / np.maximum(np.abs(now), 1e-9))
         moments = slope.T @ (weight[:, None] * slope)
         matrix = moments + np.diag(pull**2)
-        downhill = -(slope.T @ (weight * now) + pull**2 * (at - home))
-        before = _cost(now, sigma) + float(np.sum((pull * (at - home)) ** 2))
-        moved = np.zeros(len(at))
+        downhill = -(slope.T @ (weight * now / scale) + pull**2 * (at - home))
+        before, moved = cost(now, at, scale), np.zeros(len(at))
         for _ in range(4):
             step = np.linalg.solve(matrix + damping * np.diag(np.diag(matrix)), downhill)
             trial = np.clip(at + np.clip(step, -_FARTHEST, _FARTHEST), low, high)
             then = off(trial)
-            if _cost(then, sigma) + float(np.sum((pull * (trial - home)) ** 2)) < before:
+            if cost(then, trial, scale) < before:
                 moved, at, now, damping = trial - at, trial, then, damping / 10
                 break
             damping = max(damping, 1e-4) * 20
@@ -242,37 +272,56 @@ def _descend(
         values=np.exp(at),
         speeds=dict.fromkeys((each.spec.name for each in endpoints), 1.0) | dict(speeds),
         labels=len(now),
-        sigma=_sigma(now),
+        sigma=1.48 * float(np.median(np.abs(now))) if len(now) else math.inf,
         told=1.0 - left,
     )
 
 
-def _sigma(off: FloatArray) -> float:
-    return max(_LEAST_SIGMA, 1.48 * float(np.median(np.abs(off)))) if len(off) else _LEAST_SIGMA
+def _scales(off: FloatArray, is_ttft: Flags) -> FloatArray:
+    """Give each residual the robust deviation of its kind.
+
+    TPOT says most about most steps, but not so much more than TTFT that prefill would be
+    fitted to what it does to TPOT.
+    """
+    first = _deviation(off[is_ttft], _TTFT_SIGMA)
+    later = max(_deviation(off[~is_ttft], _TPOT_SIGMA), first / _MOST_RATIO)
+    return np.where(is_ttft, first, later)
 
 
-def _cost(off: FloatArray, sigma: float) -> float:
-    """Give Huber's loss, twice: squares up to two sigma, then straight on."""
-    edge = 2.0 * sigma
+def _deviation(off: FloatArray, least: float) -> float:
+    return max(least, 1.48 * float(np.median(np.abs(off)))) if len(off) else least
+
+
+def _huber(off: FloatArray) -> float:
+    """Give Huber's loss, twice: squares up to ``_HUBER``, then straight on."""
     size = np.abs(off)
-    return float(np.sum(np.where(size <= edge, size**2, 2 * edge * size - edge**2)))
+    return float(np.sum(np.where(size <= _HUBER, size**2, _HUBER * (2 * size - _HUBER))))
+
+
+def _which(each: Measured) -> Flags:
+    """Tell which of an endpoint's residuals are of TTFT."""
+    first = np.sum(~np.isnan(each.ttft_s))
+    later = np.sum(~np.isnan(each.tpot_s)) + np.sum(~np.isnan(each.total_s))
+    return np.repeat([True, False], [first, later])
 
 
 def _residuals(each: Measured, values: FloatArray, speeds: Mapping[str, float]) -> FloatArray:
-    """Give the log ratios of played to recorded latencies, TTFT then TPOT, known ones only."""
+    """Give the log ratios of played to recorded TTFT, TPOT and totals, known ones only."""
     done = _play(each, values, speeds.get(each.spec.name, 1.0))
     ttft_s = np.array([done[number].ttft_s for number in each.numbers])
     tpot_s = np.array([done[number].tpot_s or np.nan for number in each.numbers])
     first = np.log((ttft_s + _TTFT_FLOOR_S) / (each.ttft_s + _TTFT_FLOOR_S))
     later = each.weight * np.log(tpot_s / each.tpot_s)
-    return np.concatenate([first[~np.isnan(each.ttft_s)], later[~np.isnan(each.tpot_s * tpot_s)]])
+    total = np.log(np.array([done[number].e2e_s for number in each.numbers]) / each.total_s)
+    known = [(first, each.ttft_s), (later, each.tpot_s), (total, each.total_s)]
+    return np.concatenate([off[~np.isnan(seen)] for off, seen in known])
 
 
 def _speeds(endpoints: Sequence[Measured], values: FloatArray) -> dict[str, float]:
     """Read each endpoint's speed from its TPOT, pulled together as far as chance explains."""
     names, medians, rows, spread = [], [], [], []
     for each in endpoints:
-        short = _within([each], max(200, MOST_REQUESTS // len(endpoints)))[0]
+        short = _first(each, max(200, MOST_REQUESTS // len(endpoints)))
         done = _play(short, values, 1.0)
         tpot_s = np.array([done[number].tpot_s or np.nan for number in short.numbers])
         slower = np.log(tpot_s / short.tpot_s)

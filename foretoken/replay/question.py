@@ -35,6 +35,9 @@ from predictor.types import NO_OBJECTIVE, Objective
 from scheduler import SchedulerSettings
 from simulator.fleets import FleetSpec, load_fleet
 
+_TYPICAL: Final = 1000
+"""Prompt tokens of the prefill that endpoints' speeds are compared by."""
+
 LONGEST_LEFT_OUT: Final = 0.2
 """Most of the judged part that is left out at its end, where what came after is not known."""
 
@@ -86,6 +89,8 @@ class Answer:
         alternatives: What was asked for.
         fleet: On which fleet.
         times: At how many times the traffic.
+        work: For an endpoint's speed, against the recording; 1 where fleet and traffic are
+            the recorded ones, or nothing compares the fleets.
     """
 
     traffic: Traffic
@@ -99,6 +104,7 @@ class Answer:
     alternatives: tuple[Alternative, ...]
     fleet: FleetSpec
     times: float
+    work: float
 
 
 def ask(question: Question, progress: Callable[[str], None] = lambda _: None) -> Answer:
@@ -155,7 +161,20 @@ def ask(question: Question, progress: Callable[[str], None] = lambda _: None) ->
         alternatives=tuple(alternative(each, base, demand, trust) for each in by_policy),
         fleet=fleet,
         times=question.times,
+        work=1.0 if other is not None else _work(own, fleet, question.times),
     )
+
+
+def _work(own: FleetSpec, fleet: FleetSpec, times: float) -> float:
+    """Compare the traffic for an endpoint's speed, all step times of a fleet being fitted."""
+    have, had = (
+        sum(
+            spec.engine.speed / spec.profile.step_s([(_TYPICAL, 0)], 0, 0)
+            for spec in each.endpoints
+        )
+        for each in (fleet, own)
+    )
+    return times * had / have
 
 
 def _judge(

@@ -121,6 +121,7 @@ class EndpointFacts:
         max_seqs: Most requests in its batch, likewise.
         full_at: Most requests that were seen running while others waited.
         running: Most requests that were seen running.
+        offered: Requests for which it was a candidate.
     """
 
     name: str
@@ -131,6 +132,7 @@ class EndpointFacts:
     max_seqs: int | None = None
     full_at: int | None = None
     running: int = 0
+    offered: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -228,8 +230,8 @@ def _take(traffic: Traffic, row: TraceRow) -> None:
             priority=request.priority or 0,
             objective=request.objective,
             ttft_s=row.ttft_s,
-            upstream_ttft_s=row.upstream_ttft_s,
-            tpot_s=row.tpot_s,
+            upstream_ttft_s=_known(row.upstream_ttft_s, measured.endpoint_ttft_s),
+            tpot_s=_known(row.tpot_s, measured.endpoint_tpot_s),
             e2e_s=row.e2e_s,
             policy=row.policy,
             reason=row.reason or "",
@@ -238,10 +240,14 @@ def _take(traffic: Traffic, row: TraceRow) -> None:
     _learn(traffic.endpoints, row)
 
 
+def _known(seen_s: float | None, told_s: float | None) -> float | None:
+    """Take what was seen, else what the endpoint said of an answer that was not streamed."""
+    return told_s if seen_s is None else seen_s
+
+
 def _learn(endpoints: dict[str, EndpointFacts], row: TraceRow) -> None:
     for name in row.candidates:
-        if name not in endpoints:
-            endpoints[name] = EndpointFacts(name=name)
+        endpoints.setdefault(name, EndpointFacts(name=name)).offered += 1
     if row.endpoint is None:
         return
     facts = endpoints.setdefault(row.endpoint, EndpointFacts(name=row.endpoint))

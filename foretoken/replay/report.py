@@ -57,6 +57,10 @@ _VERDICTS: Final = {
 _NAMED: Final = 3
 """Endpoints of a class that are named."""
 
+_ALWAYS: Final = 0.95
+_MORE_WORK: Final = 1.1
+"""As much work an endpoint, against the recording, is no longer what was fitted."""
+
 WITHIN: Final = "≈"
 """Marks a difference that the replay cannot tell from none."""
 
@@ -97,6 +101,7 @@ def as_json(answer: Answer) -> dict[str, object]:
             "assumed": _assumptions(answer),
         },
         "classes": [_class_json(each) for each in answer.classes],
+        "work_ratio": rounded(answer.work),
         "baseline": _alternative_json(answer.baseline),
         "alternatives": [_alternative_json(each) for each in answer.alternatives],
     }
@@ -171,9 +176,21 @@ def _assumptions(answer: Answer) -> list[str]:
         lines.append("caches never held the answers of earlier turns, as was seen")
     if answer.policy is None:
         lines.append("compared with the recorded places: the recorded policy cannot be played")
+    lines += _absences(answer)
     for each in answer.classes:
         lines += [f"{each.name}: {line}" for line in each.assumed]
     return lines
+
+
+def _absences(answer: Answer) -> list[str]:
+    """Name endpoints that were not there all the time; those without any decision tell nothing."""
+    facts = answer.traffic.endpoints.values()
+    most = max((each.offered for each in facts), default=0)
+    return [
+        f"{each.name} was there all the time; it could be chosen for {ratio(each.offered / most)}"
+        for each in facts
+        if each.offered < _ALWAYS * most
+    ]
 
 
 def _class_table(classes: Sequence[EndpointClass]) -> Table:
@@ -264,6 +281,11 @@ def _legend(answer: Answer) -> str:
     lines = [
         f"{WITHIN} within the error above, or on both sides of none over the seeds: no difference"
     ]
+    if answer.work > _MORE_WORK:
+        lines.append(
+            f"{answer.work:.2f} times the recorded work for an endpoint's speed: batches larger "
+            "than any that was fitted are extrapolated, and mostly come out too fast"
+        )
     if any(each.truncated for each in answer.alternatives):
         lines.append("overloaded: cut while requests were under way, latencies are lower bounds")
     return "; ".join(lines)

@@ -47,7 +47,7 @@ def profile_of(
 
     >>> made = profile_of(USUAL, name="a", model="m", kv_tokens=1000, max_batched_tokens=2048)
     >>> round(made.step_s([(1256, 0)], 0, 0), 4)
-    0.0707
+    0.0706
     """
     _, step_s, token_s, attention_s, decoding_s, context_s, bend = values.tolist()
     knot = max(2, round(bend))

@@ -1,0 +1,1 @@
+"""How far ``foretoken replay`` may be believed, where the truth is known."""
