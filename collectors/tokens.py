@@ -19,6 +19,7 @@ import httpx
 import msgspec
 from xxhash import xxh3_128_digest
 
+from collectors.deadline import within
 from collectors.errors import TextNotTokenized, TokenizerUnusable
 from collectors.kv_events.decoding import packed
 from collectors.settings import TokenSettings
@@ -152,12 +153,14 @@ class Tokens:
         if not urls:
             return None
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
-                answer = await self._client.post(
+            answer = await within(
+                self._settings.timeout_s,
+                lambda: self._client.post(
                     f"{urls[0]}/tokenize",
                     content=question,
                     headers={"content-type": "application/json"},
-                )
+                ),
+            )
             if answer.status_code != httpx.codes.OK:
                 return None
             return packed(_decode_answer(answer.content).tokens)
