@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import httpx
 import msgspec
 
+from collectors.deadline import within
 from collectors.endpoint import EndpointView, Served
 from collectors.errors import ScrapeFailed, ScrapeFailure, UnknownEndpoint
 from collectors.metrics_page import parse_metrics
@@ -25,6 +26,7 @@ from predictor.types import EndpointState
 
 logger = logging.getLogger(__name__)
 
+_IDLE_S: Final = 3.0  # uvicorn, which vLLM runs on, closes idle connections after 5 s
 _GOLDEN_RATIO: Final = 0.618034  # its multiples modulo 1 spread evenly, however many there are
 
 
@@ -87,7 +89,7 @@ def open_scrape_client(
     return httpx.AsyncClient(
         verify=True if tls is None else tls,
         timeout=settings.timeout_s,
-        limits=httpx.Limits(max_connections=None, keepalive_expiry=60.0),
+        limits=httpx.Limits(max_connections=None, keepalive_expiry=_IDLE_S),
         headers={"accept-encoding": "identity"},
         trust_env=False,
     )
@@ -317,20 +319,19 @@ class Scraper:
 
     async def _get(self, view: EndpointView, path: str) -> bytes:
         url = view.state.url + path
-        key = view.api_key
-        headers = None if key is None else {"authorization": f"Bearer {key}"}
         try:
-            async with (
-                asyncio.timeout(self._settings.timeout_s),
-                self._client.stream("GET", url, headers=headers) as response,
-            ):
-                if response.status_code != httpx.codes.OK:
-                    raise ScrapeFailed(url, "status")
-                return await self._read_body(url, response)
+            return await within(self._settings.timeout_s, lambda: self._ask(url, view.api_key))
         except (TimeoutError, httpx.TimeoutException) as error:
             raise ScrapeFailed(url, "timeout") from error
         except httpx.HTTPError as error:
             raise ScrapeFailed(url, "refused") from error
+
+    async def _ask(self, url: str, key: str | None) -> bytes:
+        headers = None if key is None else {"authorization": f"Bearer {key}"}
+        async with self._client.stream("GET", url, headers=headers) as response:
+            if response.status_code != httpx.codes.OK:
+                raise ScrapeFailed(url, "status")
+            return await self._read_body(url, response)
 
     async def _read_body(self, url: str, response: httpx.Response) -> bytes:
         body = bytearray()

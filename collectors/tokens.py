@@ -12,6 +12,7 @@ Source: vLLM 0.32 ``entrypoints/serve/tokenize/protocol.py``.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, Literal, Protocol
 
@@ -19,6 +20,7 @@ import httpx
 import msgspec
 from xxhash import xxh3_128_digest
 
+from collectors.deadline import within
 from collectors.errors import TextNotTokenized, TokenizerUnusable
 from collectors.kv_events.decoding import packed
 from collectors.settings import TokenSettings
@@ -154,21 +156,21 @@ class Tokens:
         if not urls:
             return None
         try:
-            async with (
-                asyncio.timeout(self._settings.timeout_s),
-                self._client.stream(
-                    "POST",
-                    f"{urls[0]}/tokenize",
-                    content=question,
-                    headers={"content-type": "application/json"},
-                ) as answer,
-            ):
-                if answer.status_code != httpx.codes.OK:
-                    return None
-                body = await _read_within(answer, _ANSWER_BYTES * len(question) + _ANSWER_ROOM)
+            body = await within(
+                self._settings.timeout_s, partial(self._tokenize, urls[0], question)
+            )
             return None if body is None else packed(_decode_answer(body).tokens)
         except (TimeoutError, httpx.HTTPError, msgspec.MsgspecError, ValueError, RecursionError):
             return None
+
+    async def _tokenize(self, url: str, question: bytes) -> bytes | None:
+        """Read an endpoint's answer, ``None`` where it is none or longer than it can be."""
+        headers = {"content-type": "application/json"}
+        asked = self._client.stream("POST", f"{url}/tokenize", content=question, headers=headers)
+        async with asked as answer:
+            if answer.status_code != httpx.codes.OK:
+                return None
+            return await _read_within(answer, _ANSWER_BYTES * len(question) + _ANSWER_ROOM)
 
     async def _by_file(self, encode: Encode, text: str) -> bytes | None:
         try:

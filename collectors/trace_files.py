@@ -109,8 +109,8 @@ class TraceFiles:
             self.finish(now)
 
     def finish_if_old(self, now: float) -> None:
-        """End the file being written once its time has come."""
-        if now - self._opened_s >= self._settings.file_age_s:
+        """End the file being written once its time has come, or the clock was set back."""
+        if not 0 <= now - self._opened_s < self._settings.file_age_s:
             self.finish(now)
 
     def finish(self, now: float) -> None:

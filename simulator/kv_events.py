@@ -167,12 +167,14 @@ class KvEventPublisher:
         self._lost = self._kept = False
 
     def lose(self, *, replayed: bool) -> None:
-        """Send nothing of what comes from now on; keep it for replay, or not even that."""
+        """Send nothing of what comes from now on; keep all of it for replay, or too little."""
         self._lost, self._kept = True, replayed
 
     def find_again(self) -> None:
-        """Send what comes from now on."""
+        """Send what comes from now on; where too little was kept, only the last is replayed."""
         self._lost = False
+        while not self._kept and len(self._buffer) > 1:
+            self._buffer.popleft()
 
     async def run(self) -> None:
         """Keep the sockets open until cancelled."""
@@ -204,8 +206,7 @@ class KvEventPublisher:
         number = self._next.to_bytes(8, "big")
         self._next += 1
         payload = msgspec.msgpack.encode([ts, events, 0])
-        if not self._lost or self._kept:
-            self._buffer.append((number, payload))
+        self._buffer.append((number, payload))
         if self._socket is not None and not self._lost:
             self._socket.send_multipart([self._topic, number, payload])  # never waits: it drops
 

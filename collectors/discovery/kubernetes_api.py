@@ -5,13 +5,13 @@ no bookmarks, waits for ever on a connection that is dead, and asks again withou
 where a server ends watches at once (lightkube 1.0.1).
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic
 
+import anyio
 import httpx2
 import msgspec
 import yaml
@@ -135,14 +135,13 @@ class ApiServer:
     async def _page(self, path: str, query: dict[str, str]) -> bytes:
         body = bytearray()
         try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._answer(path, query, httpx2.Timeout(self._timeout_s)) as response,
-            ):
-                async for part in response.aiter_bytes():
-                    body += part
-                    if len(body) > MOST_LIST_BYTES:
-                        raise ApiFailed("invalid", f"a page of more than {MOST_LIST_BYTES} bytes")
+            with anyio.fail_after(self._timeout_s):  # not asyncio's: see collectors.deadline
+                async with self._answer(path, query, httpx2.Timeout(self._timeout_s)) as response:
+                    async for part in response.aiter_bytes():
+                        body += part
+                        if len(body) > MOST_LIST_BYTES:
+                            problem = f"a page of more than {MOST_LIST_BYTES} bytes"
+                            raise ApiFailed("invalid", problem)
         except TimeoutError as error:
             raise ApiFailed("timeout", f"no whole answer in {self._timeout_s:g} s") from error
         return bytes(body)

@@ -327,7 +327,7 @@ def test_an_endpoint_that_only_gets_another_label_stays_up() -> None:
     bench = Bench()
 
     bench.run_until(
-        lambda: bench.scraper.states[0].up,
+        lambda: bool(bench.told) and bench.told[-1][0].up,
         lambda: bench.scraper.add(EndpointSettings(url="http://a:1", hardware="l4")),
     )
 

@@ -170,6 +170,19 @@ def test_files_end_by_age_even_without_further_rows(
     assert ids(tmp_path) == ["r1"]
 
 
+def test_a_clock_that_is_set_back_ends_the_file(
+    recorder: Open, tmp_path: Path, make_record: MakeRecord
+) -> None:
+    clock = Clock()
+    trace = recorder(tmp_path, clock, file_age_s=60.0)
+    write(trace, make_record(1))
+
+    clock.now -= 3600.0
+    write(trace, make_record(2))
+
+    assert ids(tmp_path) == ["r1", "r2"]
+
+
 def test_unfinished_file_is_invisible_to_readers(
     recorder: Open, tmp_path: Path, make_record: MakeRecord
 ) -> None:
