@@ -61,7 +61,7 @@ async def _storm(chosen: argparse.Namespace, folder: Path) -> int:
         story = await live_through(place, plan, say)
         await _close(place)
         account = await asyncio.to_thread(settle, place, story)
-        found = verdicts(place, story, account)
+        found = verdicts(place, story, account, short=chosen.quick)
         show(console, place, story, account, found)
         if chosen.json is not None:
             figures = as_json(place, story, account, found, minutes)

@@ -11,9 +11,10 @@ import asyncio
 import json
 import sys
 import time
+from io import RawIOBase
 from pathlib import Path
 from random import Random
-from typing import BinaryIO, Final
+from typing import Final
 
 import msgspec
 
@@ -53,7 +54,7 @@ class Load:
         self._rng = Random(spec.seed)
         self.shares = Shares()
 
-    async def run(self, stop: asyncio.Event, ledger: BinaryIO) -> None:
+    async def run(self, stop: asyncio.Event, ledger: RawIOBase) -> None:
         """Send until told to stop, and wait for all that are under way."""
         loop = asyncio.get_running_loop()
         made = requests(Random(f"{self._spec.seed} requests"), self.shares)
@@ -68,7 +69,7 @@ class Load:
         for client in self._clients:
             client.close()
 
-    async def _serve(self, number: int, asked: Asked, ledger: BinaryIO) -> None:
+    async def _serve(self, number: int, asked: Asked, ledger: RawIOBase) -> None:
         attempts: list[Attempt] = []
         for turn in range(MOST_ATTEMPTS):
             router = (number + turn) % len(self._clients)
@@ -105,7 +106,7 @@ async def _listen(load: Load, stop: asyncio.Event) -> None:
     stop.set()
 
 
-async def _main(spec: Spec, ledger: BinaryIO) -> None:
+async def _main(spec: Spec, ledger: RawIOBase) -> None:
     load = Load(spec)
     stop = asyncio.Event()
     listening = asyncio.create_task(_listen(load, stop))
@@ -116,7 +117,7 @@ async def _main(spec: Spec, ledger: BinaryIO) -> None:
 def main() -> None:
     """Send what the specification says."""
     spec = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Spec)
-    with Path(spec.ledger).open("ab") as ledger:
+    with Path(spec.ledger).open("ab", buffering=0) as ledger:  # a line is there, or it is not
         asyncio.run(_main(spec, ledger))
 
 

@@ -30,8 +30,15 @@ def load_held(place: Place, story: Story) -> float:
     return sent / (to_s - from_s)
 
 
-def verdicts(place: Place, story: Story, account: Account) -> list[Verdict]:
-    """Judge everything that must be."""
+def verdicts(place: Place, story: Story, account: Account, *, short: bool) -> list[Verdict]:
+    """Judge everything that must be.
+
+    Args:
+        place: Where it was.
+        story: What happened.
+        account: What became of it.
+        short: Whether it was too short to judge what needs a long time by.
+    """
     problems = sum(one.problem is not None for one in story.injections)
     exits = sum(status != 0 for router in place.routers for status in router.server.exits)
     counted = (
@@ -52,7 +59,7 @@ def verdicts(place: Place, story: Story, account: Account) -> list[Verdict]:
             Verdict(
                 what=f"memory of {router.server.name}, against before",
                 kind="must",
-                measured=after.rss_bytes / before.rss_bytes,
+                measured=None if short else after.rss_bytes / before.rss_bytes,
                 most=MUST_GROWTH,
                 unit="x",
             )
@@ -62,7 +69,7 @@ def verdicts(place: Place, story: Story, account: Account) -> list[Verdict]:
             Verdict(
                 what=f"median error of predicted {target}, against before",
                 kind="must",
-                measured=now / was if was and now is not None else None,
+                measured=now / was if was and now is not None and not short else None,
                 most=MUST_ERROR,
                 unit="x",
             )

@@ -60,7 +60,7 @@ def plan_of(minutes: float) -> Plan:
             warm_s=15, calm_s=15, storm_s=60.0, recover_s=5, hold_s=(2, 4), pause_s=(0.2, 1)
         )
     return Plan(
-        warm_s=60,
+        warm_s=180,
         calm_s=60,
         storm_s=minutes * 60.0,
         recover_s=30,
