@@ -41,13 +41,22 @@ class Trend(NamedTuple):
     slope_error_per_s2: float
     error_per_s: float
 
-    def at(self, seconds: float) -> float:
+    def at(self, seconds: float, *, tau_s: float = math.inf) -> float:
         """Give the rate expected after so many seconds, never below 0.
+
+        Args:
+            seconds: How far ahead.
+            tau_s: The slope fades by 1/e in so long: no rush goes on for ever. Source:
+                Gardner and McKenzie 1985, damped trends.
 
         >>> Trend(2.0, 0.01, 0.0, 0.0).at(100.0)
         3.0
+        >>> round(Trend(2.0, 0.01, 0.0, 0.0).at(100.0, tau_s=100.0), 2)
+        2.63
         """
         slope = 0.0 if math.isnan(self.slope_per_s2) else self.slope_per_s2
+        if tau_s < math.inf:
+            seconds = tau_s * -math.expm1(-seconds / tau_s)
         return max(self.per_s + slope * seconds, 0.0)
 
     def over(self, share: float) -> "Trend":
@@ -103,6 +112,10 @@ class Arrivals:
             self._first = span
         while self._counts[0][0] <= span - MOST_SPANS:
             self._counts.popleft()
+
+    def age_s(self, now: float) -> float:
+        """Give how long ago the first request came, 0 before there was one."""
+        return 0.0 if self._first is None else max(now - self._first * SPAN_S, 0.0)
 
     def trend(self, now: float, *, window_s: float) -> Trend:
         """Fit a line through the whole spans of the last ``window_s``."""

@@ -3,7 +3,8 @@
 An endpoint is imagined with more and more requests like those of late. What a step takes
 with so many is the predictor's word, by its smooth physics: what it has learned of the
 present load says little of another. Prefill that arrives while they decode takes its share
-of the engine and stretches the rest by ``1 / (1 - share)``. So many requests that stay so
+of the engine and stretches the rest by ``1 / (1 - share)``; what is predicted holds for the
+share of the present, so that it is set against that one. So many requests that stay so
 long are a rate (Little's law); it is raised until the objective is no longer likely to be
 met, or seats, KV cache or the engine's time run out. Asked when somebody wants an outlook;
 nothing that decides about a request reads it.
@@ -59,6 +60,7 @@ def attainable(
     loads = _numbers_of_requests(idle)
     rows = np.repeat(idle, len(loads), axis=0)
     there = np.tile(loads, len(members))
+    present = np.repeat(idle[:, _C["prefill_tokens_per_s"]], len(loads))
     _fill(rows, there, mix)
     names = [name for name in members.names for _ in loads]
     hardware = [label for label in members.hardware for _ in loads]
@@ -69,8 +71,10 @@ def attainable(
     if said.layer == "cold":
         return None
     prefill_s = mix.uncached_tokens * said.prefill_token_s
-    rate = rates(there, said.rank_ttft_s, mix.output_tokens * said.rank_tpot_s, prefill_s=prefill_s)
-    stretched = _stretched(said, 1.0 - rate * prefill_s)
+    free = 1.0 - np.minimum(present * said.prefill_token_s, _MOST_PREFILL)
+    decode_s = mix.output_tokens * said.rank_tpot_s * free
+    rate = rates(there, said.rank_ttft_s, decode_s, prefill_s=prefill_s)
+    stretched = _stretched(said, (1.0 - rate * prefill_s) / free)
     likely = np.ones(len(rows))
     if objective:
         likely = fleet.predictor.probability(stretched, objective)
@@ -137,7 +141,10 @@ def _numbers_of_requests(rows: FloatArray) -> FloatArray:
 
 
 def _fill(rows: FloatArray, there: FloatArray, mix: Mix) -> None:
-    """Write what each endpoint would look like with so many requests that all decode."""
+    """Write what each endpoint would look like with so many requests that all decode.
+
+    The rate of prefill stays that of the present.
+    """
     capacity, context = rows[:, _C["kv_capacity_tokens"]], there * mix.context_tokens
     columns: dict[str, FloatArray | float] = {
         "running_requests": there,
@@ -150,14 +157,18 @@ def _fill(rows: FloatArray, there: FloatArray, mix: Mix) -> None:
         **dict.fromkeys(("recent_ttft_s", "recent_tpot_s"), np.nan),
         **dict.fromkeys(("waiting_requests", "queued_requests", "queued_prefill_tokens"), 0.0),
         **dict.fromkeys(("preemptions_per_s", "oldest_queued_s", "dispatches_per_s"), 0.0),
-        "prefill_tokens_per_s": 0.0,
     }
     for name, values in columns.items():
         rows[:, _C[name]] = values
 
 
 def _stretched(said: Predictions, free: FloatArray) -> Predictions:
-    """Give what is predicted where only a share of the engine's time is free for it."""
+    """Give what is predicted where another share of the engine's time is free for it.
+
+    Args:
+        said: What is predicted.
+        free: ``(n,)`` that share over the one it was predicted for.
+    """
     free = np.maximum(free, 1e-3)
     ttft_s, tpot_s = said.rank_ttft_s / free, said.rank_tpot_s / free
     factors = np.stack((ttft_s / said.ttft_s, tpot_s / said.tpot_s))

@@ -21,6 +21,13 @@ from scheduler.settings import SchedulerSettings, TierSettings
 DEFAULT_TTFT_S: Final = 2.0
 """What a fleet is sized for where nothing says."""
 
+# The first predictions are of a few requests, and say little of how many endpoints are needed.
+_NEW_S: Final = 60.0
+
+# A rush that gathers pace lies above the line through all of the window: the last part of it
+# has a line of its own, and the higher forecast counts.
+_SHORTER: Final = 3.0
+
 # An objective that is missed with fewer at an endpoint is not missed for want of endpoints.
 _BUSY_REQUESTS: Final = 4.0
 
@@ -35,7 +42,8 @@ class Outlook(NamedTuple):
         saturation_s: Until demand reaches capacity: earliest, expected, latest; infinite
             for never.
         endpoints: That serve it, those standing by left out.
-        needed: Endpoints for the forecast and for what waits, a fraction of one included.
+        needed: Endpoints for demand, now and forecast, and for what waits; a fraction of
+            one is told.
         own_ratio: Share of the demand that came to this router, by what it knows of others.
     """
 
@@ -90,10 +98,16 @@ def outlook(
     elif not members:
         capacity = 0.0
     trend = fleet.pace.arrivals.trend(now, window_s=scaling.window_s).over(own_ratio)
-    forecast = trend.at(scaling.startup_s)
-    # What waits is worked off while an endpoint would start.
-    wanted = forecast + waiting / own_ratio / max(scaling.startup_s, 1.0)
+    forecast = max(
+        _ahead(fleet, window_s, scaling.startup_s, own_ratio, now)
+        for window_s in (scaling.window_s, scaling.window_s / _SHORTER)
+    )
+    # To let one go takes no time: there is no need to be ahead of a demand that falls. What
+    # waits is worked off while an endpoint would start.
+    wanted = max(forecast, trend.per_s) + waiting / own_ratio / max(scaling.startup_s, 1.0)
     planned = scaling.target_ratio * known.endpoint_per_s
+    if fleet.pace.arrivals.age_s(now) < _NEW_S:
+        planned = math.nan
     return Outlook(
         demand_per_s=trend.per_s,
         forecast_per_s=forecast,
@@ -103,6 +117,12 @@ def outlook(
         needed=wanted / planned if planned > 0.0 else math.nan,
         own_ratio=own_ratio,
     )
+
+
+def _ahead(fleet: Fleet, window_s: float, startup_s: float, own_ratio: float, now: float) -> float:
+    """Forecast the rate of arrivals by the trend of a window."""
+    trend = fleet.pace.arrivals.trend(now, window_s=window_s).over(own_ratio)
+    return trend.at(startup_s, tau_s=window_s / 2)
 
 
 def _learn(

@@ -36,7 +36,7 @@ LEAST_MET: Final = 0.99
 SETTINGS: Final = (
     *(("waiting", target, 0.0) for target in (0.5, 1.0, 3.0)),
     *(("waiting_step", target, least) for target, least in ((0.5, 16.0), (0.5, 24.0))),
-    *(("inflight", target, 0.0) for target in (16.0, 24.0, 32.0)),
+    *(("inflight", target, 0.0) for target in (12.0, 16.0, 20.0, 24.0, 32.0)),
 )
 QUICK_SETTINGS: Final = (("waiting", 1.0, 0.0), ("inflight", 24.0, 0.0))
 
@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     lasts_s = QUICK_S if given.quick else LASTS_S
     settings = QUICK_SETTINGS if given.quick else SETTINGS
+    if given.signals:
+        settings = tuple(one for one in settings if one[0] in given.signals)
     searched = _play(
         [_try(*one, seed=SEARCH_SEED, lasts_s=lasts_s) for one in settings], given.jobs, console
     )
@@ -166,8 +168,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--seeds", type=_numbers, default=[2, 3])
+    parser.add_argument(
+        "--signals", type=_list, help="search these alone: waiting,waiting_step,inflight"
+    )
     parser.add_argument("--jobs", type=int, default=cores())
     return parser.parse_args(arguments)
+
+
+def _list(text: str) -> list[str]:
+    return text.split(",")
 
 
 def _numbers(text: str) -> list[int]:

@@ -59,25 +59,3 @@ def test_prometheus_accepts_its_configuration(name: str) -> None:
     )
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
-
-
-def test_the_scaled_object_asks_the_scaler_that_is_deployed() -> None:
-    objects = list(yaml.safe_load_all((ROOT / "deploy/keda/scaler.yaml").read_text()))
-    (scaled,) = yaml.safe_load_all((ROOT / "deploy/keda/scaledobject.yaml").read_text())
-    of = {one["kind"]: one for one in objects}
-
-    (trigger,) = scaled["spec"]["triggers"]
-    (container,) = of["Deployment"]["spec"]["template"]["spec"]["containers"]
-    (port,) = of["Service"]["spec"]["ports"]
-    names = [one.opts for one in get_command(app).commands["scaler"].params]  # type: ignore[attr-defined]  # a group
-
-    assert trigger["metadata"]["scalerAddress"] == f"foretoken-scaler:{port['port']}"
-    assert container["ports"][0]["containerPort"] == port["port"] == 9006
-    assert container["args"][0] == "scaler"
-    options = [one for one in container["args"] if one.startswith("--")]
-    assert all(any(option in known for known in names) for option in options)
-
-
-def test_kubernetes_knows_what_the_scaler_is_made_of() -> None:
-    for one in yaml.safe_load_all((ROOT / "deploy/keda/scaler.yaml").read_text()):
-        kubernetes_validate.validate(one, "1.33", strict=True)

@@ -210,11 +210,11 @@ def test_a_page_of_anything_is_read_or_refused_cleanly(text: str) -> None:
 
 def test_the_page_of_a_real_router_is_understood() -> None:
     scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", max_seqs=64)])
-    for number in range(400):
+    for number in range(1000):
         scheduler.route(request(str(number)), now=number / 10)
     registry = CollectorRegistry()
-    registry.register(OutlookCollector(scheduler, lambda: 40.0))
-    registry.register(QueueCollector(scheduler, lambda: 40.0))
+    registry.register(OutlookCollector(scheduler, lambda: 100.0))
+    registry.register(QueueCollector(scheduler, lambda: 100.0))
 
     need = read_page(generate_latest(registry).decode())["m"]
 

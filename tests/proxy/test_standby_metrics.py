@@ -53,10 +53,10 @@ def test_an_outlook_is_published_and_what_is_unknown_left_out() -> None:
     scheduler = make_scheduler(KnownPhysics(), [endpoint("a:1", max_seqs=64)])
     page = Page(scheduler, now=40.0)
     before = page.value("fleet_demand_requests_per_second", model_name="m")
-    for number in range(400):
+    for number in range(1000):
         scheduler.route(request(str(number)), now=number / 10)
 
-    page.now = 60.0
+    page.now = 100.0
     demand = page.value("fleet_demand_requests_per_second", model_name="m")
     capacity = page.value("fleet_objective_capacity_requests_per_second", model_name="m")
     spare = page.value("fleet_objective_spare_requests_per_second", model_name="m")
