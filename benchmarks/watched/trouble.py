@@ -91,9 +91,9 @@ async def _incidents(
         return lambda: client.put(f"{place.url}/foretoken/mode", json={"mode": name})
 
     async def drain(verb: str) -> None:
-        for endpoint in place.endpoints:
-            name = endpoint.removeprefix("http://")
-            await client.post(f"{place.url}/foretoken/endpoints/{name}/{verb}")
+        names = [endpoint.removeprefix("http://") for endpoint in place.endpoints]
+        at = f"{place.url}/foretoken/endpoints"
+        await asyncio.gather(*(client.post(f"{at}/{name}/{verb}") for name in names))
 
     crash_s, slow_s = CRASH[1] * duration_s, SLOW[1] * duration_s
     loop = asyncio.get_running_loop()

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from predictor.experts import EXPERTS, LAYERS
 from predictor.features import COLUMN, N_FEATURES, NAMES
-from predictor.types import EndpointState, FailedDispatch
-from proxy.control.explanation import WHY
+from predictor.types import EndpointState, FailedDispatch, SpillReason
+from proxy.control.explanation import SPILLED, WHY
 from scheduler import Reason
 from tests.proxy.control.fakes import (
     EPOCH_S,
@@ -186,3 +186,24 @@ def test_the_schema_says_what_an_explanation_is() -> None:
     assert {"candidates", "dispatches", "errors", "why"} <= set(
         schemas["ExplanationView"]["properties"]
     )
+
+
+def test_a_request_on_standby_says_why_and_who_was_of_another_class() -> None:
+    plane = FakePlane()
+    made = replace(decision(), priority_class=1, spilled="objective")
+    plane.history.add(record("r-1", made=made))
+    plane.states["other:1"] = EndpointState(
+        endpoint="other:1", url="http://other:1", model=MODEL, up=True
+    )
+
+    told = call(plane, "GET", "/decisions/r-1").json()
+
+    assert (told["priority_class"], told["spilled"]) == (1, "objective")
+    assert told["why"].endswith(
+        "went to standby class 1: no endpoint of the class below was likely to meet its objective"
+    )
+    assert told["left_out"] == [{"endpoint": "other:1", "now": "of priority class 0"}]
+
+
+def test_every_reason_to_go_to_standby_is_put_into_words() -> None:
+    assert reasons(SpillReason) == SPILLED.keys()
