@@ -13,7 +13,7 @@ def hashed(blocks: list[int]) -> list[int]:
     """Give hashes of blocks, each of which stands for all before it."""
     chain: list[int] = []
     for block in blocks:
-        chain.append(xxh3_64_intdigest(f"{chain[-1:]} {block}") or 1)
+        chain.append(xxh3_64_intdigest(f"{chain[-1:]} {block}".encode()) or 1)
     return chain
 
 
