@@ -8,6 +8,7 @@ their footers say where in time they begin. Called by training.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +55,9 @@ class TraceBatches:
     Args:
         paths: Files, or folders of ``*.parquet``.
         on_problem: Told, once, of each file that is skipped or cannot be read to its end.
+
+    Attributes:
+        files: What there is to read.
     """
 
     def __init__(
@@ -62,19 +66,17 @@ class TraceBatches:
         *,
         on_problem: Callable[[TraceProblem], None] = log_problem,
     ) -> None:
+        files = open_learnable(paths, on_problem)
+        self.files = [file for file in files if "observation" in file.columns]
         self._on_problem = on_problem
         self._broken: set[Path] = set()
-        files = open_learnable(paths, on_problem)
-        learnable = [file for file in files if "observation" in file.columns]
-        self._stretches = sorted(
-            (stretch for file in learnable for stretch in stretches_of(file)),
-            key=lambda stretch: stretch.first_arrival_s,
-        )
+        self._stretches = stretches(self.files)
 
-    @property
-    def rows(self) -> int:
-        """Count the rows of all fleets, those that teach nothing too."""
-        return sum(stretch.rows for stretch in self._stretches)
+    def only(self, chosen: Sequence[Stretch]) -> "TraceBatches":
+        """Give some stretches of some files as if there were no others."""
+        other = TraceBatches([], on_problem=self._on_problem)
+        other._stretches = list(chosen)  # our own kind
+        return other
 
     def counts(self) -> dict[str, int]:
         """Count what was observed of each fleet."""
@@ -112,6 +114,12 @@ class TraceBatches:
             self._broken.add(path)
             self._on_problem(TraceProblem(path=path, reason=str(error)))
             return None
+
+
+def stretches(files: Iterable[TraceFile], rows: int = STRETCH_ROWS) -> list[Stretch]:
+    """Divide files into stretches, in order of the time they begin at."""
+    found = (stretch for file in files for stretch in stretches_of(file, rows))
+    return sorted(found, key=attrgetter("first_arrival_s"))
 
 
 def stretches_of(file: TraceFile, rows: int = STRETCH_ROWS) -> list[Stretch]:

@@ -17,6 +17,13 @@ def train(
     memory: Annotated[
         float, typer.Option(help="GiB it may take; of rows beyond, older ones are thinned.", min=2)
     ] = 4.0,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            help="Train on this Dask cluster, as tcp://10.0.0.1:8786, whose workers see the files"
+            " and are trusted; --memory is each one's."
+        ),
+    ] = None,
     json_path: JsonPath = None,
 ) -> None:
     """Train models from recorded traces, evaluate in arrival order, publish.
@@ -31,5 +38,5 @@ def train(
     """
     from foretoken.offline import Offline, train_offline
 
-    how = Offline(store=store, json_path=json_path, memory_gib=memory)
+    how = Offline(store=store, json_path=json_path, memory_gib=memory, dask=dask)
     raise typer.Exit(train_offline(traces, how))

@@ -77,6 +77,10 @@ class NothingToTrainOn(ForetokenError):
     """The traces hold too few usable rows for a model."""
 
 
+class ClusterUnusable(ForetokenError):
+    """A cluster was to train, and does not answer, differs from us, or lost a worker."""
+
+
 class DemoFailed(ForetokenError):
     """A part of the demo did not start or died."""
 

@@ -4,8 +4,10 @@ Traces are read a stretch of rows at a time and may be larger than memory; what 
 bounded by ``--memory``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +23,7 @@ from foretoken.terminal import console_beside, plain, say_error, write_figures
 from foretoken.training import metrics, publish
 from models_store import ModelsStore, Place
 from predictor import TrainingRefused, TrainingSettings
+from predictor.settings import PhysicsSettings
 from predictor.streaming import Limits, Streamed, train_streamed
 from predictor.table import Table as Rows
 
@@ -38,12 +41,14 @@ class Offline:
     Attributes:
         store: Where versions are published.
         json_path: Where figures are written.
-        memory_gib: What the process may take.
+        memory_gib: What the process may take, or each worker of a cluster.
+        dask: Address of a cluster's scheduler, ``None`` to train here.
     """
 
     store: Place
     json_path: Path | None = None
     memory_gib: float = 4.0
+    dask: str | None = None
 
     @property
     def limits(self) -> Limits:
@@ -79,9 +84,9 @@ def train_offline(traces: Sequence[Path], how: Offline) -> int:
         task = progress.add_task("reading traces", total=None)
         batches = TraceBatches(traces, on_problem=outcome.problems.append)
         counts = batches.counts()
-        for fleet in sorted(counts):
-            reading = _Reading(batches, fleet, progress, task)
-            _train_one(opened, fleet, reading, how.limits, outcome)
+        with _trainer(batches, how, progress, task) as train:
+            for fleet in sorted(counts):
+                _train_one(opened, fleet, train, outcome)
     for problem in outcome.problems:
         say_error(f"skipped {problem.path}: {problem.reason}")
     if not outcome.trained:
@@ -112,11 +117,36 @@ class _Reading:
         self._progress.update(self._task, description=f"{name}: training on {count:,} rows")
 
 
+@contextmanager
+def _trainer(
+    batches: TraceBatches, how: Offline, progress: Progress, task: TaskID
+) -> Iterator[Callable[[str], Streamed]]:
+    """Give what trains a fleet's models: this process, or a cluster."""
+    if how.dask is None:
+        yield lambda fleet: train_streamed(
+            _Reading(batches, fleet, progress, task), limits=how.limits
+        )
+        return
+    # Dask is an extra, and takes a second.
+    from foretoken.cluster import cluster  # noqa: PLC0415
+
+    with cluster(how.dask) as workers:
+        workers.check_files(batches)
+        progress.update(task, description=f"training on {len(workers.workers)} workers")
+        yield partial(
+            workers.train,
+            batches,
+            settings=TrainingSettings(),
+            physics=PhysicsSettings(),
+            limits=how.limits,
+        )
+
+
 def _train_one(
-    store: ModelsStore, fleet: str, rows: _Reading, limits: Limits, outcome: _Outcome
+    store: ModelsStore, fleet: str, train: Callable[[str], Streamed], outcome: _Outcome
 ) -> None:
     try:
-        done = train_streamed(rows, limits=limits)
+        done = train(fleet)
     except TrainingRefused as error:
         say_error(f"{fleet}: {error}")
         return

@@ -6,7 +6,9 @@ of all, which the evaluation is made on. Called by :mod:`predictor.streaming`.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import nan
 from typing import Final
 
 import numpy as np
@@ -55,6 +57,40 @@ class EvenSample:
         self._count += len(table)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Hold what was seen of rows.
+
+    Attributes:
+        rows: How many there are.
+        counts: Labels of each target.
+        first_s: When the first was observed, NaN without any.
+        last_s: When the last was.
+        newest: The newest of each endpoint.
+        sample: An even sample.
+    """
+
+    rows: int
+    counts: tuple[int, int]
+    first_s: float
+    last_s: float
+    newest: Table
+    sample: Table
+
+    @classmethod
+    def joined(cls, parts: Sequence["Seen"], *, newest_rows: int) -> "Seen":
+        """Join what was seen of shares of the same rows."""
+        newest = Table.joined([Table.of([]), *(part.newest for part in parts)]).sorted()
+        return cls(
+            rows=sum(part.rows for part in parts),
+            counts=(sum(part.counts[0] for part in parts), sum(part.counts[1] for part in parts)),
+            first_s=min((part.first_s for part in parts if part.rows), default=nan),
+            last_s=max((part.last_s for part in parts if part.rows), default=nan),
+            newest=_newest(newest, newest_rows),
+            sample=Table.joined([Table.of([]), *(part.sample for part in parts)]),
+        )
+
+
 class Survey:
     """Look at all rows once.
 
@@ -62,38 +98,42 @@ class Survey:
         tables: The rows, oldest first.
         newest_rows: Labels kept of each endpoint and target.
         tail_rows: Newest rows kept of all, at least, as far as there are so many.
+        sampled_rows: Rows sampled, about.
 
     Attributes:
-        rows: How many there are.
-        counts: Labels of each target.
-        first_s: When the first was observed.
-        last_s: When the last was.
-        newest: The newest of each endpoint.
+        seen: What was seen.
         tail: The newest of all.
-        sample: An even sample.
     """
 
-    def __init__(self, tables: Iterable[Table], *, newest_rows: int, tail_rows: int) -> None:
-        self.rows = 0
-        self.counts = [0, 0]
-        self.first_s = self.last_s = float("nan")
-        self.newest = Table.of([])
-        sample, tail, held = EvenSample(), deque[Table](), 0
+    def __init__(
+        self,
+        tables: Iterable[Table],
+        *,
+        newest_rows: int,
+        tail_rows: int = 0,
+        sampled_rows: int = SAMPLED_ROWS,
+    ) -> None:
+        rows, counts, first_s, last_s = 0, [0, 0], nan, nan
+        newest, sample, tail, held = Table.of([]), EvenSample(sampled_rows), deque[Table](), 0
         for table in tables:
-            if not self.rows:
-                self.first_s = float(table.observed_s[0])
-            self.last_s = float(table.observed_s[-1])
-            self.rows += len(table)
-            self.counts = [sum(both) for both in zip(self.counts, table.counts, strict=True)]
+            first_s = first_s if rows else float(table.observed_s[0])
+            last_s = float(table.observed_s[-1])
+            rows += len(table)
+            counts = [sum(both) for both in zip(counts, table.counts, strict=True)]
             sample.add(table)
-            self.newest = _newest(
-                Table.joined([self.newest, _newest(table, newest_rows)]), newest_rows
-            )
+            newest = _newest(Table.joined([newest, _newest(table, newest_rows)]), newest_rows)
             tail.append(table)
             held += len(table)
-            while held - len(tail[0]) >= tail_rows:
+            while tail and held - len(tail[0]) >= tail_rows:
                 held -= len(tail.popleft())
-        self.sample = sample.table()
+        self.seen = Seen(
+            rows=rows,
+            counts=(counts[0], counts[1]),
+            first_s=first_s,
+            last_s=last_s,
+            newest=newest,
+            sample=sample.table(),
+        )
         self.tail = Table.joined(tail) if tail else Table.of([])
 
 

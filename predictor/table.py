@@ -138,15 +138,11 @@ class Table:
 
     def only(self, kept: NDArray[np.bool_]) -> "Table":
         """Give the rows that a mask, ``(m,)``, keeps."""
-        places = np.flatnonzero(kept).tolist()
-        return Table(
-            features=self.features[kept],
-            log_target=self.log_target[:, kept],
-            weight=self.weight[:, kept],
-            observed_s=self.observed_s[kept],
-            endpoints=[self.endpoints[place] for place in places],
-            hardware=[self.hardware[place] for place in places],
-        )
+        return self._at(np.flatnonzero(kept))
+
+    def sorted(self) -> "Table":
+        """Give the rows in order of when they were observed."""
+        return self._at(np.argsort(self.observed_s, kind="stable"))
 
     def part(self, start: int, stop: int) -> "Table":
         """Give the rows from ``start`` up to ``stop``."""
@@ -157,4 +153,15 @@ class Table:
             observed_s=self.observed_s[start:stop],
             endpoints=self.endpoints[start:stop],
             hardware=self.hardware[start:stop],
+        )
+
+    def _at(self, rows: NDArray[np.intp]) -> "Table":
+        places = rows.tolist()
+        return Table(
+            features=self.features[rows],
+            log_target=self.log_target[:, rows],
+            weight=self.weight[:, rows],
+            observed_s=self.observed_s[rows],
+            endpoints=[self.endpoints[place] for place in places],
+            hardware=[self.hardware[place] for place in places],
         )

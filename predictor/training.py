@@ -168,17 +168,27 @@ def _labels(
     """Give what one model is to say of the rows with a label, and what each weighs."""
     labels, weight = table.log_target[target, known], table.weight[target, known]
     if kind == "ratio":
+        observed_s = table.observed_s[known]
         labels = labels - log_prior[target, known]
-        weight = weight * decay(table.observed_s[known], settings)
+        weight = weight * decay(observed_s, settings, now=float(observed_s[-1]))
     return labels, weight
 
 
-def decay(observed_s: FloatArray, settings: TrainingSettings) -> FloatArray:
-    """Weigh the rows of a model of the ratio, oldest first, by age."""
+def decay(
+    observed_s: FloatArray, settings: TrainingSettings, *, now: float, shares: int = 1
+) -> FloatArray:
+    """Weigh the rows of a model of the ratio, oldest first, by age.
+
+    Args:
+        observed_s: ``(m,)``.
+        settings: How fast they are forgotten.
+        now: When the newest of all was observed.
+        shares: These are every so many-th of all rows.
+    """
     return forgetting(
         observed_s,
-        now=float(observed_s[-1]),
-        half_life_rows=settings.ratio_half_life_rows,
+        now=now,
+        half_life_rows=settings.ratio_half_life_rows / shares,
         half_life_s=settings.ratio_half_life_s,
     )
 

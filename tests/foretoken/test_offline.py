@@ -17,12 +17,12 @@ from tests.foretoken.observed import observe
 runner = CliRunner()
 
 
-def record_traces(folder: Path, count: int) -> None:
+def record_traces(folder: Path, count: int, *, seed: int = 0, start_s: float = 0.0) -> None:
     recorder = TraceRecorder(
         folder, TraceSettings(), epoch_offset_s=0.0, wall_clock=lambda: 1_700_000_000.0
     )
-    for number, seen in enumerate(observe(count)):
-        request = RequestFeatures(request_id=f"r{number}", arrived_s=float(number), model="m")
+    for number, seen in enumerate(observe(count, seed=seed, start_s=start_s)):
+        request = RequestFeatures(request_id=f"r{number}", arrived_s=start_s + number, model="m")
         record = RequestRecord(
             request=request,
             fleet="m",

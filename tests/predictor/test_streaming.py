@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from predictor import TrainedModel, TrainingRefused
+from predictor.binned import Rows, Thinning
 from predictor.boosted import BoostedModels
 from predictor.features import COLUMN, N_FEATURES
 from predictor.settings import PhysicsSettings, TrainingSettings
-from predictor.streaming import Limits, Rows, Thinning, train_streamed
+from predictor.streaming import Limits, train_streamed
 from predictor.survey import EvenSample, Survey
 from predictor.table import Table
 from predictor.training import newest_of_each, train_first
@@ -135,11 +136,11 @@ def test_a_survey_keeps_the_newest_of_each_endpoint_and_of_all() -> None:
     survey = Survey(stream(table, 613)(), newest_rows=50, tail_rows=1000)
 
     wanted = newest_of_each(table, 50).any(axis=0)
-    np.testing.assert_array_equal(survey.newest.observed_s, table.only(wanted).observed_s)
-    assert survey.newest.endpoints.count("quiet:1") == 10
+    np.testing.assert_array_equal(survey.seen.newest.observed_s, table.only(wanted).observed_s)
+    assert survey.seen.newest.endpoints.count("quiet:1") == 10
     assert 1000 <= len(survey.tail) < 1000 + 613
-    assert survey.tail.observed_s[-1] == survey.last_s == table.observed_s[-1]
-    assert (survey.rows, survey.counts) == (5000, table.counts)
+    assert survey.tail.observed_s[-1] == survey.seen.last_s == table.observed_s[-1]
+    assert (survey.seen.rows, list(survey.seen.counts)) == (5000, table.counts)
 
 
 def test_a_sample_is_even_and_bounded() -> None:
