@@ -5,12 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import kubernetes_validate
 import pytest
-import yaml
-from typer.main import get_command
 
-from foretoken.cli import app
 from foretoken.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
