@@ -15,7 +15,8 @@ def train(
         str, typer.Option(help="Folder of model versions, or URL as s3://bucket/models.")
     ],
     memory: Annotated[
-        float, typer.Option(help="GiB it may take; of rows beyond, older ones are thinned.", min=2)
+        float,
+        typer.Option(help="GiB it may take; of rows beyond, older ones are thinned.", min=2.5),
     ] = 4.0,
     dask: Annotated[
         str | None,

@@ -17,7 +17,7 @@ def draw(results: Sequence[dict[str, Any]], memory_gib: float, path: Path) -> No
     for one in results:
         at_s, gib = zip(*one["curve"], strict=True)
         axes.plot(
-            at_s, gib, label=f"{one['rows'] / 1e6:g} million rows ({one['trace_gib']:.1f} GiB)"
+            at_s, gib, label=f"{one['rows'] / 1e6:g} million rows ({one['trace_gib']:.2g} GiB)"
         )
     axes.axhline(memory_gib, color="0.4", linestyle="--", linewidth=1)
     axes.annotate(
@@ -28,7 +28,7 @@ def draw(results: Sequence[dict[str, Any]], memory_gib: float, path: Path) -> No
         color="0.3",
     )
     axes.set(xlabel="seconds since the start", ylabel="resident memory [GiB]", ylim=(0, None))
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(0.94, 0.03))
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=140)
     plt.close(figure)

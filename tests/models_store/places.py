@@ -51,7 +51,10 @@ class BucketPlace:
     def __init__(self, url: str) -> None:
         self.where: Path | str = url
         self._url = url
-        self._files: Any = fsspec.filesystem(url.partition("://")[0], use_listings_cache=False)
+        # A client of its own: one that is kept would go on asking the server of other tests.
+        self._files: Any = fsspec.filesystem(
+            url.partition("://")[0], use_listings_cache=False, skip_instance_cache=True
+        )
         self._root = self._files._strip_protocol(url)
 
     def files(self) -> list[str]:
