@@ -87,6 +87,13 @@ _GROUPS: Final = (
         stems=("foretoken_endpoint", "foretoken_inflight", "foretoken_queued", "foretoken_scrape"),
     ),
     _Group(
+        title="Discovery",
+        text="What sources of endpoints are told ([discovery.md](discovery.md)); `source` is the "
+        "name of a `[[discovery]]` table, `reason` why its authority's word is not known. With "
+        "several workers the one that leads asks.",
+        stems=("foretoken_discovery",),
+    ),
+    _Group(
         title="Room, for people and autoscalers",
         text="`foretoken_fleet_saturation_ratio` is what an autoscaler should hold, at 0.7 say; "
         "`foretoken_waiting_requests` above 0 says that it is too late.",

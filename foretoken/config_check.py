@@ -64,7 +64,8 @@ def check(path: Path) -> Checked:
         )
         for name, file, why in _unusable_files(settings)
     )
-    notes = () if settings.endpoints else ("names no endpoint: serve then needs --endpoint",)
+    named = settings.endpoints or settings.discovery
+    notes = () if named else ("names no endpoint: serve then needs --endpoint",)
     return Checked(path=path, settings=settings, problems=problems, notes=notes)
 
 

@@ -146,7 +146,7 @@ class ServicePlane:
         return endpoint.name
 
     async def remove_endpoint(self, endpoint: str) -> None:
-        """Forget an endpoint; what is in flight there runs to its end."""
+        """Have an endpoint leave: what is in flight there runs to its end, then it is forgotten."""
         self._known(endpoint)
         self._service.membership.remove(endpoint)
 

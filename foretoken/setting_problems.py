@@ -158,6 +158,7 @@ def _meant(path: Key, known: Sequence[Section]) -> str:
     if near:
         return near
     elsewhere = [one for one in known if name in one.fields]
+    elsewhere.sort(key=lambda one: "kind" in one.fields)  # of alternatives one may have none
     return f"; did you mean {_path(elsewhere[0], str(name))}?" if elsewhere else ""
 
 

@@ -52,12 +52,18 @@ class FleetCollector(Collector):
         draining = _by_endpoint(
             "foretoken_endpoint_draining", "1 while it gets no further requests."
         )
+        warm = _by_endpoint(
+            "foretoken_endpoint_warm_up_ratio",
+            "What it may have in flight, of the mean of the others; 1 where it is not new.",
+        )
         for name, state in self._scheduler.states.items():
             up.add_metric([name], float(state.up))
             draining.add_metric([name], float(state.draining))
+            fleet = self._scheduler.fleets.get(state.model or "")
+            warm.add_metric([name], 1.0 if fleet is None else fleet.warm_up.share(name, now))
             if state.scraped_s is not None:
                 age.add_metric([name], now - state.scraped_s)
-        yield from (up, age, draining)
+        yield from (up, age, draining, warm)
 
     def _scraped(self) -> Iterator[Metric]:
         running = _by_endpoint(

@@ -136,7 +136,7 @@ class ControlPlane(Protocol):
         ...
 
     async def remove_endpoint(self, endpoint: str) -> None:
-        """Forget an endpoint; what is in flight there runs to its end.
+        """Have an endpoint leave: what is in flight there runs to its end, then it is forgotten.
 
         Raises:
             UnknownEndpoint: No such endpoint.

@@ -96,7 +96,7 @@ def change_routes(plane: ControlPlane, *, allow_remote: bool) -> APIRouter:
 
     @router.delete("/endpoints/{endpoint}", status_code=204)
     async def remove(endpoint: str) -> None:
-        """Forget an endpoint; what is in flight there runs to its end."""
+        """Have an endpoint leave: what is in flight there runs to its end, then it is forgotten."""
         await plane.remove_endpoint(endpoint)
 
     @router.post("/endpoints/{endpoint}/{action}")
