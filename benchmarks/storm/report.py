@@ -17,6 +17,9 @@ MUST_GROWTH: Final = 1.05
 MUST_ERROR: Final = 1.2
 GOAL_REFUSED: Final = 0.01
 MOST_MEETING: Final = 5
+"""Connections to Redis that a worker's pool may keep."""
+TRAINER_PIPES: Final = 2
+"""Of the one router that trains, where routers meet: it may be another one at the end."""
 _SHOWN: Final = 10
 
 
@@ -49,7 +52,7 @@ def verdicts(place: Place, story: Story, account: Account, *, short: bool) -> li
         ("faults after which something was not as before", problems),
         ("errors logged that no fault explains", len(account.faults_in_logs)),
         ("routers that did not end with 0", exits),
-        ("descriptors more or fewer than before", _descriptors(story)),
+        ("descriptors more or fewer than before", _descriptors(place, story)),
     )
     found = [
         Verdict(what=what, kind="must", measured=float(value), most=0.0, unit="")
@@ -89,19 +92,20 @@ def verdicts(place: Place, story: Story, account: Account, *, short: bool) -> li
     return found
 
 
-def _descriptors(story: Story) -> int:
+def _descriptors(place: Place, story: Story) -> int:
     """Count what is open and was not, or the other way round, in all routers."""
+    pool = MOST_MEETING * place.workers
     return sum(
-        abs(_kept(after) - _kept(before))
+        abs(_kept(after, pool) - _kept(before, pool))
         for before, after in zip(story.before, story.after, strict=True)
     )
 
 
-def _kept(one: Held) -> int:
-    """Count descriptors; of those to the meeting only what a pool of a few does not explain."""
+def _kept(one: Held, pool: int) -> int:
+    """Count descriptors but those of a trainer's pipes, and of a pool of connections to Redis."""
     meeting = sum(count for kind, count in one.descriptors.items() if MEETING in kind)
-    most = max(0, meeting - MOST_MEETING)
-    return sum(one.descriptors.values()) - meeting + most
+    pipes = 0 if one.trainer_bytes is None else TRAINER_PIPES
+    return sum(one.descriptors.values()) - pipes - min(meeting, pool)
 
 
 def show(
