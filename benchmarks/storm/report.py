@@ -1,6 +1,7 @@
 """What a storm shows: figures, verdicts, a table, JSON."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 from rich.console import Console
@@ -68,12 +69,12 @@ def verdicts(place: Place, story: Story, account: Account, *, short: bool) -> li
                 unit="x",
             )
         )
-    for target, (was, now) in account.errors.items():
+    for target, errors in account.predictions.items():
         found.append(
             Verdict(
-                what=f"median error of predicted {target}, against before",
+                what=f"error of predicted {target}, against before",
                 kind="must",
-                measured=now / was if was and now is not None and not short else None,
+                measured=None if short else errors.grown,
                 most=MUST_ERROR,
                 unit="x",
             )
@@ -169,10 +170,14 @@ def _resources(place: Place, story: Story, account: Account) -> Table:
         for what, (was, now) in pairs.items():
             table.add_row(f"{name}: {what}", f"{was:.0f}", f"{now:.0f}")
         table.add_row(f"{name}: descriptors", _kinds(before), _kinds(after))
-    for target, values in account.errors.items():
-        shown = ["unknown" if value is None else f"{value:.1%}" for value in values]
-        table.add_row(f"median error of predicted {target}", *shown)
+    for target, errors in account.predictions.items():
+        table.add_row(f"{target}: median error of predictions", *_shares(errors.said))
+        table.add_row(f"{target}: of a fit in hindsight", *_shares(errors.hindsight))
     return table
+
+
+def _shares(values: Sequence[float | None]) -> list[str]:
+    return ["unknown" if value is None else f"{value:.1%}" for value in values]
 
 
 def _kinds(one: Held) -> str:
@@ -210,7 +215,10 @@ def as_json(
         "lost": account.lost,
         "disagreements": account.disagreements,
         "errors_logged": account.faults_in_logs,
-        "prediction_errors": account.errors,
+        "prediction_errors": {
+            target: {"said": errors.said, "hindsight": errors.hindsight}
+            for target, errors in account.predictions.items()
+        },
         "resident_mb": [
             [before.rss_bytes / 1e6, after.rss_bytes / 1e6]
             for before, after in zip(story.before, story.after, strict=True)
