@@ -6,7 +6,6 @@ end without an answer only where a fault explains it: its endpoint died or reset
 router drained past its limit.
 """
 
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from benchmarks.storm.fault import Injection
 from benchmarks.storm.ledger import Attempt, Entry, read_ledger
 from benchmarks.storm.place import Place, Router
+from benchmarks.storm.predictions import Judged, judged
 from benchmarks.storm.seen import DROPPED, Samples, log_lines, total
 from benchmarks.storm.storm import Story
 
@@ -58,7 +58,7 @@ class Account:
         faults_in_logs: Errors that no fault explains, in words.
         rows: Of the traces.
         unrecorded: Requests that are in no trace, as the metrics say too.
-        errors: Median relative error of predictions before and after, by target.
+        predictions: How well was predicted before and after, by target.
         left_in_flight: What routers still count at the end.
     """
 
@@ -71,7 +71,7 @@ class Account:
     faults_in_logs: list[str] = field(default_factory=list)
     rows: int = 0
     unrecorded: int = 0
-    errors: dict[str, list[float | None]] = field(default_factory=dict)
+    predictions: dict[str, Judged] = field(default_factory=dict)
     left_in_flight: float = 0.0
 
 
@@ -104,7 +104,7 @@ def settle(place: Place, story: Story) -> Account:
         account.left_in_flight += total(page, "foretoken_waiting_requests")
     sent = {one.request_id: one.at_s for entry in entries for one in entry.attempts}
     lines = [line for log in told for line in log.finished.values()]
-    account.errors = errors(lines, sent, story.calm)
+    account.predictions = judged(lines, sent, story.calm)
     return account
 
 
@@ -229,30 +229,3 @@ def _agree_with_trace(router: Router, log: Told, dropped: int, account: Account)
 def _recorded(folder: Path) -> Iterable[str]:
     for path in sorted(folder.glob("trace-*.parquet")):
         yield from pq.read_table(path, columns=["request_id"])["request_id"].to_pylist()
-
-
-def errors(
-    lines: Iterable[Mapping[str, Any]],
-    sent_s: Mapping[str, float],
-    spans: Sequence[tuple[float, float]],
-) -> dict[str, list[float | None]]:
-    """Give the median relative error of predictions in each span, by target.
-
-    >>> line = {"request_id": "a", "predicted_tpot_s": 3.0, "tpot_s": 2.0}
-    >>> errors([line], {"a": 5.0}, [(0.0, 9.0), (10.0, 19.0)])
-    {'ttft': [None, None], 'tpot': [0.5, None]}
-    """
-    told = list(lines)
-    found: dict[str, list[float | None]] = {}
-    for target, name in (("ttft", "upstream_ttft_s"), ("tpot", "tpot_s")):
-        found[target] = []
-        for from_s, to_s in spans:
-            seen = [
-                abs(line[f"predicted_{name}"] - line[name]) / line[name]
-                for line in told
-                if from_s <= sent_s.get(line["request_id"], 0.0) < to_s
-                and line.get(name)
-                and line.get(f"predicted_{name}") is not None
-            ]
-            found[target].append(statistics.median(seen) if seen else None)
-    return found

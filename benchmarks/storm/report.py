@@ -1,6 +1,7 @@
 """What a storm shows: figures, verdicts, a table, JSON."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 from rich.console import Console
@@ -17,6 +18,9 @@ MUST_GROWTH: Final = 1.05
 MUST_ERROR: Final = 1.2
 GOAL_REFUSED: Final = 0.01
 MOST_MEETING: Final = 5
+"""Connections to Redis that a worker's pool may keep."""
+TRAINER_PIPES: Final = 2
+"""Of the one router that trains, where routers meet: it may be another one at the end."""
 _SHOWN: Final = 10
 
 
@@ -49,7 +53,7 @@ def verdicts(place: Place, story: Story, account: Account, *, short: bool) -> li
         ("faults after which something was not as before", problems),
         ("errors logged that no fault explains", len(account.faults_in_logs)),
         ("routers that did not end with 0", exits),
-        ("descriptors more or fewer than before", _descriptors(story)),
+        ("descriptors more or fewer than before", _descriptors(place, story)),
     )
     found = [
         Verdict(what=what, kind="must", measured=float(value), most=0.0, unit="")
@@ -65,12 +69,12 @@ def verdicts(place: Place, story: Story, account: Account, *, short: bool) -> li
                 unit="x",
             )
         )
-    for target, (was, now) in account.errors.items():
+    for target, errors in account.predictions.items():
         found.append(
             Verdict(
-                what=f"median error of predicted {target}, against before",
+                what=f"error of predicted {target}, against before",
                 kind="must",
-                measured=now / was if was and now is not None and not short else None,
+                measured=None if short else errors.grown,
                 most=MUST_ERROR,
                 unit="x",
             )
@@ -89,19 +93,20 @@ def verdicts(place: Place, story: Story, account: Account, *, short: bool) -> li
     return found
 
 
-def _descriptors(story: Story) -> int:
+def _descriptors(place: Place, story: Story) -> int:
     """Count what is open and was not, or the other way round, in all routers."""
+    pool = MOST_MEETING * place.workers
     return sum(
-        abs(_kept(after) - _kept(before))
+        abs(_kept(after, pool) - _kept(before, pool))
         for before, after in zip(story.before, story.after, strict=True)
     )
 
 
-def _kept(one: Held) -> int:
-    """Count descriptors; of those to the meeting only what a pool of a few does not explain."""
+def _kept(one: Held, pool: int) -> int:
+    """Count descriptors but those of a trainer's pipes, and of a pool of connections to Redis."""
     meeting = sum(count for kind, count in one.descriptors.items() if MEETING in kind)
-    most = max(0, meeting - MOST_MEETING)
-    return sum(one.descriptors.values()) - meeting + most
+    pipes = 0 if one.trainer_bytes is None else TRAINER_PIPES
+    return sum(one.descriptors.values()) - pipes - min(meeting, pool)
 
 
 def show(
@@ -165,10 +170,14 @@ def _resources(place: Place, story: Story, account: Account) -> Table:
         for what, (was, now) in pairs.items():
             table.add_row(f"{name}: {what}", f"{was:.0f}", f"{now:.0f}")
         table.add_row(f"{name}: descriptors", _kinds(before), _kinds(after))
-    for target, values in account.errors.items():
-        shown = ["unknown" if value is None else f"{value:.1%}" for value in values]
-        table.add_row(f"median error of predicted {target}", *shown)
+    for target, errors in account.predictions.items():
+        table.add_row(f"{target}: median error of predictions", *_shares(errors.said))
+        table.add_row(f"{target}: of a fit in hindsight", *_shares(errors.hindsight))
     return table
+
+
+def _shares(values: Sequence[float | None]) -> list[str]:
+    return ["unknown" if value is None else f"{value:.1%}" for value in values]
 
 
 def _kinds(one: Held) -> str:
@@ -206,7 +215,10 @@ def as_json(
         "lost": account.lost,
         "disagreements": account.disagreements,
         "errors_logged": account.faults_in_logs,
-        "prediction_errors": account.errors,
+        "prediction_errors": {
+            target: {"said": errors.said, "hindsight": errors.hindsight}
+            for target, errors in account.predictions.items()
+        },
         "resident_mb": [
             [before.rss_bytes / 1e6, after.rss_bytes / 1e6]
             for before, after in zip(story.before, story.after, strict=True)

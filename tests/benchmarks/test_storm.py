@@ -8,6 +8,7 @@ from benchmarks.storm.accounts import FITTING, unexplained
 from benchmarks.storm.asking import Response, judge
 from benchmarks.storm.fault import Injection
 from benchmarks.storm.ledger import ENDS, Attempt, End, Entry
+from benchmarks.storm.predictions import Judged, judged
 from benchmarks.storm.storm import FAULTS
 
 HEAD = b"HTTP/1.1 200 OK\r\nx-foretoken-endpoint: one\r\n"
@@ -103,3 +104,32 @@ def test_every_end_is_held_against_what_routers_say() -> None:
 
 def test_faults_have_names_of_their_own() -> None:
     assert len({fault.kind for fault in FAULTS}) == len(FAULTS)
+
+
+def finished(number: int, *, said: float, seen: float) -> dict[str, object]:
+    return {
+        "request_id": str(number),
+        "endpoint": "one",
+        "prompt_tokens": 100 + number % 7,
+        "cached_tokens": number % 5,
+        "predicted_tpot_s": said,
+        "tpot_s": seen,
+    }
+
+
+def test_predictions_are_judged_by_span_beside_a_fit_in_hindsight() -> None:
+    lines = [finished(n, said=0.01, seen=0.01) for n in range(50)]
+    lines += [finished(n, said=0.02, seen=0.01) for n in range(50, 100)]
+
+    found = judged(lines, {str(n): float(n) for n in range(100)}, [(0.0, 50.0), (50.0, 100.0)])
+
+    assert found["tpot"].said == pytest.approx((0.0, 0.693), abs=1e-3)
+    assert found["tpot"].hindsight == pytest.approx((0.0, 0.0), abs=1e-9)
+    assert found["ttft"].said == (None, None)
+
+
+def test_a_machine_that_became_noisier_is_not_held_against_predictions() -> None:
+    assert Judged(said=(0.1, 0.2), hindsight=(0.1, 0.1)).grown == pytest.approx(2.0)
+    assert Judged(said=(0.1, 0.2), hindsight=(0.1, 0.2)).grown == pytest.approx(1.0)
+    assert Judged(said=(0.1, 0.2), hindsight=(0.2, 0.1)).grown == pytest.approx(2.0)
+    assert Judged(said=(None, 0.2), hindsight=(0.1, 0.1)).grown is None

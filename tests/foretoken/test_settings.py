@@ -121,3 +121,10 @@ def test_several_workers_cannot_bind_one_address(tmp_path: Path) -> None:
         load_settings(write(tmp_path, text))
 
     assert load_settings(write(tmp_path, text), workers=1).workers == 1
+
+
+@pytest.mark.parametrize("place", ["/var/models", "s3://bucket/models"])
+def test_settings_come_back_from_json_as_workers_get_them(place: str) -> None:
+    settings = Settings.model_validate({"store": {"directory": place}})
+
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
