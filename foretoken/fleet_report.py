@@ -54,11 +54,11 @@ def endpoints_table(endpoints: Iterable[View], predicted: Mapping[str, View]) ->
         table.add_column(heading, justify="right", no_wrap=True)
     for one in endpoints:
         word, colour = state_of(one)
-        name = str(one.get("endpoint"))
+        name, standing = str(one.get("endpoint")), one.get("priority_class")
         here = predicted.get(name, {})
         table.add_row(
             Text(plain(name)),
-            Text(word, style=colour),
+            Text(f"{word}, class {standing}" if standing else word, style=colour),
             count(one.get("running_requests")),
             count(one.get("waiting_requests")),
             count(one.get("inflight_requests")),

@@ -297,6 +297,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         prompt_tokens: The count the features were made with.
         decided_s: When.
         likely: Probability that the request's objective is met, ``None`` without one.
+        broken: Promises to others that it is expected to break, ``None`` without an objective.
         priority_class: That of its candidates, above 0 for endpoints that stand by.
         spilled: Why it went past the lowest class, ``None`` where it did not.
     """
@@ -319,6 +320,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int
     decided_s: float
     likely: float | None = None
+    broken: float | None = None
     priority_class: int = 0
     spilled: SpillReason | None = None
 

@@ -1,8 +1,9 @@
 """To which class of a fleet's endpoints a request goes: the lowest that serves it well.
 
 A class is strained for a request where none of its endpoints is likely to meet the
-request's objective, or without one a bound on its TTFT, or where none can start it. Such a
-request goes to the next class, if it does better there. Candidates are always those of one
+request's objective, or without one a bound on its TTFT, where it would break what others
+there were promised, or where none can start it. Such a request goes to the next class, if
+all together do better then. Candidates are always those of one
 class: neither a conversation nor a cache brings a request back to a class above, once the
 one below serves it. Called by the placement, and only where a fleet has standby endpoints.
 """
@@ -19,7 +20,7 @@ from scheduler.endpoint_table import Members
 from scheduler.kernels import closed
 from scheduler.live import LiveRequest
 from scheduler.objectives import SAME_HARM, Held, Infeasible
-from scheduler.saturation import FULL_KV, RELEASE_REQUESTS
+from scheduler.saturation import FULL_KV, MOST_HARM, RELEASE_REQUESTS
 from scheduler.wishes import objective_left
 
 Decided = Decision | Infeasible | Held
@@ -27,7 +28,7 @@ Decided = Decision | Infeasible | Held
 Decide = Callable[[Members], Decided]
 """Decide among some endpoints."""
 
-_NONE: Final = -1.0  # below every probability
+_NONE: Final = -1e9  # below every probability less the promises broken
 _QUEUED: Final = COLUMN["queued_requests"]
 
 
@@ -86,9 +87,11 @@ def _strain(
         objective = Objective(ttft_s=standby.settings.ttft_s)
     bound = _scaled(objective, standby.ratio(priority_class, now))
     chance = float(live.fleet.predictor.probability(said, bound).max())
-    if chance >= live.tier.confidence and found.reason != "objective_unmet":
-        return None, chance
-    return "objective" if live.wants else "predicted_ttft", chance
+    if chance < live.tier.confidence or found.reason == "objective_unmet":
+        return "objective" if live.wants else "predicted_ttft", chance - (found.broken or 0.0)
+    if found.broken is not None and found.broken > MOST_HARM:
+        return "promises", chance - found.broken
+    return None, chance
 
 
 def _nowhere(found: Decision, *, blind: bool) -> bool:

@@ -140,6 +140,7 @@ class Decider:
             prompt_tokens=int(candidates.prompt_tokens),
             decided_s=now,
             likely=None if likely is None else likely.item(chosen),
+            broken=None if placed.broken is None else placed.broken.item(chosen),
         )
 
     def _candidates(
@@ -248,7 +249,7 @@ def _placed(
     if not isinstance(placed, Placed):
         return placed
     if reason != "predicted":  # whose turn it was says more
-        return Placed(order=placed.order, reason=reason, likely=placed.likely)
+        return Placed(order=placed.order, reason=reason, likely=placed.likely, broken=placed.broken)
     if placed.reason == reason and explored is not None and explored[0] == placed.order[0]:
         return Placed(order=placed.order, reason="explored")
     return placed
@@ -266,7 +267,7 @@ def _explored(fleet: Fleet, candidates: Candidates, scored: _Scored, now: float)
 def _kept(placed: Placed, index: int) -> Placed:
     """Put the endpoint of the request's conversation first."""
     order = np.concatenate(([index], placed.order[placed.order != index]))
-    return Placed(order=order, reason="session", likely=placed.likely)
+    return Placed(order=order, reason="session", likely=placed.likely, broken=placed.broken)
 
 
 def _predicted_s(candidates: Candidates, index: int | None) -> float | None:

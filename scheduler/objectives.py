@@ -76,11 +76,13 @@ class Placed(Value):
         order: All candidates, best first.
         reason: Why in this order.
         likely: ``(n,)`` probability that each meets the objective, ``None`` without one.
+        broken: ``(n,)`` promises to others it would break, ``None`` where none is at risk.
     """
 
     order: Order
     reason: Reason
     likely: FloatArray | None = None
+    broken: FloatArray | None = None
 
 
 class _Risks(Value):
@@ -285,7 +287,7 @@ def _by_objective(
         if room is not None and tier.headroom == "most":
             room = -room
         order = _by_room(order, kept, room)
-        return Placed(order=order, reason="objective_met", likely=odds.likely)
+        return Placed(order=order, reason="objective_met", likely=odds.likely, broken=odds.broken)
     if tier.sheddable:
         return Infeasible(retry_after_s=_retry_after(odds.predicted, objective))
     missed = 1.0 - odds.likely
@@ -294,7 +296,7 @@ def _by_objective(
     if odds.closed is not None:
         missed = np.where(odds.closed, np.inf, missed)
     order = _first(order, missed > missed.min() + SAME_HARM)
-    return Placed(order=order, reason="objective_unmet", likely=odds.likely)
+    return Placed(order=order, reason="objective_unmet", likely=odds.likely, broken=odds.broken)
 
 
 def _by_room(order: Order, kept: BoolArray, room: FloatArray | None) -> Order:

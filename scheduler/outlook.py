@@ -106,15 +106,16 @@ def outlook(
     # waits is worked off while an endpoint would start.
     wanted = max(forecast, trend.per_s) + waiting / own_ratio / max(scaling.startup_s, 1.0)
     planned = scaling.target_ratio * known.endpoint_per_s
-    if fleet.pace.arrivals.age_s(now) < _NEW_S:
-        planned = math.nan
+    needed = wanted / planned if planned > 0.0 else math.nan
+    if fleet.pace.arrivals.age_s(now) < _NEW_S and members and not math.isnan(needed):
+        needed = float(len(members))  # as it is
     return Outlook(
         demand_per_s=trend.per_s,
         forecast_per_s=forecast,
         capacity_per_s=capacity,
         saturation_s=trend.reaches_s(capacity),
         endpoints=len(members),
-        needed=wanted / planned if planned > 0.0 else math.nan,
+        needed=needed,
         own_ratio=own_ratio,
     )
 

@@ -2,9 +2,18 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from msgspec import structs
 
-from predictor.types import Decision, EndpointState, Measurement, Objective
+from predictor.types import (
+    Decision,
+    EndpointState,
+    FloatArray,
+    Measurement,
+    Objective,
+    Predictions,
+)
 from scheduler import POLICIES, Dispatch, Scheduler, SchedulerSettings, Shed, Wait
 from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
 
@@ -232,3 +241,23 @@ def test_a_fleet_without_standby_is_decided_as_one() -> None:
 def test_a_return_ratio_above_the_spill_ratio_is_refused() -> None:
     with pytest.raises(ValueError, match=r"return_ratio = 1.5 must not be more than spill_ratio"):
         SchedulerSettings.model_validate({"standby": {"return_ratio": 1.5}})
+
+
+class HeavySteps(KnownPhysics):
+    """Say of each further sequence what it really adds to a step there."""
+
+    def predict(self, features: FloatArray, endpoints: object, hardware: object) -> Predictions:
+        said = super().predict(features, endpoints, hardware)  # type: ignore[arg-type]  # passed on
+        return structs.replace(said, decode_step_s=np.full(len(features), 0.01))
+
+
+def test_what_would_break_promises_of_others_goes_to_standby() -> None:
+    tiers = {"tight": {"tpot_s": 0.035, "priority": 10}, "loose": {"tpot_s": 1.0}}
+    settings = SchedulerSettings.model_validate({"tiers": tiers, "default_tier": "loose"})
+    scheduler = make_scheduler(HeavySteps(), [FIRST, STANDBY], settings)
+    for number in range(3):  # as many as 35 ms a token allow
+        assert sent(scheduler, f"tight-{number}", tier="tight").endpoint == "a:1"
+
+    found = sent(scheduler, "loose")
+
+    assert (found.endpoint, found.spilled, found.broken) == ("z:1", "promises", None)
