@@ -264,8 +264,7 @@ class Peer:
         service = self._service
         if service is None or endpoint not in service.scheduler.states:
             return  # it is done when the endpoint shows up
-        scraper = service.scraper
-        (scraper.drain if draining else scraper.resume)(endpoint)
+        service.membership.drain(endpoint, draining=draining)  # one that leaves goes on leaving
 
     def on_drain(self, endpoint: str, *, draining: bool) -> None:
         """Let all routers know what somebody here wants of an endpoint."""
