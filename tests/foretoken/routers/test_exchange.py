@@ -109,6 +109,57 @@ def test_whole_frames_mend_what_was_missed() -> None:
     assert {name: sums[0] for name, sums in two.seen().items()} == {"a:1": 0.0, "b:1": 2.0}
 
 
+def test_promises_whose_end_was_missed_are_forgotten() -> None:
+    one, two = Router("one"), Router("two")
+    spread(one, two)
+    one.exchange.tell(SENT)
+    spread(one, two)
+    known_before = list(two.ear.gone)
+
+    one.exchange.end()  # cut off, and back before anybody takes it for gone
+    one.exchange.tell(Left("r"))
+    one.exchange.begin()
+    spread(one, two)
+
+    assert known_before == []
+    assert two.ear.gone == [one.exchange.name.key]
+    assert two.exchange.routers == {"one"}
+
+
+def test_what_is_heard_a_second_time_counts_once() -> None:
+    one, two, late = Router("one"), Router("two"), Router("late")
+    spread(one, two)
+    one.exchange.tell_whole()
+    one.exchange.tell(SENT)
+    (left_behind,) = spread(one, two)
+    one.exchange.tell(Left("r"))
+    one.rows.booked("a:1", Bookings(1.0))
+    (then,) = spread(one, two)
+    two.ear.take()
+
+    two.exchange.came(left_behind)
+    for frame in (then, left_behind):
+        late.exchange.came(frame)
+
+    assert two.ear.take() == []
+    assert two.ear.gone == []
+    assert late.ear.take() == [Left("r")]
+    assert late.seen()["a:1"][0] == 1.0
+
+
+def test_an_endpoint_that_left_has_a_row_until_its_last_request_ends() -> None:
+    router = Router("one")
+    router.rows.follow(["a:1"])
+
+    router.rows.booked("b:1", Bookings(1.0, dispatches_per_s=0.1))
+    running = router.rows.take_all()
+    router.rows.booked("b:1", Bookings(0.0, dispatches_per_s=0.1))
+
+    assert list(running) == ["b:1"]
+    assert router.rows.take() == {"b:1": NOTHING}
+    assert router.rows.take_all() == {}
+
+
 def test_workers_of_one_router_do_not_count_each_other_twice() -> None:
     first, second, other = Router("one", worker=0), Router("one", worker=1), Router("two")
     routers = (first, second, other)
@@ -251,7 +302,7 @@ def test_what_is_none_of_ours_is_ignored_and_counted() -> None:
     spread(one, two)
     good = read(one_frame(one))
     bad_row = msgspec.structs.replace(good, rows={"a:1": (math.nan,) * 13})
-    short_row = msgspec.structs.replace(good, rows={"a:1": (1.0,)})
+    short_row = msgspec.structs.replace(good, number=good.number + 1, rows={"a:1": (1.0,)})
     later = msgspec.structs.replace(good, version=VERSION + 1)
     damaged = msgspec.msgpack.encode([MAGIC, VERSION, "not a name"])
 
