@@ -8,8 +8,7 @@ hot path only :meth:`Exchange.tell` and the rows are called; both take a note an
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from foretoken.routers.chains import Chains
 from foretoken.routers.clock import SharedClock
@@ -31,8 +30,9 @@ from foretoken.routers.frames import (
     read_taught,
     written,
 )
+from foretoken.routers.others import Ear, Writer
 from foretoken.routers.rows import RouterRows, packed, unpacked
-from foretoken.workers.messages import Fed
+from foretoken.workers.messages import Fed, Trained
 from scheduler.words import Sent
 
 log = logging.getLogger(__name__)
@@ -44,43 +44,6 @@ MOST_UNTOLD: Final = 20_000
 MOST_WRITERS: Final = 1024
 MISSED_EVERY_S: Final = 1.0
 """How often at most a beginning is said to be unknown, and ours are begun anew for it."""
-
-
-class Ear(Protocol):
-    """Take in what other routers tell; called on the event loop."""
-
-    def heard(self, writer: str, message: Told | Fed) -> None:
-        """Take in a message of a writer of another router."""
-        ...
-
-    def lost(self, writer: str) -> None:
-        """Note that such a writer is gone."""
-        ...
-
-    def decreed(self, endpoint: str, *, draining: bool) -> None:
-        """Note that somebody elsewhere said whether an endpoint is to be drained."""
-        ...
-
-
-@dataclass(slots=True)
-class Writer:
-    """Hold what is known of another writer.
-
-    Attributes:
-        name: Who.
-        heard_s: When it last said something, by our clock.
-        said_s: When that was written, likewise.
-        number: Of that frame.
-        store: Names the models store it reads.
-        token: Of the lease by which it trains, 0 where it does not.
-    """
-
-    name: Name
-    heard_s: float
-    said_s: float
-    number: int
-    store: str
-    token: int
 
 
 class Exchange:
@@ -361,6 +324,8 @@ class Exchange:
                 self._anew_s = self._clock()
                 self._chains.begin_anew()
             return
+        if isinstance(said, Trained) and self.writers[key].store != self.store:
+            return  # of versions that we cannot read
         if not isinstance(said, Went):
             self._give(key, said)
             return

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from foretoken.routers.exchange import ABSENT_S, MOST_UNTOLD
 from foretoken.routers.frames import MAGIC, MOST_FRAME_BYTES, VERSION, read, written
-from foretoken.workers.messages import Fed, Lesson
+from foretoken.trainer_protocol import Report
+from foretoken.workers.messages import Fed, Lesson, Trained
 from scheduler.bookings import NOTHING, Bookings
 from scheduler.words import Left, Sent, Shown, Suspected
 from tests.foretoken.routers.exchanging import Router, move, spread
@@ -346,6 +347,18 @@ def test_a_namesake_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     spread(one, namesake)
 
     assert [record.msg for record in caplog.records].count("router_name_taken") == 2
+
+
+def test_what_another_store_was_trained_comes_to_is_not_ours_to_report() -> None:
+    one, two, apart = Router("one"), Router("two"), Router("apart", store="another")
+    spread(one, two, apart)
+    report = Trained(Report(fleet="m", seconds=1.0, rows=1, accepted=True))
+
+    one.exchange.tell(report)
+    spread(one, two, apart)
+
+    assert two.ear.take() == [report]
+    assert apart.ear.take() == []
 
 
 def test_a_later_lease_outranks_ours() -> None:
