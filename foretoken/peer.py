@@ -332,7 +332,7 @@ class Peer:
             outside.exchange.token = outside.lease.token
 
     async def _keep_pace(self) -> None:
-        """Divide among routers what each teaches all of them."""
+        """Divide among routers what each teaches all of them; forget whom nobody has any more."""
         while True:
             service, outside = self._service, self.outside
             if service is not None and outside is not None:
@@ -340,6 +340,7 @@ class Peer:
                 share = settings.learned_requests_per_s / (1 + len(outside.exchange.routers))
                 for fleet in service.scheduler.fleets.values():
                     fleet.pace.most_per_s = share
+                outside.exchange.decrees.follow(service.scheduler.states, self.clock())
             await asyncio.sleep(PACE_S)
 
 

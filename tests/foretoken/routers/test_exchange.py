@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foretoken.routers.decrees import GONE_S
 from foretoken.routers.exchange import ABSENT_S, MOST_UNTOLD
 from foretoken.routers.frames import MAGIC, MOST_FRAME_BYTES, VERSION, read, written
 from foretoken.trainer_protocol import Report
@@ -359,6 +360,30 @@ def test_what_another_store_was_trained_comes_to_is_not_ours_to_report() -> None
 
     assert two.ear.take() == [report]
     assert apart.ear.take() == []
+
+
+def test_what_was_said_of_an_endpoint_goes_with_it() -> None:
+    one, two = Router("one"), Router("two")
+    one.exchange.decree("a:1", draining=True)
+    spread(one, two)
+    decrees = two.exchange.decrees
+
+    decrees.follow(["a:1"], now=0.0)
+    decrees.follow([], now=1.0)
+    decrees.follow(["a:1"], now=1.0 + GONE_S / 2)  # a restart
+    restarted = decrees.draining("a:1")
+    decrees.follow([], now=100.0)
+    decrees.follow([], now=100.0 + GONE_S)
+    one.exchange.tell_whole()  # whoever has not seen it go says so still
+    spread(one, two)
+    another = decrees.draining("a:1")
+    move(1.0, one, two)
+    one.exchange.decree("a:1", draining=True)
+    spread(one, two)
+
+    assert restarted is True
+    assert another is None
+    assert decrees.draining("a:1") is True
 
 
 def test_a_later_lease_outranks_ours() -> None:
