@@ -1,12 +1,11 @@
 """``foretoken picker``: the command."""
 
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
 from foretoken.cli_options import Config, DataDir, LogFormat, LogLevel, Policy
-from foretoken.errors import ExtraMissing
+from foretoken.extras import check_installed
 
 _NEEDS = ("google.protobuf", "hpack", "xds")
 
@@ -47,7 +46,7 @@ def picker(
     Example:
       foretoken picker --endpoint http://10.0.0.1:8000 --grpc-port 9002
     """
-    _check_installed()
+    check_installed("the picker needs more", _NEEDS, extra="picker")
     from foretoken.picker import run_picker
     from foretoken.settings import ConfigFile, load_settings
 
@@ -66,17 +65,3 @@ def picker(
     settings = load_settings(config, **flags)
     source = None if config is None else ConfigFile(path=config, overrides=flags)
     raise typer.Exit(run_picker(settings, source))
-
-
-def _check_installed() -> None:
-    """Find out whether what the picker alone needs is there.
-
-    Raises:
-        ExtraMissing: It is not.
-    """
-    try:
-        found = all(find_spec(name) is not None for name in _NEEDS)
-    except ModuleNotFoundError:  # what a name is in is missing
-        found = False
-    if not found:
-        raise ExtraMissing("the picker needs more: pip install 'foretoken[picker]'")

@@ -1,12 +1,11 @@
 """``foretoken scaler``: the command."""
 
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
 from foretoken.cli_options import URL, LogFormat, LogLevel
-from foretoken.errors import ExtraMissing
+from foretoken.extras import check_installed
 
 _NEEDS = ("google.protobuf", "grpc")
 
@@ -35,24 +34,10 @@ def scaler(
     Example:
       foretoken scaler --url http://foretoken:8000 --grpc-host 0.0.0.0
     """
-    _check_installed()
+    check_installed("the scaler needs more", _NEEDS, extra="autoscaling")
     from foretoken.logs import configure
     from foretoken.scaler.server import run_scaler
 
     configure(log_format or "auto", log_level or "info")
     urls = url or [URL]
     raise typer.Exit(run_scaler(urls, host=grpc_host, port=grpc_port, poll_s=poll_s))
-
-
-def _check_installed() -> None:
-    """Find out whether what the scaler alone needs is there.
-
-    Raises:
-        ExtraMissing: It is not.
-    """
-    try:
-        found = all(find_spec(name) is not None for name in _NEEDS)
-    except ModuleNotFoundError:  # what a name is in is missing
-        found = False
-    if not found:
-        raise ExtraMissing("the scaler needs more: pip install 'foretoken[autoscaling]'")

@@ -264,8 +264,7 @@ class Peer:
         service = self._service
         if service is None or endpoint not in service.scheduler.states:
             return  # it is done when the endpoint shows up
-        scraper = service.scraper
-        (scraper.drain if draining else scraper.resume)(endpoint)
+        service.membership.drain(endpoint, draining=draining)  # one that leaves goes on leaving
 
     def on_drain(self, endpoint: str, *, draining: bool) -> None:
         """Let all routers know what somebody here wants of an endpoint."""
@@ -333,7 +332,7 @@ class Peer:
             outside.exchange.token = outside.lease.token
 
     async def _keep_pace(self) -> None:
-        """Divide among routers what each teaches all of them."""
+        """Divide among routers what each teaches all of them; forget whom nobody has any more."""
         while True:
             service, outside = self._service, self.outside
             if service is not None and outside is not None:
@@ -341,6 +340,7 @@ class Peer:
                 share = settings.learned_requests_per_s / (1 + len(outside.exchange.routers))
                 for fleet in service.scheduler.fleets.values():
                     fleet.pace.most_per_s = share
+                outside.exchange.decrees.follow(service.scheduler.states, self.clock())
             await asyncio.sleep(PACE_S)
 
 

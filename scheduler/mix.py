@@ -93,7 +93,15 @@ class Knowledge:
         """Give what an endpoint has been seen to take of requests like the present ones."""
         if self.mix is None or self._proved_of is None:
             return 0.0
-        pairs = zip(self.mix, self._proved_of, strict=True)
-        if any(abs(math.log(one / other)) > _SAME_MIX for one, other in pairs):
+        if any(map(_differ, self.mix, self._proved_of)):
             return 0.0
         return self._proved_per_s * math.exp(min(self._proved_s - now, 0.0) / _PROVED_TAU_S)
+
+
+def _differ(one: float, other: float) -> bool:
+    """Say whether two lengths are no longer about the same; none counts as one token.
+
+    >>> _differ(100.0, 120.0), _differ(100.0, 150.0), _differ(0.0, 0.0), _differ(0.0, 9.0)
+    (False, True, False, True)
+    """
+    return abs(math.log(max(one, 1.0) / max(other, 1.0))) > _SAME_MIX

@@ -151,6 +151,7 @@ class _File:
     def _take(self, status: os.stat_result, now: _Signature, drafts: Drafts) -> None:
         if status.st_size > MOST_BYTES:
             self._problem = ListUnreadable(f"{status.st_size} bytes are more than {MOST_BYTES}")
+            self._digest = b""  # what was there before is to be read again when it is back
             return
         text = self._path.read_bytes()
         self._read = now

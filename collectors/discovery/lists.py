@@ -106,7 +106,9 @@ def _target(target: str, drafts: Drafts, labels: Mapping[str, str]) -> EndpointS
         host, port = url.hostname, url.port
     except ValueError as error:
         raise EndpointUnusable(target, str(error)) from error
-    if not host or url.path.strip("/") or url.query or url.fragment or "@" in url.netloc:
+    if "@" in url.netloc:  # what is before it is secret
+        raise EndpointUnusable(host or "", "a URL must not hold credentials")
+    if not host or url.path.strip("/") or url.query or url.fragment:
         raise EndpointUnusable(target, "not host:port, nor a base URL")
     return drafts.endpoint(host, port, labels, scheme=url.scheme or scheme)
 

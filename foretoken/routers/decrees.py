@@ -2,10 +2,11 @@
 
 Every router keeps everything that was said and tells it again and again, so that it outlives
 any one of them, and the server. Of two things said of an endpoint the later one holds, by the
-shared clock.
+shared clock. It goes with its endpoint: whoever comes much later to the same address is
+another one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from foretoken.routers.frames import Decree
@@ -13,6 +14,9 @@ from foretoken.routers.frames import Decree
 MOST_DECREES: Final = 1000
 MOST_AHEAD_S: Final = 60.0
 """What was said so far in the future was not: nobody could ever say otherwise."""
+GONE_S: Final = 60.0
+"""An endpoint that was here and is not for so long is gone: a restart or a list that flaps is
+shorter, and addresses of pods are given to others later."""
 
 
 class Decrees:
@@ -28,6 +32,24 @@ class Decrees:
 
     def __init__(self) -> None:
         self._decrees: dict[str, Decree] = {}
+        self._present: set[str] = set()
+        self._gone: dict[str, float] = {}  # of what was said something, since when
+        self._over: dict[str, float] = {}  # what was said of it until then holds no more
+
+    def follow(self, endpoints: Iterable[str], now: float) -> None:
+        """Take in the whole present set, and forget what was said of those long gone."""
+        before, self._present = self._present, set(endpoints)
+        for name in self._gone.keys() & self._present:
+            del self._gone[name]
+        for name in (before - self._present) & self._decrees.keys():
+            self._gone[name] = now
+        for name in [name for name, since in self._gone.items() if now - since >= GONE_S]:
+            del self._gone[name]
+            decree = self._decrees.pop(name, None)
+            if decree is not None:
+                self._over[name] = decree.at_s
+                if len(self._over) > MOST_DECREES:
+                    del self._over[next(iter(self._over))]
 
     def say(self, endpoint: str, decree: Decree) -> None:
         """Take in what somebody said here."""
@@ -39,7 +61,8 @@ class Decrees:
         """Take in what others know; give what of it holds from now on."""
         for endpoint, decree in decrees.items():
             known = self._decrees.get(endpoint)
-            later = known is None or decree.at_s > known.at_s
+            until_s = self._over.get(endpoint, float("-inf")) if known is None else known.at_s
+            later = decree.at_s > until_s
             if later and decree.at_s <= now + MOST_AHEAD_S:
                 self.say(endpoint, decree)
                 yield endpoint, decree

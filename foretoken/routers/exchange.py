@@ -8,8 +8,7 @@ hot path only :meth:`Exchange.tell` and the rows are called; both take a note an
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from foretoken.routers.chains import Chains
 from foretoken.routers.clock import SharedClock
@@ -31,8 +30,9 @@ from foretoken.routers.frames import (
     read_taught,
     written,
 )
+from foretoken.routers.others import Ear, Writer
 from foretoken.routers.rows import RouterRows, packed, unpacked
-from foretoken.workers.messages import Fed
+from foretoken.workers.messages import Fed, Trained
 from scheduler.words import Sent
 
 log = logging.getLogger(__name__)
@@ -44,43 +44,6 @@ MOST_UNTOLD: Final = 20_000
 MOST_WRITERS: Final = 1024
 MISSED_EVERY_S: Final = 1.0
 """How often at most a beginning is said to be unknown, and ours are begun anew for it."""
-
-
-class Ear(Protocol):
-    """Take in what other routers tell; called on the event loop."""
-
-    def heard(self, writer: str, message: Told | Fed) -> None:
-        """Take in a message of a writer of another router."""
-        ...
-
-    def lost(self, writer: str) -> None:
-        """Note that such a writer is gone."""
-        ...
-
-    def decreed(self, endpoint: str, *, draining: bool) -> None:
-        """Note that somebody elsewhere said whether an endpoint is to be drained."""
-        ...
-
-
-@dataclass(slots=True)
-class Writer:
-    """Hold what is known of another writer.
-
-    Attributes:
-        name: Who.
-        heard_s: When it last said something, by our clock.
-        said_s: When that was written, likewise.
-        number: Of that frame.
-        store: Names the models store it reads.
-        token: Of the lease by which it trains, 0 where it does not.
-    """
-
-    name: Name
-    heard_s: float
-    said_s: float
-    number: int
-    store: str
-    token: int
 
 
 class Exchange:
@@ -132,6 +95,7 @@ class Exchange:
         self._unfed: list[Fed] = []
         self.whole_due = True
         self._number = 0
+        self._gap = False  # since the last frame something was dropped
         self._told_of_namesake = False
         self._missed_s = self._anew_s = float("-inf")
         rows.on_change = self._wake
@@ -141,7 +105,7 @@ class Exchange:
     def tell(self, message: Told) -> None:
         """Tell all other routers, soon; dropped and counted where that cannot be."""
         if not self.connected or len(self._untold) >= MOST_UNTOLD:
-            self.counts.dropped += 1
+            self._drop(1)
             return
         self._untold.append(message)
         self.on_news()
@@ -171,7 +135,8 @@ class Exchange:
         if not (whole or rows or untold):
             return None
         offset_s = self.shared.offset_s
-        self._number += 1
+        self._number += 1 + self._gap
+        self._gap = False
         frame = written(
             Frame(
                 MAGIC,
@@ -262,7 +227,8 @@ class Exchange:
         """Note that we are cut off: what was not told never will be."""
         self.connected = False
         self.token = 0
-        self.counts.dropped += len(self._untold) + len(self._unfed)
+        self._drop(len(self._untold))
+        self.counts.dropped += len(self._unfed)
         self._untold, self._unfed = [], []
 
     @property
@@ -286,6 +252,11 @@ class Exchange:
             log.error("router_name_taken", extra={"router": self.name.router})
         self._take_decrees(frame.decrees)
 
+    def _drop(self, messages: int) -> None:
+        """Count what is never told; the number left out lets the others know."""
+        self.counts.dropped += messages
+        self._gap = self._gap or messages > 0
+
     def _wake(self) -> None:
         self.on_news()
 
@@ -307,7 +278,11 @@ class Exchange:
         )
 
     def _writer(self, frame: Frame) -> Writer | None:
-        """Find or take in who speaks, ``None`` where there are too many."""
+        """Find or take in who speaks; ``None``: heard before, or there are too many.
+
+        What was left behind for those who begin comes a second time, and what it says may
+        have ended since. After a gap nobody knows which promises have.
+        """
         key, now = frame.writer.key, self._clock()
         said_s = frame.sent_s - self.shared.offset_s
         known = self.writers.get(key)
@@ -318,6 +293,10 @@ class Exchange:
             known = Writer(frame.writer, now, said_s, frame.number, frame.store, frame.token)
             self.writers[key] = known
             self._joined(frame.writer)
+        elif frame.number <= known.number:
+            return None
+        elif frame.number > known.number + 1 and self.ear is not None:
+            self.ear.lost(key)
         known.heard_s, known.said_s, known.number = now, said_s, frame.number
         known.store, known.token = frame.store, frame.token
         return known
@@ -345,6 +324,8 @@ class Exchange:
                 self._anew_s = self._clock()
                 self._chains.begin_anew()
             return
+        if isinstance(said, Trained) and self.writers[key].store != self.store:
+            return  # of versions that we cannot read
         if not isinstance(said, Went):
             self._give(key, said)
             return

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from foretoken.routers.clock import SharedClock
-from foretoken.routers.exchange import Ear, Exchange
+from foretoken.routers.exchange import Exchange
 from foretoken.routers.frames import Name
 from foretoken.routers.lease import Lease
 from foretoken.routers.link import Link
+from foretoken.routers.others import Ear
 from foretoken.routers.rows import RouterRows
 from foretoken.routers.server import connected
 from foretoken.routers.settings import RoutersSettings

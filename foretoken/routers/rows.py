@@ -64,8 +64,11 @@ class RouterRows:
         self._followed = wanted
 
     def booked(self, endpoint: str, bookings: Bookings) -> None:
-        """Write our row of an endpoint."""
-        self._own[endpoint] = bookings
+        """Write our row of an endpoint; one that has left has a row until its last request ends."""
+        if endpoint in self._followed or bookings.inflight_requests:
+            self._own[endpoint] = bookings
+        else:
+            self._own.pop(endpoint, None)
         if not self._untold:
             self.on_change()
         self._untold.add(endpoint)

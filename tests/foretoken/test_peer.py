@@ -4,11 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from foretoken.peer import Ledgers
+from msgspec.structs import replace
+
+from collectors import EndpointSettings
+from foretoken.build import build
+from foretoken.peer import Ledgers, lone_peer
 from foretoken.routers.rows import RouterRows
 from foretoken.serve import named
-from foretoken.settings import ConfigFile, changed_paths, load_settings
+from foretoken.settings import ConfigFile, Settings, changed_paths, load_settings
+from scheduler import Dispatch
 from scheduler.bookings import NOTHING, Bookings
+from tests.scheduler.known_physics import endpoint, request
 
 
 def test_others_of_both_kinds_add_up_and_ours_goes_to_both() -> None:
@@ -53,6 +59,30 @@ def test_a_name_we_made_up_does_not_look_like_a_change_of_the_file(tmp_path: Pat
     assert settings.routers.name
     assert config is not None
     assert changed_paths(settings, config.load()) == []
+
+
+def test_a_word_of_another_router_brings_back_nobody_who_leaves() -> None:
+    settings = Settings.model_validate(
+        {"trainer": {"enabled": False}, "endpoints": [{"url": "http://b:1"}]}
+        | {"routers": {"url": "redis://127.0.0.1:9"}}
+        | {"discovery": [{"kind": "file", "files": ["/nowhere.json"]}]}
+    )
+    peer = lone_peer(settings)
+    assert peer is not None
+    service = build(settings, member=peer).service
+    service.membership.found("file", [EndpointSettings(url="http://a:1")])
+    service.scraper.adopt([endpoint(name, scraped_s=peer.clock()) for name in ("a:1", "b:1")])
+    wanted = replace(request("r", arrived_s=peer.clock()), allowed_endpoints=frozenset({"a:1"}))
+    assert isinstance(service.scheduler.route(wanted, peer.clock()), Dispatch)
+
+    service.membership.found("file", [])
+    peer.decreed("a:1", draining=False)
+    while_leaving = service.scheduler.states["a:1"].draining
+    peer.decreed("a:1", draining=True)
+    service.membership.found("file", [EndpointSettings(url="http://a:1")])
+
+    assert while_leaving
+    assert service.scheduler.states["a:1"].draining  # wanted so, back or not
 
 
 def test_who_is_alone_loads_nothing_of_what_several_need() -> None:

@@ -5,9 +5,11 @@ from math import inf, isnan
 import numpy as np
 import pytest
 
+from predictor.features import COLUMN
 from predictor.types import EndpointState, Measurement
 from scheduler import Scheduler, SchedulerSettings, sized_for
 from scheduler.arrivals import SPAN_S, Arrivals
+from scheduler.mix import Knowledge
 from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
 
 DONE = Measurement(outcome="completed", prompt_tokens=1000, output_tokens=101, cached_tokens=0)
@@ -169,3 +171,15 @@ def test_a_fleet_is_sized_for_the_tightest_promise_it_must_keep() -> None:
     found = sized_for(settings)
 
     assert (found.ttft_s, found.tpot_s) == (0.5, 0.1)
+
+
+def test_prompts_that_are_cached_whole_are_requests_like_others() -> None:
+    knowledge = Knowledge()
+    rows = np.zeros((1, len(COLUMN)))
+    rows[0, COLUMN["dispatches_per_s"]] = 1.0
+
+    for now in (0.0, 1.0):
+        knowledge.see(rows, 100.0)
+        knowledge.judge(2.0, 3.0, met=True, busy=False, now=now)
+
+    assert knowledge.endpoint_per_s == pytest.approx(3.0, rel=1e-3)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.discovery.drafts import Drafts
-from collectors.discovery.files import FileSource
+from collectors.discovery.files import MOST_BYTES, FileSource
 from collectors.discovery.lists import read_list
 from collectors.discovery.settings import FileDiscovery
 from collectors.errors import ListUnreadable
@@ -239,3 +239,29 @@ def test_a_source_that_runs_again_tells_again(tmp_path: Path) -> None:
 
     assert told_by(again) == [["a:1"]]
     assert told_by(again) == [["a:1"]]
+
+
+def test_credentials_in_a_list_are_never_repeated() -> None:
+    for text in (
+        '["http://user:hunter2@10.0.0.1:8000"]',
+        '[{"targets": ["user:hunter2@10.0.0.1:8000"]}]',
+        '[{"url": "http://user:hunter2@10.0.0.1:8000/x"}]',
+    ):
+        with pytest.raises(ListUnreadable, match="credentials") as refused:
+            read(text)
+        assert "hunter2" not in str(refused.value)
+
+
+def test_a_file_that_was_too_long_for_a_while_is_read_again(tmp_path: Path) -> None:
+    path, counts = tmp_path / "fleet.json", Counts()
+    replace(path, SD)
+    found = source(path, counts)
+    first = found.look()
+
+    replace(path, " " * (MOST_BYTES + 1))
+    while_long = found.look()
+    replace(path, SD)
+
+    assert first is not None
+    assert first == while_long == found.look()
+    assert counts.failures == ["invalid"]

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foretoken.routers.decrees import GONE_S
 from foretoken.routers.exchange import ABSENT_S, MOST_UNTOLD
 from foretoken.routers.frames import MAGIC, MOST_FRAME_BYTES, VERSION, read, written
-from foretoken.workers.messages import Fed, Lesson
+from foretoken.trainer_protocol import Report
+from foretoken.workers.messages import Fed, Lesson, Trained
 from scheduler.bookings import NOTHING, Bookings
 from scheduler.words import Left, Sent, Shown, Suspected
 from tests.foretoken.routers.exchanging import Router, move, spread
@@ -107,6 +109,57 @@ def test_whole_frames_mend_what_was_missed() -> None:
     spread(one, two)
 
     assert {name: sums[0] for name, sums in two.seen().items()} == {"a:1": 0.0, "b:1": 2.0}
+
+
+def test_promises_whose_end_was_missed_are_forgotten() -> None:
+    one, two = Router("one"), Router("two")
+    spread(one, two)
+    one.exchange.tell(SENT)
+    spread(one, two)
+    known_before = list(two.ear.gone)
+
+    one.exchange.end()  # cut off, and back before anybody takes it for gone
+    one.exchange.tell(Left("r"))
+    one.exchange.begin()
+    spread(one, two)
+
+    assert known_before == []
+    assert two.ear.gone == [one.exchange.name.key]
+    assert two.exchange.routers == {"one"}
+
+
+def test_what_is_heard_a_second_time_counts_once() -> None:
+    one, two, late = Router("one"), Router("two"), Router("late")
+    spread(one, two)
+    one.exchange.tell_whole()
+    one.exchange.tell(SENT)
+    (left_behind,) = spread(one, two)
+    one.exchange.tell(Left("r"))
+    one.rows.booked("a:1", Bookings(1.0))
+    (then,) = spread(one, two)
+    two.ear.take()
+
+    two.exchange.came(left_behind)
+    for frame in (then, left_behind):
+        late.exchange.came(frame)
+
+    assert two.ear.take() == []
+    assert two.ear.gone == []
+    assert late.ear.take() == [Left("r")]
+    assert late.seen()["a:1"][0] == 1.0
+
+
+def test_an_endpoint_that_left_has_a_row_until_its_last_request_ends() -> None:
+    router = Router("one")
+    router.rows.follow(["a:1"])
+
+    router.rows.booked("b:1", Bookings(1.0, dispatches_per_s=0.1))
+    running = router.rows.take_all()
+    router.rows.booked("b:1", Bookings(0.0, dispatches_per_s=0.1))
+
+    assert list(running) == ["b:1"]
+    assert router.rows.take() == {"b:1": NOTHING}
+    assert router.rows.take_all() == {}
 
 
 def test_workers_of_one_router_do_not_count_each_other_twice() -> None:
@@ -251,7 +304,7 @@ def test_what_is_none_of_ours_is_ignored_and_counted() -> None:
     spread(one, two)
     good = read(one_frame(one))
     bad_row = msgspec.structs.replace(good, rows={"a:1": (math.nan,) * 13})
-    short_row = msgspec.structs.replace(good, rows={"a:1": (1.0,)})
+    short_row = msgspec.structs.replace(good, number=good.number + 1, rows={"a:1": (1.0,)})
     later = msgspec.structs.replace(good, version=VERSION + 1)
     damaged = msgspec.msgpack.encode([MAGIC, VERSION, "not a name"])
 
@@ -295,6 +348,42 @@ def test_a_namesake_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     spread(one, namesake)
 
     assert [record.msg for record in caplog.records].count("router_name_taken") == 2
+
+
+def test_what_another_store_was_trained_comes_to_is_not_ours_to_report() -> None:
+    one, two, apart = Router("one"), Router("two"), Router("apart", store="another")
+    spread(one, two, apart)
+    report = Trained(Report(fleet="m", seconds=1.0, rows=1, accepted=True))
+
+    one.exchange.tell(report)
+    spread(one, two, apart)
+
+    assert two.ear.take() == [report]
+    assert apart.ear.take() == []
+
+
+def test_what_was_said_of_an_endpoint_goes_with_it() -> None:
+    one, two = Router("one"), Router("two")
+    one.exchange.decree("a:1", draining=True)
+    spread(one, two)
+    decrees = two.exchange.decrees
+
+    decrees.follow(["a:1"], now=0.0)
+    decrees.follow([], now=1.0)
+    decrees.follow(["a:1"], now=1.0 + GONE_S / 2)  # a restart
+    restarted = decrees.draining("a:1")
+    decrees.follow([], now=100.0)
+    decrees.follow([], now=100.0 + GONE_S)
+    one.exchange.tell_whole()  # whoever has not seen it go says so still
+    spread(one, two)
+    another = decrees.draining("a:1")
+    move(1.0, one, two)
+    one.exchange.decree("a:1", draining=True)
+    spread(one, two)
+
+    assert restarted is True
+    assert another is None
+    assert decrees.draining("a:1") is True
 
 
 def test_a_later_lease_outranks_ours() -> None:
