@@ -65,10 +65,7 @@ def check(path: Path) -> Checked:
         )
         for name, file, why in _unusable_files(settings)
     )
-<<<<<<< HEAD
     problems += tuple(_unusable_store(settings, lines))
-=======
->>>>>>> discovery
     named = settings.endpoints or settings.discovery
     notes = () if named else ("names no endpoint: serve then needs --endpoint",)
     return Checked(path=path, settings=settings, problems=problems, notes=notes)
