@@ -232,6 +232,18 @@ ALERTS: Final = (
         summary="{{ $labels.instance }} does not know of all other routers",
     ),
     Alert(
+        name="ForetokenDiscoveryFailing",
+        expr=(
+            "sum by (job, instance, source) (increase(foretoken_discovery_failures_total[10m])) > 0"
+            " unless on (job, instance, source) foretoken_discovery_age_seconds < 300"
+        ),
+        lasting="5m",
+        severity="ticket",
+        summary=(
+            "{{ $labels.instance }} no longer hears its source of endpoints {{ $labels.source }}"
+        ),
+    ),
+    Alert(
         name="ForetokenTrainerDown",
         expr="foretoken_trainer_up == 0",
         lasting="2m",

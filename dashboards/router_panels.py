@@ -16,7 +16,56 @@ def router_sections() -> list[Section]:
     return [
         Section("How well are KV caches known?", [_known(), _blocks()], folded=True),
         Section("Answers given again", [_answers()], folded=True),
+        Section("Who else is there", [_routers(), _sources()], folded=True),
         Section("The router itself", [_decisions(), _process(), _losses()], folded=True),
+    ]
+
+
+def _routers() -> list[Panel]:
+    return [
+        levels(
+            "Hears of other routers",
+            Query(
+                by("instance", of("foretoken_routers_connected"), over="min"),
+                "{{instance}}",
+            ),
+            names={0: ("alone", "orange"), 1: ("connected", "green")},
+            text="Where [routers] is set. alone: it serves by what it knows itself.",
+        ),
+        lines(
+            "Other routers heard",
+            Query(by("instance", of("foretoken_routers_known"), over="min"), "{{instance}}"),
+            unit="short",
+            text="One less than there are, when all is well.",
+        ),
+    ]
+
+
+def _sources() -> list[Panel]:
+    return [
+        lines(
+            "Endpoints found",
+            Query(by("source", of("foretoken_discovery_endpoints"), over="max"), "{{source}}"),
+            unit="short",
+            text="By each [[discovery]] table, as last told.",
+        ),
+        lines(
+            "Sources last heard",
+            Query(
+                by("source", of("foretoken_discovery_age_seconds"), over="max"), "{{source}} ago"
+            ),
+            unit="s",
+            text="While it grows the fleet stays as it was last told.",
+        ),
+        lines(
+            "Sources not heard",
+            Query(
+                grown("foretoken_discovery_failures_total", labels="source, reason"),
+                "{{source}}: {{reason}}",
+            ),
+            unit="short",
+            text="discovery_failed in the log says what is wrong.",
+        ),
     ]
 
 

@@ -35,7 +35,7 @@ def train(
 
     Example:
       foretoken train data/traces --store data/models
-      foretoken train data/traces --store data/models --json -
+      foretoken train /mnt/traces --store s3://bucket/models --dask tcp://10.0.0.1:8786
     """
     from foretoken.offline import Offline, train_offline
 

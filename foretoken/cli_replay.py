@@ -125,8 +125,8 @@ def replay(
 ) -> None:
     """Say what another policy or fleet would have done with recorded traffic.
 
-    In virtual time, on step times fitted to the trace; how far to trust that comes
-    first. Tiers are those of --config: docs/replay.md.
+    In virtual time, on step times fitted to the trace. First comes how far to trust it.
+    Tiers are those of --config. docs/replay.md says what it can and cannot know.
 
     Example:
       foretoken replay data/traces --policy predicted_latency --policy lmetric

@@ -106,8 +106,14 @@ def _kind(details: ErrorDetails) -> str:
     return f"no kind {given!r}{did_you_mean(given, tags)} there are: {', '.join(tags)}"
 
 
-def _no_kind(_: ErrorDetails) -> str:
+def _no_kind(details: ErrorDetails) -> str:
+    if details["loc"][0] == "discovery":
+        return "needs a kind, as in kind = 'file'"
     return "a table of a policy needs a kind, as in kind = 'weighted_blend'"
+
+
+def _too_few(details: ErrorDetails) -> str:
+    return f"must have {details['ctx']['min_length']} or more"
 
 
 def _number(details: ErrorDetails) -> str:
@@ -124,6 +130,7 @@ _WORDED: Final[Mapping[str, Callable[[ErrorDetails], str]]] = {
     "literal_error": _choice,
     "model_attributes_type": _table,
     "model_type": _table,
+    "too_short": _too_few,
     "tuple_type": _tables,
     "union_tag_invalid": _kind,
     "union_tag_not_found": _no_kind,
@@ -147,7 +154,7 @@ def _value(given: object) -> str:
     >>> _value(70000), _value({"a": 1})
     (' = 70000', '')
     >>> _value("s3://key:secret@bucket")
-    " = 's3://***@bucket'"
+    " = 's3://...@bucket'"
     """
     if isinstance(given, Mapping):
         return ""
@@ -188,15 +195,24 @@ def _path(section: Section, name: str) -> str:
 
 
 def _without_tags(path: Sequence[str | int], values: Mapping[str, Any]) -> Key:
-    """Leave out what pydantic adds to a path: the kind of an alternative."""
+    """Leave out what pydantic adds to a path: the kind of an alternative, and ``[key]``.
+
+    >>> given = {"discovery": [{"kind": "file", "file": "fleet.json"}]}
+    >>> _without_tags(("discovery", 0, "file", "file"), given)
+    ('discovery', 0, 'file')
+    >>> _without_tags(("discovery", 0, "file", "files"), given)
+    ('discovery', 0, 'files')
+    """
     kept: Key = ()
     here: Any = values
+    before: str | int | None = None
     for index, part in enumerate(path):
-        is_last = index == len(path) - 1
         inside = _step(here, part)
-        if inside is None and not is_last:
-            continue
-        kept, here = (*kept, part), inside
+        is_kind = isinstance(before, int) and part == _step(here, "kind")
+        is_added = is_kind or part == "[key]" or (inside is None and index < len(path) - 1)
+        before = part
+        if not is_added:
+            kept, here = (*kept, part), inside
     return kept
 
 

@@ -93,7 +93,9 @@ def _own(item: Mapping[str, object], drafts: Drafts) -> EndpointSettings:
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
-        raise EndpointUnusable(url, f"{at}: {first['msg']}") from error
+        unknown = first["type"] == "extra_forbidden"
+        problem = "unknown setting" if unknown else first["msg"]
+        raise EndpointUnusable(url, f"{at}: {problem}") from error
     if endpoint.kv_events is not None and endpoint.kv_events.bind:
         raise EndpointUnusable(url, "kv_events.bind belongs into the configuration")
     return endpoint

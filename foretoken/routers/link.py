@@ -92,14 +92,18 @@ class Link:
             exchange.came(frame)
         exchange.begin()
         self._said_connected()
+        reason = "cut_off"
         try:
             await _until_one_ends(
                 self._hear(server), self._speak(server), self._beat(server), self._stand(server)
             )
+        except asyncio.CancelledError:
+            reason = "given_up"
+            raise
         finally:
             exchange.end()
             token = self._lease.token
-            self._lease.lose("cut_off")
+            self._lease.lose(reason)
             with suppress(ServerGone, TimeoutError):
                 await asyncio.wait_for(self._leave(server, token), LEAVE_S)
 

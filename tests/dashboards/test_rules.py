@@ -69,6 +69,8 @@ SKIPPED = own("foretoken_model_skipped", 'model_name="m"')
 EXACT = own("foretoken_endpoint_cache_exact", 'endpoint="a:1"')
 CONNECTED, KNOWN = own("foretoken_routers_connected"), own("foretoken_routers_known")
 OTHER_CONNECTED = 'foretoken_routers_connected{job="foretoken",instance="other:8000"}'
+DISCOVERY_FAILURES = own("foretoken_discovery_failures_total", 'source="dns",reason="timeout"')
+DISCOVERY_AGE = own("foretoken_discovery_age_seconds", 'source="dns"')
 TRAINER_UP = own("foretoken_trainer_up")
 ANSWER_AGE = own("foretoken_trainer_answer_age_seconds")
 ACCEPTED = own("foretoken_training_runs_total", 'model_name="m",result="accepted"')
@@ -199,6 +201,12 @@ CASES = {
         good={CONNECTED: "1x10 0x2 1x5000", KNOWN: f"1{EVER}", OTHER_CONNECTED: f"1{EVER}"},
         fires=INSTANCE,
         summary="router:8000 does not know of all other routers",
+    ),
+    "ForetokenDiscoveryFailing": Case(
+        bad={DISCOVERY_FAILURES: f"0+10{EVER}", DISCOVERY_AGE: f"0+60{EVER}"},
+        good={DISCOVERY_FAILURES: f"0+1{EVER}", DISCOVERY_AGE: f"5{EVER}"},  # now and then
+        fires={**INSTANCE, "source": "dns"},
+        summary="router:8000 no longer hears its source of endpoints dns",
     ),
     "ForetokenTrainerDown": Case(
         bad={TRAINER_UP: f"0{EVER}"},

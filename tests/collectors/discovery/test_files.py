@@ -103,6 +103,24 @@ def test_bytes_of_any_kind_are_a_list_or_refused(text: bytes, yaml: bool) -> Non
     assert all(isinstance(one, EndpointSettings) for one in endpoints)
 
 
+def test_a_file_beyond_all_bounds_is_not_read(tmp_path: Path) -> None:
+    path, counts = tmp_path / "a.json", Counts()
+    path.write_text('["a:1"]')
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+
+    told = told_by(source(path, counts, lambda: large.replace(path), nothing))
+
+    assert told == [["a:1"]]
+    assert set(counts.failures) == {"invalid"}
+
+
+def test_an_unknown_setting_is_named() -> None:
+    with pytest.raises(ListUnreadable, match="hardwar: unknown setting"):
+        read('[{"url": "http://10.0.0.1:8000", "hardwar": "l4"}]')
+
+
 def test_a_file_put_in_place_of_another_is_believed_at_once(tmp_path: Path) -> None:
     path, counts = tmp_path / "a.json", Counts()
     path.write_text('["a:1"]')

@@ -5,13 +5,17 @@ import json
 import logging
 import random
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import httpx2
 import pytest
 
+from collectors.discovery.kubernetes_api import MOST_LIST_BYTES, ApiServer, Collection
+from collectors.discovery.kubernetes_events import ApiFailed
 from collectors.discovery.kubernetes_mirror import LIST_AFTER, LONGEST_PAUSE_S
+from collectors.discovery.kubernetes_objects import Pod
 from tests.collectors.discovery.kubernetes_harness import (
     Bench,
     begun,
@@ -198,6 +202,24 @@ def test_garbage_is_listed_over(tmp_path: Path, line: bytes) -> None:
 
     assert bench.counts.failures == ["invalid"]
     assert lists(bench) == 2
+
+
+def test_a_page_beyond_all_bounds_is_refused() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(MOST_LIST_BYTES >> 20):
+            yield bytes(1 << 20)
+        yield b"more"
+        raise AssertionError("it went on reading")
+
+    async def use() -> None:
+        answer = httpx2.MockTransport(lambda _: httpx2.Response(200, content=endless()))
+        pods = Collection(group="api/v1", plural="pods", kind=Pod)
+        client = httpx2.AsyncClient(transport=answer, base_url="http://10.0.0.1")
+        with pytest.raises(ApiFailed, match="a page of more than"):
+            await ApiServer(client, "prod", 60.0).list_all(pods)
+        await client.aclose()
+
+    asyncio.run(use())
 
 
 def test_a_list_that_is_garbage_changes_nothing(tmp_path: Path) -> None:
