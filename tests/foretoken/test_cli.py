@@ -187,7 +187,7 @@ def test_a_bad_endpoint_or_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("serv", "foretoken: No such command 'serv'. Did you mean 'serve'?; foretoken --help"),
+        ("serv", "foretoken: No such command 'serv'. Did you mean 'serve'"),
         ("serve --prt 1", "--port"),
         ("serve --port 70000", "'--port': must be less than or equal to 65535"),
         ("serve --policy lmetrik", "did you mean lmetric?"),

@@ -25,6 +25,7 @@ def test_endpoints_are_listed_with_state_load_and_error() -> None:
         "url": "http://10.0.0.1:8000",
         "model": MODEL,
         "hardware": "H100 SXM",
+        "priority_class": 0,
         "up": True,
         "draining": False,
         "running_requests": 7.0,
