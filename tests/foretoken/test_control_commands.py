@@ -25,7 +25,13 @@ def test_ctrl_c_ends_a_watch_without_a_word() -> None:
     asked = threading.Event()
     with answering(200, b"[]", asked) as url:
         command = [sys.executable, "-m", "foretoken", "endpoints", "--watch", "--url", url]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watching:
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # Whoever runs the tests in the background has it ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # the other thread only waits
+        ) as watching:
             assert asked.wait(PATIENCE_S)
             watching.send_signal(signal.SIGINT)
             _, err = watching.communicate(timeout=PATIENCE_S)
