@@ -12,11 +12,12 @@ from dataclasses import replace
 from functools import partial
 from heapq import heappop, heappush
 from random import Random
-from typing import Final, Protocol
+from typing import Final
 
 from foretoken.simulation.arms import Arm, production_fleet
 from foretoken.simulation.endpoint import VirtualEndpoint, build_endpoints
 from foretoken.simulation.outcome import Outcome, Run, ended, under_way
+from foretoken.simulation.source import Source
 from foretoken.simulation.world import World
 from predictor.types import (
     BLOCK_BYTES,
@@ -26,19 +27,11 @@ from predictor.types import (
     RequestFeatures,
     RequestRecord,
 )
-from scheduler import (
-    Action,
-    Dispatch,
-    Scheduler,
-    SchedulerSettings,
-    Shed,
-    Wait,
-)
+from scheduler import Action, Dispatch, Scheduler, SchedulerSettings, Shed, Wait
 from simulator.content import block_hashes
 from simulator.fleets import Fault, FleetSpec
 from simulator.traffic import Chain, TrafficRequest
 from simulator.types import Completion, SimRequest, Token
-from simulator.workloads import WorkloadObjective
 
 BYTES_PER_TOKEN: Final = 4
 """Of simulated prompts; the router has to find out, as it does in service."""
@@ -56,32 +49,6 @@ LONGEST_TAIL: Final = 1.0
 """A run goes on for at most this many measured windows to let measured requests end."""
 
 LEAST_TAIL_S: Final = 180.0
-
-
-class Source(Protocol):
-    """Say what clients send: a workload, or a recording."""
-
-    @property
-    def name(self) -> str:
-        """Name it in tables."""
-
-    @property
-    def objective(self) -> WorkloadObjective:
-        """Give the targets of goodput."""
-
-    @property
-    def warmup_s(self) -> float:
-        """Give the length of the transient."""
-
-    @property
-    def measure_s(self) -> float:
-        """Give the length of the window that is measured."""
-
-    def check_fits(self, limit_tokens: int) -> None:
-        """Refuse endpoints that hold no more tokens of one request than this."""
-
-    def chains(self, *, seed: int, rate: float, until_s: float) -> list[Chain]:
-        """Write the requests."""
 
 
 def simulate(

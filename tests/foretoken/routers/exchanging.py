@@ -89,3 +89,8 @@ def spread(*routers: Router) -> list[bytes]:
 def move(seconds: float, *routers: Router) -> None:
     for router in routers:
         router.clock.now += seconds
+
+
+def one_frame(router: Router) -> bytes:
+    router.exchange.tell_whole()
+    return router.exchange.take() or b""

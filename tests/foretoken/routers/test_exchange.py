@@ -15,7 +15,7 @@ from foretoken.trainer_protocol import Report
 from foretoken.workers.messages import Fed, Lesson, Trained
 from scheduler.bookings import NOTHING, Bookings
 from scheduler.words import Left, Sent, Shown, Suspected
-from tests.foretoken.routers.exchanging import Router, move, spread
+from tests.foretoken.routers.exchanging import Router, move, one_frame, spread
 
 SENT = Sent("r", "m", "a:1", "m", "talk", (1, 2, 3), 1.0, None, 0)
 
@@ -394,8 +394,3 @@ def test_a_later_lease_outranks_ours() -> None:
     assert one.exchange.outranked()
     assert not two.exchange.outranked()
     assert not other.exchange.outranked()
-
-
-def one_frame(router: Router) -> bytes:
-    router.exchange.tell_whole()
-    return router.exchange.take() or b""
