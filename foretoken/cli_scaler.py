@@ -35,9 +35,10 @@ def scaler(
       foretoken scaler --url http://foretoken:8000 --grpc-host 0.0.0.0
     """
     check_installed("the scaler needs more", _NEEDS, extra="autoscaling")
+    from foretoken.control_client import base_of
     from foretoken.logs import configure
     from foretoken.scaler.server import run_scaler
 
+    urls = [base_of(one) for one in url or [URL]]
     configure(log_format or "auto", log_level or "info")
-    urls = url or [URL]
     raise typer.Exit(run_scaler(urls, host=grpc_host, port=grpc_port, poll_s=poll_s))

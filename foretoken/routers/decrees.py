@@ -9,14 +9,12 @@ another one.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from foretoken.departures import Departures
 from foretoken.routers.frames import Decree
 
 MOST_DECREES: Final = 1000
 MOST_AHEAD_S: Final = 60.0
 """What was said so far in the future was not: nobody could ever say otherwise."""
-GONE_S: Final = 60.0
-"""An endpoint that was here and is not for so long is gone: a restart or a list that flaps is
-shorter, and addresses of pods are given to others later."""
 
 
 class Decrees:
@@ -32,19 +30,12 @@ class Decrees:
 
     def __init__(self) -> None:
         self._decrees: dict[str, Decree] = {}
-        self._present: set[str] = set()
-        self._gone: dict[str, float] = {}  # of what was said something, since when
+        self._departures = Departures()
         self._over: dict[str, float] = {}  # what was said of it until then holds no more
 
     def follow(self, endpoints: Iterable[str], now: float) -> None:
         """Take in the whole present set, and forget what was said of those long gone."""
-        before, self._present = self._present, set(endpoints)
-        for name in self._gone.keys() & self._present:
-            del self._gone[name]
-        for name in (before - self._present) & self._decrees.keys():
-            self._gone[name] = now
-        for name in [name for name, since in self._gone.items() if now - since >= GONE_S]:
-            del self._gone[name]
+        for name in self._departures.follow(endpoints, now):
             decree = self._decrees.pop(name, None)
             if decree is not None:
                 self._over[name] = decree.at_s

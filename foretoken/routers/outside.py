@@ -6,6 +6,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 from os import getpid
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 LOOK_S: Final = 0.25
 """How often we look whether somebody has fallen silent, connected or not."""
 _MARK: Final = ".store-id"
+_NAME_LETTERS: Final = 16
+_READS: Final = 20
+_READ_AGAIN_S: Final = 0.05
 
 
 class Outside:
@@ -145,23 +149,44 @@ def store_id(store: object) -> str | None:
         return blake2b(text.rstrip("/").encode(), digest_size=8).hexdigest()
     mark = Path(text.removeprefix("file://")) / _MARK
     try:
+        mark.parent.mkdir(parents=True, exist_ok=True)
         return _mark(mark)
-    except OSError:
+    except OSError as error:
+        told = {"advice": f"the store cannot carry a name, so that nobody shares it: {error}"}
+        log.warning("store_not_shared", extra=told)
         return None
 
 
 def _mark(mark: Path) -> str:
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    fresh = secrets.token_hex(8)
+    """Give the name a folder carries; whoever is first names it."""
+    fresh = secrets.token_hex(_NAME_LETTERS // 2)
     own = mark.with_name(f"{_MARK}.{fresh}")
     own.write_text(fresh)
     try:
-        mark.hardlink_to(own)  # whole or not at all: whoever is first names it
+        mark.hardlink_to(own)  # whole or not at all
     except FileExistsError:
-        return mark.read_text().strip()
+        return _read(mark)
+    except OSError:  # buckets mounted as folders know no links
+        with suppress(OSError), mark.open("x") as file:
+            file.write(fresh)
+        return _read(mark)
     finally:
         own.unlink()
     return fresh
+
+
+def _read(mark: Path) -> str:
+    """Read a name, which somebody may just be writing.
+
+    Raises:
+        OSError: There is none.
+    """
+    for _ in range(_READS):
+        name = mark.read_text().strip()
+        if len(name) == _NAME_LETTERS:
+            return name
+        time.sleep(_READ_AGAIN_S)
+    raise OSError(f"{mark} holds no name")
 
 
 def _nobody() -> None:

@@ -139,7 +139,8 @@ async def _serve(urls: Sequence[str], *, host: str, port: int, poll_s: float) ->
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with httpx.AsyncClient(timeout=_ASK_S) as client:
+    # Not through a proxy of the environment: it would answer for the machine it is on.
+    async with httpx.AsyncClient(timeout=_ASK_S, trust_env=False) as client:
         routers = Routers(urls, client, time.monotonic)
         await routers.look()
         server, bound = await start(routers, host=host, port=port, watch_s=poll_s)

@@ -267,6 +267,8 @@ class Member(Peer):
                 self._bus.fresh = False  # nobody knew more
             for call in self._beats:
                 call()
+            if self._service is not None:
+                self._changes.follow(self._service.scheduler.states, now)
             await asyncio.sleep(BEAT_S)
 
     def _elect(self) -> None:

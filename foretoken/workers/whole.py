@@ -11,13 +11,14 @@ of the others; who may look at all this is asked before.
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from foretoken.departures import Departures
 from foretoken.workers.asking import METRICS, SNAPSHOT, Asking, admitted, read, reply
 from foretoken.workers.messages import Answered, Asked
 from foretoken.workers.pages import merged_page
@@ -37,6 +38,7 @@ _EVENT_STREAM: Final = [
 ]
 _FORWARD_WITHIN_S: Final = 30.0
 _MOST_CHANGES: Final = 1000
+_DRAINS: Final = ("drain", "undrain")
 
 
 class Crew(Protocol):
@@ -57,11 +59,13 @@ class Changes:
     """Keep what was changed at run time, so that a worker that begins can catch up.
 
     The same change made again counts as of then; played again in this order, all changes
-    end where they ended.
+    end where they ended. Drains go with their endpoint: whoever comes much later to the same
+    address is another one.
     """
 
     def __init__(self) -> None:
         self._changes: dict[tuple[str, str, bytes, bytes], Asked] = {}
+        self._departures = Departures()
 
     def add(self, change: Asked) -> None:
         """Take in a change that was made; of too many the oldest is forgotten."""
@@ -70,6 +74,13 @@ class Changes:
         self._changes[key] = change
         if len(self._changes) > _MOST_CHANGES:
             del self._changes[next(iter(self._changes))]
+
+    def follow(self, endpoints: Iterable[str], now: float) -> None:
+        """Take in the whole present set, and forget the drains of those long gone."""
+        gone = self._departures.follow(endpoints, now)
+        paths = {f"{_PREFIX}/endpoints/{name}/{way}" for name in gone for way in _DRAINS}
+        for key in [key for key, change in self._changes.items() if change.path in paths]:
+            del self._changes[key]
 
     def all(self) -> list[Asked]:
         """Give them, oldest first."""

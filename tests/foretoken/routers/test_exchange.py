@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foretoken.routers.decrees import GONE_S
+from foretoken.departures import GONE_S
 from foretoken.routers.exchange import ABSENT_S, MOST_UNTOLD
 from foretoken.routers.frames import MAGIC, MOST_FRAME_BYTES, VERSION, read, written
 from foretoken.trainer_protocol import Report

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from foretoken.build import build
+from foretoken.departures import GONE_S
 from foretoken.settings import Settings
 from foretoken.workers.asking import Asking, respond
 from foretoken.workers.bus import Bus
@@ -198,6 +199,22 @@ def test_changes_played_again_end_where_they_ended() -> None:
         changes.add(Asked(0, "PUT", "/foretoken/mode", body=mode.encode()))
 
     assert [change.body for change in changes.all()] == [b"predicted", b"shadow"]
+
+
+def test_drains_go_with_an_endpoint_that_is_long_gone() -> None:
+    changes = Changes()
+    for name in ("http://a:1", "http://b:1"):
+        changes.add(Asked(0, "POST", f"/foretoken/endpoints/{name}/drain"))
+    changes.add(Asked(0, "DELETE", "/foretoken/endpoints/http://a:1"))
+
+    changes.follow(["http://a:1", "http://b:1"], now=0.0)
+    changes.follow(["http://b:1"], now=1.0)
+    changes.follow(["http://b:1"], now=1.0 + GONE_S)
+
+    assert [change.path.removeprefix("/foretoken/endpoints/") for change in changes.all()] == [
+        "http://b:1/drain",
+        "http://a:1",  # removed at run time: it stays so for a worker that begins
+    ]
 
 
 def test_only_so_many_changes_are_kept() -> None:
