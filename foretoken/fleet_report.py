@@ -29,7 +29,7 @@ _APART: Final = {
     "login": "not let in, look at user and password",
     "error": "the server at routers.url answers with errors, see its log",
 }
-_STORES: Final = ": models of one never reach the other; set store.directory alike"
+_STORES: Final = ": set store.directory of all to storage that they share"
 
 
 def state_of(endpoint: View) -> tuple[str, str]:
@@ -163,17 +163,18 @@ def standing(routers: View | None) -> str | None:
     """Say whom a router stands with, ``None`` where it is connected with nobody.
 
     >>> standing({"connected": True, "name": "a", "training": True, "others": [{"name": "b"}]})
-    'router a, with b; it trains'
+    'router a, with b; a trains'
     """
     if routers is None or not routers.get("connected"):
         return None
-    others = routers.get("others") or ()
+    own, others = plain(str(routers.get("name"))), routers.get("others") or ()
     names = ", ".join(plain(str(one.get("name"))) for one in others) or "no other"
-    trainers = [plain(str(one.get("name"))) for one in others if one.get("training")]
-    told = f"router {plain(str(routers.get('name')))}, with {names}"
-    if routers.get("training"):
-        return f"{told}; it trains"
-    return f"{told}; {', '.join(trainers)} trains" if trainers else told
+    trainers = [own] if routers.get("training") else []
+    trainers += [plain(str(one.get("name"))) for one in others if one.get("training")]
+    told = f"router {own}, with {names}"
+    if not trainers:  # nobody for all: where no store is shared, each for itself
+        return told
+    return f"{told}; {' and '.join(trainers)} train{'s' if len(trainers) == 1 else ''}"
 
 
 def status_table(

@@ -204,7 +204,7 @@ ROUTERS: dict[str, Any] = {
             {"others": [{"name": "two", "same_store": False}]},
             [
                 "router two reads another models store: "
-                "models of one never reach the other; set store.directory alike"
+                "set store.directory of all to storage that they share"
             ],
         ),
     ],
