@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from collectors.settings import TraceSettings
 from collectors.trace_columns import NAMES
 
+UNFINISHED: Final = ".trace-*.parquet.tmp"
+"""What a file that is being written is called, as a pattern."""
 _LEFTOVER_AFTER_S: Final = 3600.0  # age of a crash's half file; another process may write younger
 
 
@@ -137,7 +139,7 @@ class TraceFiles:
         return f"trace-{stamp}-{self._opened:06d}{self._mark}.parquet"
 
     def _make_room(self, now: float) -> None:
-        for leftover in self._directory.glob(".trace-*.parquet.tmp"):
+        for leftover in self._directory.glob(UNFINISHED):
             with contextlib.suppress(FileNotFoundError):  # another writer has just finished it
                 if now - leftover.stat().st_mtime > _LEFTOVER_AFTER_S:
                     leftover.unlink(missing_ok=True)

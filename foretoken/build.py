@@ -249,7 +249,7 @@ def _control(
     member: "Peer | None",
 ) -> tuple[ASGIApp, Callable[[Encoding], Awaitable[bytes]] | None]:
     """Make the control plane, and the page of ``/metrics`` where all workers make it."""
-    plane = ServicePlane(service)
+    plane = ServicePlane(service, None if member is None else member.outside)
     beyond = not is_loopback(settings.proxy.host)
     control: ASGIApp = build_control(
         plane,

@@ -1,10 +1,14 @@
 """``foretoken status`` and ``foretoken explain``: a running Foretoken, looked at."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from foretoken.cli_options import URL, ApiKey, AsJson, Url
+from foretoken.errors import RouteMissing
+
+if TYPE_CHECKING:
+    from foretoken.control_client import ControlClient
 
 
 def status(url: Url = URL, *, api_key: ApiKey = None, as_json: AsJson = False) -> None:
@@ -12,7 +16,8 @@ def status(url: Url = URL, *, api_key: ApiKey = None, as_json: AsJson = False) -
 
     Not well is: an endpoint down, drained, avoided or not seen for 5 s; over
     5 % of the last requests (200, ten minutes) failed; predictions that do not
-    decide; a model or a trainer out of order.
+    decide; a model or a trainer out of order; other routers that are not
+    reached, or that read another models store.
     Exit status 0: all is well; 3: something is not; 1: nobody answers.
 
     Example:
@@ -24,7 +29,7 @@ def status(url: Url = URL, *, api_key: ApiKey = None, as_json: AsJson = False) -
     from rich.text import Text
 
     from foretoken.control_client import ControlClient
-    from foretoken.fleet_report import RECENT_S, status_table, troubles
+    from foretoken.fleet_report import RECENT_S, standing, status_table, troubles
     from foretoken.terminal import console_for_tables, plain, print_json
 
     with ControlClient(url, api_key=api_key) as client:
@@ -32,9 +37,10 @@ def status(url: Url = URL, *, api_key: ApiKey = None, as_json: AsJson = False) -
         fleets, models = client.get("deciding"), client.get("models")
         decisions = client.get("decisions", limit=200)
         mode = str(client.get("mode").get("mode"))
+        routers = _routers(client)
     since_s = time.time() - RECENT_S
     recent = [one for one in decisions if one["result"]["finished_at_s"] >= since_s]
-    found = troubles(endpoints, fleets, models, recent, mode)
+    found = troubles(endpoints, fleets, models, recent, mode, routers=routers)
     if as_json:
         print_json(
             {
@@ -44,6 +50,7 @@ def status(url: Url = URL, *, api_key: ApiKey = None, as_json: AsJson = False) -
                 "endpoints": endpoints,
                 "fleets": fleets,
                 "models": models,
+                "routers": routers,
             }
         )
     else:
@@ -56,8 +63,20 @@ def status(url: Url = URL, *, api_key: ApiKey = None, as_json: AsJson = False) -
         console.print(word.append(told, style="default"), soft_wrap=True)
         for trouble in found:
             console.print(Text(f"- {trouble}"), soft_wrap=True)
+        if (others := standing(routers)) is not None:
+            console.print(Text(others, style="dim"), soft_wrap=True)
         console.print(status_table(endpoints, fleets, models))
     raise typer.Exit(3 if found else 0)
+
+
+# Any: JSON of the control API.
+def _routers(client: "ControlClient") -> dict[str, Any] | None:
+    """Ask how a server stands with other routers, ``None``: it is too old to tell."""
+    try:
+        found: dict[str, Any] = client.get("routers")
+    except RouteMissing:
+        return None
+    return found
 
 
 def explain(

@@ -57,6 +57,17 @@ Policy = Annotated[
         autocompletion=complete_policy,
     ),
 ]
+Policies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        "-p",
+        help="May be repeated. By default five.",
+        autocompletion=complete_policy,
+    ),
+]
+Seeds = Annotated[int, typer.Option(help="Runs per policy, of seeds 1 to this.", min=1, max=1000)]
+Jobs = Annotated[int | None, typer.Option(help="Runs at once. By default one a core.", min=1)]
 LogFormat = Annotated[
     Literal["json", "console"] | None,
     typer.Option(help="By default plain lines on a terminal, JSON otherwise."),

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from foretoken.cli_names import complete_fleet, complete_policy
-from foretoken.cli_options import Config, JsonPath
+from foretoken.cli_names import complete_fleet
+from foretoken.cli_options import Config, Jobs, JsonPath, Policies, Seeds
 from foretoken.terminal import console_beside, write_figures
 
 TABLE_COLUMNS = 120
@@ -60,15 +60,7 @@ def replay(
         list[Path], typer.Argument(metavar="TRACE", help="Trace files, or folders of them.")
     ],
     *,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--policy",
-            "-p",
-            help="May be repeated. By default five.",
-            autocompletion=complete_policy,
-        ),
-    ] = None,
+    policy: Policies = None,
     endpoints: Annotated[
         list[str] | None,
         typer.Option(help="Another number of endpoints, N or CLASS=N; may be repeated."),
@@ -114,14 +106,10 @@ def replay(
         float | None,
         typer.Option(help="Likewise, seconds per token after that.", min=0.0001),
     ] = None,
-    seeds: Annotated[
-        int, typer.Option(help="Runs per policy, of seeds 1 to this.", min=1, max=100)
-    ] = 3,
+    seeds: Seeds = 3,
     config: Config = None,
     json_path: JsonPath = None,
-    jobs: Annotated[
-        int | None, typer.Option(help="Runs at once. By default one a core.", min=1)
-    ] = None,
+    jobs: Jobs = None,
 ) -> None:
     """Say what another policy or fleet would have done with recorded traffic.
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from foretoken.cli_names import complete_fleet, complete_policy, complete_workload
-from foretoken.cli_options import JsonPath, writable
+from foretoken.cli_names import complete_fleet, complete_workload
+from foretoken.cli_options import Jobs, JsonPath, Policies, Seeds, writable
 from foretoken.errors import SimulationRefused
 from foretoken.output_file import write_whole
 from foretoken.terminal import STDOUT, console_beside, write_figures
@@ -40,15 +40,7 @@ def simulate(
             autocompletion=complete_fleet,
         ),
     ] = None,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--policy",
-            "-p",
-            help="May be repeated. By default five.",
-            autocompletion=complete_policy,
-        ),
-    ] = None,
+    policy: Policies = None,
     rate: Annotated[
         float | None, typer.Option(help="Requests/s; users of a closed loop.", min=1e-3)
     ] = None,
@@ -56,9 +48,7 @@ def simulate(
         float | None,
         typer.Option(help="Share of the fleet's capacity instead. 0.7 by default.", min=1e-3),
     ] = None,
-    seeds: Annotated[
-        int, typer.Option(help="Runs per policy, of seeds 1 to this.", min=1, max=1000)
-    ] = 3,
+    seeds: Seeds = 3,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder of recorded traces.", exists=True, file_okay=False),
@@ -80,9 +70,7 @@ def simulate(
         bool, typer.Option("--labels", help="Tell the predictor each endpoint's hardware.")
     ] = False,
     wide: Annotated[bool, typer.Option("--wide", help="Print every figure.")] = False,
-    jobs: Annotated[
-        int | None, typer.Option(help="Runs at once. By default one a core.", min=1)
-    ] = None,
+    jobs: Jobs = None,
     list_: Annotated[
         bool, typer.Option("--list", help="Name workloads, fleets and policies.")
     ] = False,

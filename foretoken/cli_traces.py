@@ -48,6 +48,7 @@ def show_traces(
     """
     from foretoken.errors import ForetokenError
     from foretoken.terminal import print_json, say_error
+    from foretoken.trace_absence import absence
     from foretoken.trace_summary import summarise
 
     for path in paths:
@@ -61,6 +62,8 @@ def show_traces(
         _print_summary(summary)
         for problem in summary.problems:
             say_error(f"skipped {problem.path}: {problem.reason}")
+        if (nothing := absence(paths)) is not None:
+            say_error(nothing)
     raise typer.Exit(1 if summary.problems else 0)
 
 

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from collectors import EndpointSettings
 from foretoken.errors import ConfigurationInvalid, EndpointRefused
 from foretoken.fleet_view import deciding_view, fleet_view
+from foretoken.routers.view import routers_view
 from foretoken.service import Service
 from predictor.types import Decision, EndpointLoad, EndpointState, FloatArray, RequestFeatures
 from proxy import History
@@ -20,22 +22,32 @@ from proxy.control import (
     Mode,
     NoEndpointUp,
     ReloadRefused,
+    RoutersView,
     TrialRefused,
     TrialsBody,
     UnknownEndpoint,
 )
 from scheduler import Forecast, Standing, TierSettings, Typical
 
+if TYPE_CHECKING:  # whoever has no other routers loads nothing of them
+    from foretoken.routers.outside import Outside
+
 log = logging.getLogger(__name__)
 
 
 class ServicePlane:
-    """Serve :class:`proxy.control.ControlPlane` from a running service."""
+    """Serve :class:`proxy.control.ControlPlane` from a running service.
+
+    Args:
+        service: Runs.
+        outside: Connects it with other routers, ``None`` where there are none.
+    """
 
     epoch_s = 0.0  # the service's clock reads Unix time (docs/decisions/clock.md)
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, outside: "Outside | None" = None) -> None:
         self._service = service
+        self._outside = outside
 
     @property
     def history(self) -> History:
@@ -107,6 +119,10 @@ class ServicePlane:
             fleet_view(fleet, predictor, models, trainer_alive=alive)
             for fleet, predictor in models.predictors.items()
         ]
+
+    def routers(self) -> RoutersView:
+        """Say how this router stands with others."""
+        return routers_view(self._outside, self.now())
 
     def belief(self, fleet: str, features: FloatArray) -> Belief | None:
         """Say how far a fleet's experts are believed now about such rows."""

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from foretoken.errors import NotThere, ServerUnusable, UrlInvalid
+from foretoken.errors import NotThere, RouteMissing, ServerUnusable, UrlInvalid
 
 TIMEOUT_S: Final = 10.0
 _FOREIGN: Final = "is not Foretoken's control plane; name where it serves with --url"
@@ -74,6 +74,7 @@ class ControlClient:
 
         Raises:
             NotThere: What was asked about does not exist.
+            RouteMissing: The server knows no such question.
             ServerUnusable: Nobody answers, or not with what we need.
         """
         target = "/".join(["/foretoken", *(quote(part) for part in path)])
@@ -104,6 +105,8 @@ class ControlClient:
         message = str(told.get("message", "refused without a reason"))
         if answer.status_code == httpx.codes.NOT_FOUND and told.get("code") in _NOT_THERE:
             raise NotThere(message)
+        if told.get("code") == "not_found":
+            raise RouteMissing(f"{self.url}: {message}")
         if answer.status_code in {401, 403}:
             message += "; an admin's key is read from FORETOKEN_API_KEY"
         raise ServerUnusable(f"{self.url}: {message}")

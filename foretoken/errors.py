@@ -67,6 +67,10 @@ class ServerUnusable(ForetokenError):
     """A running Foretoken was to be asked, and nobody answers, or not as one would."""
 
 
+class RouteMissing(ServerUnusable):
+    """A running Foretoken does not serve what was asked for: an older version."""
+
+
 class UrlInvalid(ForetokenError):
     """What was to be asked is no URL."""
 

@@ -22,6 +22,15 @@ FAILED_RATIO: Final = 0.05
 RECENT_S: Final = 600.0
 """Age of a finished request that still says something of the present."""
 
+_APART: Final = {
+    "refused": "nobody answers at routers.url",
+    "timeout": "the server at routers.url does not answer in time",
+    "deaf": "the server at routers.url does not pass on what it is told",
+    "login": "not let in, look at user and password",
+    "error": "the server at routers.url answers with errors, see its log",
+}
+_STORES: Final = ": set store.directory of all to storage that they share"
+
 
 def state_of(endpoint: View) -> tuple[str, str]:
     """Give the word for an endpoint's state, and the colour of it.
@@ -76,6 +85,8 @@ def troubles(
     models: Sequence[View],
     decisions: Sequence[View],
     mode: str,
+    *,
+    routers: View | None = None,
 ) -> list[str]:
     """Say what is not well, the worst first; nothing where all is.
 
@@ -85,6 +96,7 @@ def troubles(
         models: As ``/models`` does.
         decisions: As ``/decisions`` does; those of the last minutes.
         mode: As ``/mode`` does.
+        routers: As ``/routers`` does; ``None`` where the server does not tell.
     """
     found = []
     if not any(one.get("up") for one in endpoints):
@@ -107,7 +119,7 @@ def troubles(
             )
     for one in models:
         found += _model_troubles(one)
-    return found
+    return found + _router_troubles(routers or {})
 
 
 def _failed(decision: View) -> bool:
@@ -123,6 +135,46 @@ def _model_troubles(model: View) -> list[str]:
     if training.get("enabled") and not training.get("alive"):
         found.append(f"the trainer of {name} is not running")
     return found
+
+
+def _router_troubles(routers: View) -> list[str]:
+    """Say what parts this router from others; nothing where it is to know of none.
+
+    >>> _router_troubles({"configured": True, "connected": False, "problem": "login"})
+    ['not connected with other routers: not let in, look at user and password']
+    """
+    if not routers.get("configured"):
+        return []
+    found = []
+    if not routers.get("connected"):
+        problem = routers.get("problem")
+        why = "not yet" if problem is None else _APART.get(str(problem), plain(str(problem)))
+        found.append(f"not connected with other routers: {why}")
+    others = routers.get("others") or ()
+    elsewhere = [plain(str(one.get("name"))) for one in others if one.get("same_store") is False]
+    if len(elsewhere) == 1:
+        found.append(f"router {elsewhere[0]} reads another models store{_STORES}")
+    elif elsewhere:
+        found.append(f"routers {', '.join(elsewhere)} read other models stores{_STORES}")
+    return found
+
+
+def standing(routers: View | None) -> str | None:
+    """Say whom a router stands with, ``None`` where it is connected with nobody.
+
+    >>> standing({"connected": True, "name": "a", "training": True, "others": [{"name": "b"}]})
+    'router a, with b; a trains'
+    """
+    if routers is None or not routers.get("connected"):
+        return None
+    own, others = plain(str(routers.get("name"))), routers.get("others") or ()
+    names = ", ".join(plain(str(one.get("name"))) for one in others) or "no other"
+    trainers = [own] if routers.get("training") else []
+    trainers += [plain(str(one.get("name"))) for one in others if one.get("training")]
+    told = f"router {own}, with {names}"
+    if not trainers:  # nobody for all: where no store is shared, each for itself
+        return told
+    return f"{told}; {' and '.join(trainers)} train{'s' if len(trainers) == 1 else ''}"
 
 
 def status_table(

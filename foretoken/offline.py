@@ -20,6 +20,7 @@ from collectors.trace_reader import TraceProblem
 from foretoken.errors import ForetokenError, NothingToTrainOn
 from foretoken.stores import open_store, store_errors
 from foretoken.terminal import console_beside, plain, say_error, write_figures
+from foretoken.trace_absence import absence
 from foretoken.training import metrics, publish
 from models_store import ModelsStore, Place
 from predictor import TrainingRefused, TrainingSettings
@@ -79,6 +80,8 @@ def train_offline(traces: Sequence[Path], how: Offline) -> int:
     for path in traces:
         if not path.exists():
             raise ForetokenError(f"{path} does not exist")
+    if (nothing := absence(traces)) is not None:
+        raise NothingToTrainOn(nothing)
     outcome = _Outcome()
     with _bar() as progress:
         task = progress.add_task("reading traces", total=None)

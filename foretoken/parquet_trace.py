@@ -12,6 +12,7 @@ from typing import Final
 from collectors.trace_reader import TraceProblem, read_traces
 from collectors.trace_row import TraceRow
 from foretoken.errors import ForetokenError
+from foretoken.trace_absence import absence
 from simulator.traffic import TrafficRequest
 from simulator.workloads import Trace, make_trace
 from simulator.workloads.block_ids import own_ids, to_segments
@@ -24,9 +25,11 @@ def read_parquet(path: Path) -> Trace:
     """Read a trace file, or a folder of them, as an open trace that begins at 0 s.
 
     Raises:
-        ForetokenError: A file is not a trace of ours, or broken.
+        ForetokenError: A file is not a trace of ours, or broken, or there is none.
         WorkloadInvalid: None of its requests was answered.
     """
+    if path.exists() and (nothing := absence([path])) is not None:
+        raise ForetokenError(nothing)
     rows = [row for row in read_traces([path], on_problem=_refuse) if _is_answered(row)]
     tokens_per_byte = _tokens_per_byte(rows)
     begin_s = rows[0].request.arrived_s if rows else 0.0

@@ -9,7 +9,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -82,12 +82,16 @@ class Folder:
                 files.replace(self._root / fleet / POINTER_FILE, text)
 
     def remove(self, fleet: str, versions: Sequence[str]) -> None:
-        """Delete versions, and what crashes in the middle of a publish have left."""
+        """Delete versions, and what crashes in the middle of a publish have left.
+
+        What another process has deleted since they were listed is no longer there to delete.
+        """
         if not self._versions(fleet).is_dir():
             return
         with self._writing(fleet):
             for name in versions:
-                shutil.rmtree(self._versions(fleet) / name)
+                with suppress(FileNotFoundError):
+                    shutil.rmtree(self._versions(fleet) / name)
             for leftover in self._versions(fleet).glob(".*.tmp"):
                 shutil.rmtree(leftover)
             for leftover in (self._root / fleet).glob(".*.tmp"):

@@ -18,7 +18,7 @@ from typing import Final
 from collectors.discovery.drafts import Drafts
 from collectors.discovery.lists import read_list
 from collectors.discovery.settings import FileDiscovery
-from collectors.discovery.source import Found, SourceHealth
+from collectors.discovery.source import Found, SourceHealth, only_changes
 from collectors.errors import ListUnreadable, PackageNeeded
 from collectors.settings import EndpointSettings
 
@@ -57,12 +57,11 @@ class FileSource:
 
     async def run(self, found: Found) -> None:
         """Tell the whole present set on every change, until cancelled."""
-        told: list[EndpointSettings] | None = None
+        tell = only_changes(found)
         while True:
             endpoints = await asyncio.to_thread(self.look)
-            if endpoints is not None and endpoints != told:
-                told = endpoints
-                found(endpoints)
+            if endpoints is not None:
+                tell(endpoints)
             await self._sleep(self._settings.interval_s)
 
     def look(self) -> list[EndpointSettings] | None:

@@ -23,7 +23,7 @@ from collectors.discovery.kubernetes_events import I
 from collectors.discovery.kubernetes_mirror import Mirror
 from collectors.discovery.kubernetes_objects import EndpointSlice, InferencePool, Pod, Service
 from collectors.discovery.settings import KubernetesDiscovery
-from collectors.discovery.source import DiscoveryFailure, Found, SourceHealth
+from collectors.discovery.source import DiscoveryFailure, Found, SourceHealth, only_changes
 from collectors.errors import EndpointUnusable
 from collectors.settings import EndpointSettings
 
@@ -170,8 +170,7 @@ class _Follower:
     ) -> None:
         self._source = source
         self._group = group
-        self._found = found
-        self._told: list[EndpointSettings] | None = None
+        self._tell = only_changes(found)
         self._owner: Mirror[Service] | Mirror[InferencePool]
         self._slices: Mirror[EndpointSlice] | None = None
         self._pods: Mirror[Pod] | None = None
@@ -198,12 +197,8 @@ class _Follower:
             if owner is None:
                 self._source.missing(self._owner.part, self._name)
         addresses = self._of_service() if self._slices is not None else self._of_pool()
-        if addresses is None:
-            return
-        endpoints = self._source.endpoints(addresses)
-        if endpoints != self._told:
-            self._told = endpoints
-            self._found(endpoints)
+        if addresses is not None:
+            self._tell(self._source.endpoints(addresses))
 
     def _of_service(self) -> list[Address] | None:
         """Give the endpoints of the slices, ``None`` until all there is to know is known."""

@@ -20,7 +20,7 @@ import dns.resolver
 
 from collectors.discovery.drafts import Drafts
 from collectors.discovery.settings import DnsDiscovery, server_address
-from collectors.discovery.source import DiscoveryFailure, Found, SourceHealth
+from collectors.discovery.source import DiscoveryFailure, Found, SourceHealth, only_changes
 from collectors.errors import CollectorsError, EndpointUnusable
 from collectors.settings import EndpointSettings
 
@@ -68,7 +68,7 @@ class DnsSource:
 
     async def run(self, found: Found) -> None:
         """Tell the whole present set on every change, until cancelled."""
-        told: list[EndpointSettings] | None = None
+        tell = only_changes(found)
         again_s = self._settings.least_s
         while True:
             try:
@@ -79,9 +79,7 @@ class DnsSource:
             else:
                 self._health.heard()
                 again_s = min(max(ttl_s, self._settings.least_s), self._settings.most_s)
-                if endpoints != told:
-                    told = endpoints
-                    found(endpoints)
+                tell(endpoints)
             await self._sleep(again_s)
 
     async def ask(self) -> tuple[list[EndpointSettings], float]:

@@ -25,6 +25,25 @@ Found = Callable[[Sequence[EndpointSettings]], None]
 """Takes the whole present set of one source."""
 
 
+def only_changes(found: Found) -> Found:
+    """Make of what takes sets one that takes the same set again and passes it on once.
+
+    >>> told = []
+    >>> tell = only_changes(told.append)
+    >>> tell([]), tell([]), len(told)
+    (None, None, 1)
+    """
+    told: Sequence[EndpointSettings] | None = None
+
+    def tell(endpoints: Sequence[EndpointSettings]) -> None:
+        nonlocal told
+        if endpoints != told:
+            told = endpoints
+            found(endpoints)
+
+    return tell
+
+
 class Source(Protocol):
     """Ask one authority for endpoints."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from foretoken.replay.demand import Demand
 from foretoken.replay.trust import Trust
 from foretoken.simulation.figures import FIGURES, Figures, steady_figures
-from foretoken.simulation.outcome import Run
+from foretoken.simulation.outcome import Outcome, Run
 from predictor.types import Objective
 
 ATTAINED: Final = "attained_ratio"
@@ -35,6 +35,7 @@ class Change:
         low: Smallest over the seeds.
         high: Largest.
         within_error: Whether the replay cannot tell it from no change.
+        judged: Whether anybody recorded what the replay could be held against.
     """
 
     value: float | None
@@ -42,6 +43,7 @@ class Change:
     low: float | None = None
     high: float | None = None
     within_error: bool = True
+    judged: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +70,18 @@ def figures_of(run: Run, demand: Demand) -> dict[str, float | None]:
 
 
 def attained(run: Run, demand: Demand) -> float | None:
-    """Give the share of objectives kept in a run's window, ``None`` where nobody had one."""
+    """Give the share of objectives kept in a run's window, ``None`` where that is unknown.
+
+    An answer that was not streamed has not told its times: whether it kept an objective of
+    them is unknown, and it does not count.
+    """
     begin_s, end_s = run.warmup_s, run.warmup_s + run.measure_s
     kept = [
         each.outcome == "completed" and _meets(objective, each.ttft_s, each.tpot_s)
         for each in run.outcomes
         if begin_s <= each.arrived_s < end_s
         if (objective := demand.requests[int(each.request_id)].objective)
+        if each.outcome != "completed" or _tells(objective, each)
     ]
     return sum(kept) / len(kept) if kept else None
 
@@ -112,15 +119,22 @@ def _change(
         if (base := against[min(index, len(against) - 1)][name]) is not None
     ]
     value = float(np.mean(known)) if known else None
+    judged = _judged(name, trust)
     if name in SHARES:
         by = [mine - base for mine, base in pairs]
     else:
         by = [mine / base - 1.0 for mine, base in pairs if base]
     if not by:
-        return Change(value=value)
+        return Change(value=value, judged=judged)
     middle, low, high = float(np.mean(by)), min(by), max(by)
-    unclear = low <= 0.0 <= high or abs(middle) <= _error(name, trust)
-    return Change(value=value, by=middle, low=low, high=high, within_error=unclear)
+    unclear = not judged or low <= 0.0 <= high or abs(middle) <= _error(name, trust)
+    return Change(value=value, by=middle, low=low, high=high, within_error=unclear, judged=judged)
+
+
+def _judged(name: str, trust: Trust) -> bool:
+    if name in trust.shares:
+        return trust.shares[name][0] is not None
+    return name.partition("_")[0] not in trust.unjudged
 
 
 def _error(name: str, trust: Trust) -> float:
@@ -129,6 +143,12 @@ def _error(name: str, trust: Trust) -> float:
         return deviation.error
     was, played = trust.shares.get(name, (None, None))
     return 0.0 if was is None or played is None else abs(played - was)
+
+
+def _tells(objective: Objective, each: Outcome) -> bool:
+    ttft_known = objective.ttft_s is None or each.ttft_s is not None
+    tpot_known = objective.tpot_s is None or each.tpot_s is not None or each.output_tokens == 1
+    return ttft_known and tpot_known
 
 
 def _meets(objective: Objective, ttft_s: float | None, tpot_s: float | None) -> bool:

@@ -22,6 +22,7 @@ from collectors.trace_reader import TraceProblem, read_traces
 from collectors.trace_row import TraceRow
 from foretoken.errors import TraceNotReplayable
 from foretoken.nearest import did_you_mean
+from foretoken.trace_absence import absence
 from predictor.types import Objective
 
 _LONGEST_TRACE_S: Final = 1000 * 86_400.0
@@ -171,9 +172,7 @@ def read_traffic(paths: Sequence[Path], window: Window) -> Traffic:
         TraceNotReplayable: A file is broken or no trace of ours, nothing is in the window,
             or several models were served and none is named.
     """
-    for path in paths:
-        if not path.exists():
-            raise TraceNotReplayable(f"{path} does not exist")
+    _check_there(paths)
     files = [file for path in paths for file in _files(path)]
     bounds = {file: _bounds(file) for file in files}
     begins_s = min((first for first, _ in bounds.values()), default=math.inf)
@@ -198,6 +197,14 @@ def read_traffic(paths: Sequence[Path], window: Window) -> Traffic:
         raise TraceNotReplayable(_nothing(paths, window))
     _label(traffic, wanted)
     return traffic
+
+
+def _check_there(paths: Sequence[Path]) -> None:
+    for path in paths:
+        if not path.exists():
+            raise TraceNotReplayable(f"{path} does not exist")
+    if (nothing := absence(paths)) is not None:
+        raise TraceNotReplayable(nothing)
 
 
 def _take(traffic: Traffic, row: TraceRow) -> None:

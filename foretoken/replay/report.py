@@ -2,9 +2,11 @@
 
 The document of ``as_json`` (``format`` and ``version`` name it): ``trust`` (``verdict``,
 ``because``, ``figures`` with recorded, at the recorded places and through the recorded
-policy, ``ranks``, ``shares``, the ``limits`` of the verdicts), ``trace`` (what was read and
-assumed), ``classes`` (fitted step times), ``baseline`` and ``alternatives`` (by policy: every
-figure with its change, range over the seeds, and whether the replay can tell it from none).
+policy, ``ranks``, ``told`` (the share of the answers of which each latency was recorded),
+``shares``, the ``limits`` of the verdicts), ``trace`` (what was read and assumed),
+``classes`` (fitted step times), ``baseline`` and ``alternatives`` (by policy: every figure
+with its change, range over the seeds, whether the replay can tell it from none, and whether
+there was a recording to judge it by).
 """
 
 from collections.abc import Sequence
@@ -64,6 +66,12 @@ _MORE_WORK: Final = 1.1
 WITHIN: Final = "≈"
 """Marks a difference that the replay cannot tell from none."""
 
+UNJUDGED: Final = "?"
+"""Marks what nobody recorded: the replay may be off by anything there."""
+
+_MOST: Final = 0.95
+"""Share of the requests whose latency is known that goes without saying."""
+
 
 def as_tables(answer: Answer) -> Group:
     """Lay the answer out for a terminal: trust, what was read, what would have been."""
@@ -108,7 +116,22 @@ def as_json(answer: Answer) -> dict[str, object]:
 
 
 def _headline(trust: Trust) -> str:
-    return f"How far to trust this: {trust.verdict}, {trust.because}; {_VERDICTS[trust.verdict]}."
+    told = f"How far to trust this: {trust.verdict}, {trust.because}; {_VERDICTS[trust.verdict]}."
+    if trust.unjudged and trust.deviations:
+        told += (
+            f" {_titles(trust.unjudged)} cannot be judged, as no answer was streamed: decide "
+            f"nothing by what is marked {UNJUDGED}."
+        )
+    return told
+
+
+def _titles(latencies: Sequence[str]) -> str:
+    """Name latencies in a sentence.
+
+    >>> _titles(["ttft", "e2e"])
+    'TTFT and e2e'
+    """
+    return " and ".join(name if name == "e2e" else name.upper() for name in latencies)
 
 
 def _trust_table(trust: Trust) -> Table:
@@ -140,6 +163,9 @@ def _trust_table(trust: Trust) -> Table:
         f"good: mean, p50 and p90 within {GOOD_ERROR:.0%} and ranks from {GOOD_RANKS}; "
         f"fair: within {FAIR_ERROR:.0%} and from {FAIR_RANKS}"
     )
+    for name, share in trust.told.items():
+        if 0.0 < share < _MOST:
+            table.caption += f"\n{_titles([name])} is known of {ratio(share)} of the answers"
     table.caption_justify = "left"
     return table
 
@@ -271,7 +297,7 @@ def _value(name: str, change: Change | None) -> str:
 def _by(name: str, change: Change | None) -> str:
     if change is None or change.by is None:
         return ""
-    mark = WITHIN if change.within_error else ""
+    mark = UNJUDGED if not change.judged else WITHIN if change.within_error else ""
     if name in SHARES:
         return f"{mark}{change.by * 100:+.1f} pts"
     return f"{mark}x{1 + change.by:.2f}" if change.by > 1 else f"{mark}{signed_ratio(change.by)}"
@@ -281,6 +307,8 @@ def _legend(answer: Answer) -> str:
     lines = [
         f"{WITHIN} within the error above, or on both sides of none over the seeds: no difference"
     ]
+    if any(not change.judged for each in answer.alternatives for change in each.changes.values()):
+        lines.append(f"{UNJUDGED} nobody recorded it: simulated, and held against nothing")
     if answer.work > _MORE_WORK:
         lines.append(
             f"{answer.work:.2f} times the recorded work for an endpoint's speed: batches larger "
@@ -305,6 +333,7 @@ def _trust_json(trust: Trust) -> dict[str, object]:
             for name, each in trust.deviations.items()
         },
         "ranks": trust.ranks,
+        "told": {name: rounded(share) for name, share in trust.told.items()},
         "shares": {
             name: {"recorded": was, "same_policy": played}
             for name, (was, played) in trust.shares.items()

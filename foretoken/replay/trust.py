@@ -81,6 +81,8 @@ class Trust:
         ranks: Rank correlation by latency, at the recorded endpoints; ``None`` where all
             requests took about as long.
         requests: Recorded requests that were judged.
+        told: Share of the answered ones of which each latency was recorded, by latency; one
+            that was recorded of none is not judged, and the verdict says nothing of it.
         shares: Hits, sheds and attainment: recorded, and of the recorded policy played again.
     """
 
@@ -89,7 +91,13 @@ class Trust:
     deviations: dict[str, Deviation]
     ranks: dict[str, float | None]
     requests: int
+    told: dict[str, float]
     shares: dict[str, tuple[float | None, float | None]]
+
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """Name the latencies of which nothing can be said."""
+        return tuple(name for name in LATENCIES if f"{name}_mean_s" not in self.deviations)
 
 
 def judge(
@@ -122,6 +130,7 @@ def judge(
         deviations=deviations,
         ranks=ranks,
         requests=int(was["requests"] or 0),
+        told={latency: _told(recorded, latency) for latency in LATENCIES},
         shares=dict(shares),
     )
 
@@ -177,13 +186,29 @@ def _verdict(
     return "poor", because
 
 
+def _told(recorded: Run, latency: str) -> float:
+    answered = _answered(recorded)
+    if latency == "tpot":  # one token has no gap
+        answered = [each for each in answered if each.output_tokens != 1]
+    known = sum(getattr(each, f"{latency}_s") is not None for each in answered)
+    return known / len(answered) if answered else 0.0
+
+
+def _answered(run: Run) -> list[Outcome]:
+    """List what completed of what arrived in the part that is judged."""
+    begin_s, end_s = run.warmup_s, run.warmup_s + run.measure_s
+    return [
+        each
+        for each in run.outcomes
+        if each.outcome == "completed" and begin_s <= each.arrived_s < end_s
+    ]
+
+
 def _ranks(recorded: Run, placed: Run, latency: str) -> float | None:
-    begin_s, end_s = recorded.warmup_s, recorded.warmup_s + recorded.measure_s
     again = {each.request_id: each for each in placed.outcomes}
     pairs = [
         (was_s, played_s)
-        for each in recorded.outcomes
-        if each.outcome == "completed" and begin_s <= each.arrived_s < end_s
+        for each in _answered(recorded)
         if (was_s := getattr(each, f"{latency}_s")) is not None
         if (played_s := getattr(again[each.request_id], f"{latency}_s")) is not None
     ]

@@ -12,7 +12,7 @@ from typing import Final
 
 from foretoken.routers.chains import Chains
 from foretoken.routers.clock import SharedClock
-from foretoken.routers.counts import Counts
+from foretoken.routers.counts import Counts, Failure
 from foretoken.routers.decrees import Decrees
 from foretoken.routers.frames import (
     MAGIC,
@@ -65,6 +65,7 @@ class Exchange:
         decrees: What people want of endpoints.
         on_news: Called when there is something to tell, now and then more than once.
         connected: Whether what is told can be carried.
+        failure: Why not, of the last attempt; ``None`` while it can, and before the first.
         token: Of our lease, 0 without one.
         whole_due: Whether the next frame is a whole one.
     """
@@ -86,6 +87,7 @@ class Exchange:
         self.decrees = Decrees()
         self.on_news: Callable[[], None] = _nobody
         self.connected = False
+        self.failure: Failure | None = None
         self.token = 0
         self.ear: Ear | None = None
         self._rows = rows
@@ -219,7 +221,7 @@ class Exchange:
 
     def begin(self) -> None:
         """Note that we are connected: what was told to nobody is told anew."""
-        self.connected = True
+        self.connected, self.failure = True, None
         self._chains.begin_anew()
         self.tell_whole()
 

@@ -179,6 +179,7 @@ class Link:
 
     def _failed(self, error: ServerGone) -> None:
         self._exchange.counts.failures[error.reason] += 1
+        self._exchange.failure = error.reason
         if self._told:  # once, not with every attempt
             self._told = False
             fields = {"reason": error.reason, "problem": str(error)}

@@ -25,7 +25,7 @@ def merged(kind: str, answers: Sequence[bytes], *, limit: int = SNAPSHOT_DECISIO
     """Merge answers to one question.
 
     Args:
-        kind: ``decisions``, ``endpoints`` or ``snapshot``.
+        kind: ``decisions``, ``endpoints``, ``routers`` or ``snapshot``.
         answers: At least one.
         limit: Decisions wanted.
     """
@@ -33,6 +33,7 @@ def merged(kind: str, answers: Sequence[bytes], *, limit: int = SNAPSHOT_DECISIO
     merge: dict[str, Callable[[], Json]] = {
         "decisions": lambda: decisions(bodies, limit),
         "endpoints": lambda: endpoints(bodies),
+        "routers": lambda: routers(bodies),
         "snapshot": lambda: snapshot(bodies),
     }
     return json.dumps(merge[kind]()).encode()
@@ -69,6 +70,34 @@ def endpoints(bodies: Sequence[Json]) -> Json:
         suspicion = next((one["suspicion"] for one in every if one["suspicion"]), None)
         found.append({**row, **sums, **means, "suspicion": suspicion})
     return found
+
+
+def routers(bodies: Sequence[Json]) -> Json:
+    """Say that we stand with other routers where every worker does, and who any of them knows.
+
+    >>> here = {"name": "b", "heard_age_s": 0.1, "same_store": True, "training": False}
+    >>> one = {"connected": True, "problem": None, "training": True, "others": [here]}
+    >>> other = {"connected": False, "problem": "timeout", "training": False, "others": []}
+    >>> whole = routers([one, other])
+    >>> whole["connected"], whole["problem"], whole["training"], len(whole["others"])
+    (False, 'timeout', True, 1)
+    """
+    by_name: dict[str, list[Json]] = {}
+    for row in (row for body in bodies for row in body["others"]):
+        by_name.setdefault(row["name"], []).append(row)
+    others = [
+        {
+            "name": name,
+            "heard_age_s": max(one["heard_age_s"] for one in every),
+            "same_store": all(one["same_store"] for one in every),
+            "training": any(one["training"] for one in every),
+        }
+        for name, every in sorted(by_name.items())
+    ]
+    apart = next((body for body in bodies if not body["connected"]), bodies[0])
+    training = any(body["training"] for body in bodies)
+    connection = {"connected": apart["connected"], "problem": apart["problem"]}
+    return {**bodies[0], **connection, "training": training, "others": others}
 
 
 def snapshot(bodies: Sequence[Json]) -> Json:

@@ -136,7 +136,7 @@ class WholeControl:
             with self._pages.opened():
                 await self._stream(receive, send)
             return
-        gathers = path in {"/decisions", "/endpoints"} or path.startswith("/decisions/")
+        gathers = path in {"/decisions", "/endpoints", "/routers"} or path.startswith("/decisions/")
         elsewhere = path.startswith("/predictor/") or path == "/models"
         if method in {"GET", "HEAD"} and not (gathers or elsewhere):
             await self._control(scope, receive, send)

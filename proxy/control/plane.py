@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from predictor.types import Decision, EndpointLoad, EndpointState, FloatArray, RequestFeatures
-from proxy.control.schemas import DecidingView, FleetView, Mode, TrialsBody
+from proxy.control.schemas import DecidingView, FleetView, Mode, RoutersView, TrialsBody
 from proxy.history import History
 from scheduler import Forecast, Standing, TierSettings, Typical
 
@@ -101,6 +101,10 @@ class ControlPlane(Protocol):
 
     def models(self) -> Sequence[FleetView]:
         """Describe the models of each fleet."""
+        ...
+
+    def routers(self) -> RoutersView:
+        """Say how this router stands with others."""
         ...
 
     def belief(self, fleet: str, features: FloatArray) -> Belief | None:

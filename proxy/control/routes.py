@@ -27,6 +27,7 @@ from proxy.control.schemas import (
     NewEndpoint,
     PredictionView,
     ReloadView,
+    RoutersView,
     TrialsBody,
 )
 from proxy.control.views import decision_view, endpoint_views, prediction_view
@@ -73,6 +74,11 @@ def read_routes(plane: ControlPlane) -> APIRouter:
     async def deciding() -> list[DecidingView]:
         """Say who decides in each fleet, why, and what is on trial beside it."""
         return list(plane.deciding())
+
+    @router.get("/routers")
+    async def routers() -> RoutersView:
+        """Say how this router stands with others in front of the same endpoints."""
+        return plane.routers()
 
     @router.post("/predict")
     async def predict(body: HypotheticalRequest) -> PredictionView:

@@ -199,6 +199,33 @@ class DecidingView(_Answer):
     session: Literal["prefer", "strict", "off"]
 
 
+class OtherRouterView(_Answer):
+    """Another router, heard of within two seconds."""
+
+    name: str
+    heard_age_s: float = Field(
+        description="Since the writing of the last thing heard of it; of several processes, of "
+        "the one that has been silent for longest"
+    )
+    same_store: bool = Field(description="Whether it reads the models store that this one reads")
+    training: bool = Field(description="Whether it trains for all that read its models store")
+
+
+class RoutersView(_Answer):
+    """How this router stands with others in front of the same endpoints."""
+
+    configured: bool = Field(description="False where it is to know of none: routers.url is unset")
+    name: str | None = Field(description="Its own among them")
+    connected: bool = Field(description="With the server they meet at; of every worker")
+    problem: Literal["refused", "timeout", "deaf", "login", "error"] | None = Field(
+        description="What the connection ended with, or could not be made for; null while it "
+        "stands, and before the first attempt has ended"
+    )
+    shares_store: bool = Field(description="Whether others could read its models store at all")
+    training: bool = Field(description="Whether it trains for all that read its models store")
+    others: list[OtherRouterView]
+
+
 class TrialsBody(_Body):
     """What to try beside the policies, in place of what the configuration says."""
 

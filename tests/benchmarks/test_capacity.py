@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks.capacity import PRECISION, largest, record, search
 from foretoken.errors import SimulationRefused
-from foretoken.simulation.outcome import Outcome, Run
+from foretoken.simulation.outcome import Run
+from tests.foretoken.played import answered, played
 
 
 class Fleet:
@@ -21,44 +22,8 @@ class Fleet:
     def play(self, policy: str, rate: float) -> Run:
         self.played.append((policy, rate))
         ttft_s = self.idle_s if rate <= self.capacities[policy] else 2 * self.idle_s + 1.01
-        return Run(
-            policy=policy,
-            workload="w",
-            fleet="f",
-            rate=rate,
-            seed=1,
-            warmup_s=0.0,
-            measure_s=30.0,
-            endpoints=("a",),
-            outcomes=(answered(ttft_s),),
-            engine_steps=0,
-            objective_ttft_s=None,
-            objective_tpot_s=None,
-            ended_s=100.0,
-            truncated=False,
-        )
-
-
-def answered(ttft_s: float) -> Outcome:
-    return Outcome(
-        request_id="1",
-        session_id="1",
-        arrived_s=25.0,
-        endpoint="a",
-        outcome="completed",
-        reason="policy",
-        tier=None,
-        prompt_tokens=1,
-        cached_tokens=0,
-        output_tokens=1,
-        ttft_s=ttft_s,
-        tpot_s=None,
-        e2e_s=ttft_s,
-        upstream_ttft_s=ttft_s,
-        predicted_ttft_s=None,
-        predicted_tpot_s=None,
-        preemptions=0,
-    )
+        one = answered(25.0, ttft_s=ttft_s, e2e_s=ttft_s, output_tokens=1, tpot_s=None)
+        return played(one, policy=policy, rate=rate, measure_s=30.0)
 
 
 @pytest.mark.parametrize("guess", [0.5, 17.0, 18.2, 400.0])

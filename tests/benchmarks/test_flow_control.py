@@ -9,6 +9,7 @@ from benchmarks.flow_control.runs import OURS, Scene, Surge, figures, kept, play
 from foretoken.errors import SimulationRefused
 from foretoken.simulation.outcome import Outcome, Run
 from simulator.workloads import load_workload
+from tests.foretoken.played import answered, played
 
 SCENE = Scene(
     workload="tiers-chat",
@@ -21,46 +22,15 @@ SCENE = Scene(
 )
 
 
-def outcome(tier: str, **changes: object) -> Outcome:
-    values: dict[str, object] = {
-        "request_id": "1",
-        "session_id": "1",
-        "arrived_s": 5.0,
-        "endpoint": "a",
-        "outcome": "completed",
-        "reason": "predicted",
-        "tier": tier,
-        "prompt_tokens": 10,
-        "cached_tokens": 0,
-        "output_tokens": 11,
-        "ttft_s": 0.1,
-        "tpot_s": 0.01,
-        "e2e_s": 0.2,
-        "upstream_ttft_s": 0.1,
-        "predicted_ttft_s": None,
-        "predicted_tpot_s": None,
-        "preemptions": 0,
-    }
-    return Outcome(**(values | changes))  # type: ignore[arg-type]  # test shorthand
+def outcome(
+    tier: str, *, arrived_s: float = 5.0, ttft_s: float | None = 0.1, **changes: object
+) -> Outcome:
+    times = {"tpot_s": 0.01, "e2e_s": 0.2}
+    return answered(arrived_s, ttft_s=ttft_s, tier=tier, **{**times, **changes})
 
 
 def run_of(*outcomes: Outcome) -> Run:
-    return Run(
-        policy="p",
-        workload="w",
-        fleet="f",
-        rate=1.0,
-        seed=1,
-        warmup_s=0.0,
-        measure_s=10.0,
-        endpoints=("a",),
-        outcomes=outcomes,
-        engine_steps=0,
-        objective_ttft_s=None,
-        objective_tpot_s=None,
-        ended_s=10.0,
-        truncated=False,
-    )
+    return played(*outcomes, measure_s=10.0, ended_s=10.0)
 
 
 def test_a_promise_is_kept_by_both_targets_and_broken_by_a_refusal() -> None:

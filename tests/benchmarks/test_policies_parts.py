@@ -16,6 +16,7 @@ from benchmarks.policies.windows import (
 from foretoken.simulation.comparison import load
 from foretoken.simulation.outcome import UNFINISHED, Outcome, Run
 from tests.benchmarks.recorded import CHAT, LONG, MIX, every_seed, results
+from tests.foretoken.played import answered, played
 
 # Quality
 
@@ -95,44 +96,11 @@ def test_a_ranking_that_beats_the_default_is_told() -> None:
 
 
 def run_with(*outcomes: Outcome, ended_s: float = 100.0) -> Run:
-    return Run(
-        policy="lmetric",
-        workload="w",
-        fleet="f",
-        rate=1.0,
-        seed=1,
-        warmup_s=10.0,
-        measure_s=20.0,
-        endpoints=("a",),
-        outcomes=outcomes,
-        engine_steps=1,
-        objective_ttft_s=None,
-        objective_tpot_s=None,
-        ended_s=ended_s,
-        truncated=False,
-    )
+    return played(*outcomes, warmup_s=10.0, measure_s=20.0, ended_s=ended_s)
 
 
 def outcome(arrived_s: float, e2e_s: float | None, ended: str = "completed") -> Outcome:
-    return Outcome(
-        request_id=str(arrived_s),
-        session_id="s",
-        arrived_s=arrived_s,
-        endpoint="a",
-        outcome=ended,
-        reason="",
-        tier=None,
-        prompt_tokens=1,
-        cached_tokens=0,
-        output_tokens=1,
-        ttft_s=None,
-        tpot_s=None,
-        e2e_s=e2e_s,
-        upstream_ttft_s=None,
-        predicted_ttft_s=None,
-        predicted_tpot_s=None,
-        preemptions=0,
-    )
+    return answered(arrived_s, ttft_s=None, tpot_s=None, e2e_s=e2e_s, outcome=ended)
 
 
 def test_windows_count_by_arrival_and_keep_what_was_lost_apart() -> None:

@@ -11,49 +11,19 @@ from benchmarks.published.scene import Scene, play
 from foretoken.simulation.arms import ARMS
 from foretoken.simulation.figures import FIGURES
 from foretoken.simulation.outcome import Outcome, Run
+from tests.foretoken import played
 
 LADDER = Ladder(stages=((2.0, 10.0), (4.0, 5.0)), passes=2)
 
 
 def answered(arrived_s: float, e2e_s: float, ttft_s: float = 0.5) -> Outcome:
-    return Outcome(
-        request_id=f"{arrived_s}",
-        session_id="s",
-        arrived_s=arrived_s,
-        endpoint="a",
-        outcome="completed",
-        reason="",
-        tier=None,
-        prompt_tokens=1000,
-        cached_tokens=250,
-        output_tokens=100,
-        ttft_s=ttft_s,
-        tpot_s=0.02,
-        e2e_s=e2e_s,
-        upstream_ttft_s=ttft_s,
-        predicted_ttft_s=None,
-        predicted_tpot_s=None,
-        preemptions=0,
-    )
+    tokens = {"prompt_tokens": 1000, "cached_tokens": 250, "output_tokens": 100}
+    return played.answered(arrived_s, ttft_s=ttft_s, tpot_s=0.02, e2e_s=e2e_s, **tokens)
 
 
 def run_of(*outcomes: Outcome) -> Run:
-    return Run(
-        policy="p",
-        workload="w",
-        fleet="f",
-        rate=LADDER.mean_rate,
-        seed=1,
-        warmup_s=0.0,
-        measure_s=LADDER.seconds,
-        endpoints=("a",),
-        outcomes=outcomes,
-        engine_steps=0,
-        objective_ttft_s=None,
-        objective_tpot_s=None,
-        ended_s=LADDER.seconds,
-        truncated=False,
-    )
+    seconds = LADDER.seconds
+    return played.played(*outcomes, rate=LADDER.mean_rate, measure_s=seconds, ended_s=seconds)
 
 
 def test_only_the_last_pass_is_read() -> None:

@@ -63,11 +63,26 @@ def test_the_schemas_of_our_own_refuse_what_is_wrong() -> None:
         jsonschema.validate(pool, schema)
 
 
-def test_the_optional_monitor_is_one_that_the_operator_takes() -> None:
-    path = KUBERNETES / "components" / "monitoring" / "podmonitor.yaml"
-    monitor = yaml.safe_load(path.read_text())
+def test_the_optional_monitors_are_what_the_operator_takes() -> None:
+    for monitor in monitors():
+        jsonschema.validate(monitor, SCHEMAS[monitor["apiVersion"], monitor["kind"]])
 
-    jsonschema.validate(monitor, SCHEMAS[monitor["apiVersion"], monitor["kind"]])
+
+@needs_kubectl
+@each_overlay
+def test_the_optional_monitors_scrape_every_router_and_nothing_else(overlay: str) -> None:
+    scraped = [
+        (container["name"], port["containerPort"])
+        for monitor in monitors()
+        for each in of_kind(overlay, "Deployment")
+        if monitor["spec"]["selector"]["matchLabels"].items() <= _labels(each).items()
+        for container in containers(each["spec"]["template"]["spec"])
+        for port in container["ports"]
+        for wanted in monitor["spec"]["podMetricsEndpoints"]
+        if port["name"] == wanted["port"]
+    ]
+
+    assert scraped == [(OURS, 8080 if overlay == "sidecar" else 8000)]
 
 
 @needs_kubectl
@@ -244,6 +259,11 @@ def test_the_settings_of_every_overlay_are_valid(path: Path) -> None:
     assert settings.endpoints == ()
 
 
+def monitors() -> list[Manifest]:
+    path = KUBERNETES / "components" / "monitoring" / "podmonitor.yaml"
+    return list(yaml.safe_load_all(path.read_text()))
+
+
 def load(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text())
 
@@ -256,6 +276,9 @@ def _pre_stop_s(container: Manifest) -> int:
 
 
 def _labels_of_pods(overlay: str) -> list[dict[str, str]]:
-    return [
-        each["spec"]["template"]["metadata"]["labels"] for each in of_kind(overlay, "Deployment")
-    ]
+    return [_labels(each) for each in of_kind(overlay, "Deployment")]
+
+
+def _labels(deployment: Manifest) -> dict[str, str]:
+    labels: dict[str, str] = deployment["spec"]["template"]["metadata"]["labels"]
+    return labels

@@ -180,6 +180,41 @@ def test_trouble_is_what_somebody_should_get_up_for() -> None:
     assert any("trainer of m is not running" in one for one in found)
 
 
+ROUTERS: dict[str, Any] = {
+    "configured": True,
+    "name": "one",
+    "connected": True,
+    "problem": None,
+    "training": False,
+    "others": [{"name": "two", "same_store": True}],
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({}, []),
+        ({"configured": False, "connected": False}, []),
+        ({"connected": False, "others": []}, ["not connected with other routers: not yet"]),
+        (
+            {"connected": False, "problem": "timeout"},
+            ["not connected with other routers: the server at routers.url does not answer in time"],
+        ),
+        (
+            {"others": [{"name": "two", "same_store": False}]},
+            [
+                "router two reads another models store: "
+                "set store.directory of all to storage that they share"
+            ],
+        ),
+    ],
+)
+def test_routers_that_are_apart_are_trouble(changed: dict[str, Any], found: list[str]) -> None:
+    routers = {**ROUTERS, **changed}
+
+    assert troubles([ENDPOINT], [], [], [], "predicted", routers=routers) == found
+
+
 @pytest.mark.parametrize("reason", ["predicted", "objective_met"])
 def test_a_line_of_the_list_fits_80_characters_and_keeps_its_names_whole(reason: str) -> None:
     finished = OLD | {

@@ -1,11 +1,13 @@
 """What is of a folder alone: leftovers of crashes, full disks, folders in the way."""
 
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
 
 from models_store import BrokenVersion, ModelsStore, StoreNotWritable
+from models_store.folder import Folder
 
 FLEET = "meta-llama/Llama-3.1-8B"
 
@@ -45,6 +47,19 @@ def test_half_written_pointer_is_pruned(store: ModelsStore, tmp_path: Path) -> N
 
     assert not leftover.exists()
     assert store.latest(FLEET) == version
+
+
+def test_what_another_process_has_pruned_meanwhile_is_no_longer_deleted(
+    store: ModelsStore, tmp_path: Path
+) -> None:
+    versions = [publish(store, now=1_000.0 + number) for number in range(3)]
+    folder = Folder(tmp_path)
+    (fleet,) = folder.fleets()
+
+    shutil.rmtree(folder_of(tmp_path, versions[0]))
+    folder.remove(fleet, versions[:2])
+
+    assert store.versions(FLEET) == versions[2:]
 
 
 def test_a_missing_manifest_is_named(store: ModelsStore, tmp_path: Path) -> None:

@@ -286,3 +286,25 @@ def test_an_endpoint_that_is_removed_is_followed_no_longer(tmp_path: Path) -> No
             assert heard.whole is None
 
     play(scene, Publisher(tmp_path))
+
+
+def test_of_two_that_are_said_to_publish_at_one_address_neither_is_followed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene(publisher: Publisher, heard: Heard) -> None:
+        source = publisher.source()
+        async with publisher.running(), following(source, heard) as feeds:
+            await heard.until(lambda: heard.whole is True)
+            for number in (1, 2):
+                other = EndpointSettings(url=f"http://10.0.0.9:{number}", kv_events=source)
+                feeds.add(other)
+                assert heard.whole is None
+            for number in (1, 2):
+                feeds.remove(f"10.0.0.9:{number}")
+            await heard.until(lambda: heard.whole is True)
+
+    play(scene, Publisher(tmp_path))
+
+    told = [record for record in caplog.records if record.message == "kv_events_shared"]
+    assert len(told) == 1
+    assert f"{tmp_path}/live" in told[0].__dict__["problem"]

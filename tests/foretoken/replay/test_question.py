@@ -1,16 +1,18 @@
 """A whole replay of a trace whose truth is known: what is fitted, judged and answered."""
 
+import io
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from foretoken.errors import SimulationRefused, TraceNotReplayable
 from foretoken.replay.fleets import Changes, changed_fleet
 from foretoken.replay.question import Answer, Question, ask
 from foretoken.replay.recorded import Window
-from foretoken.replay.report import as_json
+from foretoken.replay.report import as_json, as_tables
 from predictor.types import Objective
 from tests.foretoken.replay.conftest import two_endpoints
 
@@ -109,7 +111,19 @@ def test_answers_that_were_not_streamed_are_fitted_by_their_whole_time(
         table = table.set_column(table.column_names.index(name), name, unknown)
     pq.write_table(table, tmp_path / "t.parquet")
 
-    answer = ask(Question(paths=(tmp_path,), seeds=1))
+    answer = ask(Question(paths=(tmp_path,), policies=("round_robin",), seeds=1))
 
     assert {name[:3] for name in answer.trust.deviations} == {"e2e"}
     assert abs(answer.trust.deviations["e2e_mean_s"].placed_error) < 0.15
+    check_that_nothing_is_claimed_of_what_nobody_recorded(answer)
+
+
+def check_that_nothing_is_claimed_of_what_nobody_recorded(answer: Answer) -> None:
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(as_tables(answer))
+    changes = answer.alternatives[0].changes
+
+    assert "TTFT and TPOT cannot be judged, as no answer was streamed" in shown.getvalue()
+    assert "? nobody recorded it" in shown.getvalue()
+    assert (changes["ttft_mean_s"].judged, changes["ttft_mean_s"].within_error) == (False, True)
+    assert changes["e2e_mean_s"].judged

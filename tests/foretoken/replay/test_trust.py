@@ -3,52 +3,22 @@ from dataclasses import replace
 import pytest
 
 from foretoken.replay.trust import judge
-from foretoken.simulation.outcome import Outcome, Run
-
-
-def outcome(number: int, ttft_s: float | None, tpot_s: float) -> Outcome:
-    return Outcome(
-        request_id=str(number),
-        session_id="s",
-        arrived_s=number,
-        endpoint="a",
-        outcome="completed",
-        reason="",
-        tier=None,
-        prompt_tokens=100,
-        cached_tokens=0,
-        output_tokens=11,
-        ttft_s=ttft_s,
-        tpot_s=tpot_s,
-        e2e_s=(ttft_s or 0.1) + 10 * tpot_s,
-        upstream_ttft_s=ttft_s,
-        predicted_ttft_s=None,
-        predicted_tpot_s=None,
-        preemptions=0,
-    )
+from foretoken.simulation.outcome import Run
+from tests.foretoken.played import answered, played
 
 
 def run(times: float = 1.0, *, backwards: bool = False) -> Run:
-    numbers = range(100)
-    sizes = list(reversed(numbers)) if backwards else list(numbers)
-    return Run(
-        policy="p",
-        workload="w",
-        fleet="f",
-        rate=1.0,
-        seed=1,
-        warmup_s=0.0,
-        measure_s=100.0,
-        endpoints=("a",),
-        outcomes=tuple(
-            outcome(number, times * 0.01 * (size + 5), times * 0.001 * (size + 5))
-            for number, size in zip(numbers, sizes, strict=True)
-        ),
-        engine_steps=0,
-        objective_ttft_s=None,
-        objective_tpot_s=None,
-        ended_s=100.0,
-        truncated=False,
+    sizes = range(99, -1, -1) if backwards else range(100)
+    return played(
+        *(
+            answered(
+                number,
+                ttft_s=(ttft_s := times * 0.01 * (size + 5)),
+                tpot_s=(tpot_s := times * 0.001 * (size + 5)),
+                e2e_s=ttft_s + 10 * tpot_s,
+            )
+            for number, size in enumerate(sizes)
+        )
     )
 
 
@@ -82,3 +52,5 @@ def test_latencies_nobody_recorded_are_not_compared() -> None:
 
     assert "ttft_mean_s" not in trust.deviations
     assert trust.verdict == "good"
+    assert trust.unjudged == ("ttft",)
+    assert trust.told == {"ttft": 0.0, "tpot": 1.0, "e2e": 1.0}

@@ -1,6 +1,7 @@
 """Two routers as people run them: real processes, a real server, simulated endpoints."""
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from foretoken.cli import run
 from foretoken.processes import free_ports
 from tests.foretoken.routers.conftest import Store
 from tests.foretoken.running import PATIENCE_S, Running
@@ -86,13 +88,16 @@ def routers(request: pytest.FixtureRequest, tmp_path: Path, store: Store) -> Ite
             running.terminate(name)
 
 
-def test_two_routers_serve_as_one(routers: Routers, store: Store) -> None:
+def test_two_routers_serve_as_one(
+    routers: Routers, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     routers.acquainted()
     routers.until(routers.trains)
 
     check_that_sessions_stay(routers)
     check_that_bookings_are_seen(routers)
     check_that_a_drain_holds_everywhere(routers)
+    check_that_status_knows_the_other(routers, capsys)
     check_that_nothing_is_lost_without_the_server(routers, store)
     check_that_another_one_trains_when_the_first_is_gone(routers)
 
@@ -156,11 +161,31 @@ def check_that_nothing_is_lost_without_the_server(routers: Routers, store: Store
     store.kill()
     answers += [routers.post(name, ask(name)) for name in routers.urls for _ in range(5)]
     assert routers.trains() == []
+    apart = httpx.get(f"{routers.urls['one']}/foretoken/routers").json()
+    assert (apart["connected"], apart["problem"]) in {(False, "refused"), (False, "timeout")}
     store.start()
     routers.acquainted()
     answers += [routers.post(name, ask(name)) for name in routers.urls for _ in range(5)]
 
     assert {answer.status_code for answer in answers} == {200}
+
+
+def check_that_status_knows_the_other(routers: Routers, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["status", "--url", routers.urls["one"], "--json"])
+    told = json.loads(capsys.readouterr().out)
+
+    (other,) = told["routers"].pop("others")
+    trains = {told["routers"].pop("training"), other.pop("training")}
+    assert told["routers"] == {
+        "configured": True,
+        "name": "one",
+        "connected": True,
+        "problem": None,
+        "shares_store": True,
+    }
+    assert (other["name"], other["same_store"]) == ("two", True)
+    assert trains == {True, False}
+    assert not any("router" in trouble for trouble in told["troubles"])
 
 
 def check_that_another_one_trains_when_the_first_is_gone(routers: Routers) -> None:

@@ -1,7 +1,5 @@
 """The figures of hand-made runs, whose answers can be worked out on paper."""
 
-from dataclasses import replace
-
 import pytest
 
 from foretoken.simulation.figures import (
@@ -12,49 +10,16 @@ from foretoken.simulation.figures import (
     transient_figures,
 )
 from foretoken.simulation.outcome import UNFINISHED, Outcome, Run
+from tests.foretoken.played import answered, played
 
 
 def outcome(at_s: float, ttft_s: float | None = 1.0, **changes: object) -> Outcome:
-    known = Outcome(
-        request_id=f"r{at_s}",
-        session_id="s",
-        arrived_s=at_s,
-        endpoint="a",
-        outcome="completed",
-        reason="policy",
-        tier=None,
-        prompt_tokens=100,
-        cached_tokens=25,
-        output_tokens=11,
-        ttft_s=ttft_s,
-        tpot_s=0.1,
-        e2e_s=None if ttft_s is None else ttft_s + 1.0,
-        upstream_ttft_s=ttft_s,
-        predicted_ttft_s=None,
-        predicted_tpot_s=None,
-        preemptions=0,
-    )
-    return replace(known, **changes)  # type: ignore[arg-type]  # whatever a test sets
+    return answered(at_s, ttft_s=ttft_s, **{"cached_tokens": 25, **changes})
 
 
 def run(*outcomes: Outcome, **changes: object) -> Run:
-    known = Run(
-        policy="lmetric",
-        workload="w",
-        fleet="f",
-        rate=2.0,
-        seed=1,
-        warmup_s=10.0,
-        measure_s=30.0,
-        endpoints=("a", "b"),
-        outcomes=outcomes,
-        engine_steps=0,
-        objective_ttft_s=None,
-        objective_tpot_s=None,
-        ended_s=100.0,
-        truncated=False,
-    )
-    return replace(known, **changes)  # type: ignore[arg-type]  # whatever a test sets
+    known = {"rate": 2.0, "warmup_s": 10.0, "measure_s": 30.0, "endpoints": ("a", "b")}
+    return played(*outcomes, **{**known, **changes})
 
 
 def test_only_what_arrives_in_the_window_is_steady_and_only_what_precedes_it_transient() -> None:

@@ -28,7 +28,9 @@ from proxy.control import (
     DuplicateEndpoint,
     FleetView,
     Mode,
+    OtherRouterView,
     ReloadRefused,
+    RoutersView,
     TargetView,
     TrainingView,
     TrialsBody,
@@ -129,6 +131,18 @@ class FakePlane:
         if self.snapshots_left <= 0:
             self.closing.set()
         return self.fleets
+
+    def routers(self) -> RoutersView:
+        other = OtherRouterView(name="two", heard_age_s=0.2, same_store=True, training=True)
+        return RoutersView(
+            configured=True,
+            name="one",
+            connected=False,
+            problem="timeout",
+            shares_store=True,
+            training=False,
+            others=[other],
+        )
 
     def belief(self, fleet: str, features: FloatArray) -> Belief | None:
         if fleet != MODEL:

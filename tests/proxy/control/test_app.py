@@ -226,6 +226,13 @@ def test_models_are_described_per_fleet() -> None:
     assert found["training"]["last_result"] == "accepted"
 
 
+def test_other_routers_are_told_of() -> None:
+    view = call(FakePlane(), "GET", "/routers").json()
+
+    assert (view["name"], view["connected"], view["problem"]) == ("one", False, "timeout")
+    assert [(one["name"], one["training"]) for one in view["others"]] == [("two", True)]
+
+
 def test_a_hypothetical_request_is_predicted_at_every_endpoint() -> None:
     plane = FakePlane()
 
@@ -295,6 +302,7 @@ def test_openapi_describes_every_route_and_its_refusals() -> None:
         "/foretoken/models",
         "/foretoken/mode",
         "/foretoken/deciding",
+        "/foretoken/routers",
         "/foretoken/trials",
         "/foretoken/reload",
         "/foretoken/response-cache",
