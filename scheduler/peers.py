@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from predictor.types import (
+    Decision,
     EndpointState,
     Measurement,
     Objective,
@@ -21,8 +22,10 @@ from predictor.types import (
 )
 from scheduler.actions import Action, Dispatch, Shed
 from scheduler.bookings import Ledger
+from scheduler.capacity import Room
 from scheduler.endpoint_table import Members
 from scheduler.fleet import Fleet, FleetFactory
+from scheduler.forecast import Forecast, Typical
 from scheduler.live import LiveRequest
 from scheduler.objectives import Held
 from scheduler.saturation import Placing
@@ -92,6 +95,23 @@ class PeerScheduler(Scheduler):
         """Note that another scheduler is gone: its promises are no longer to be kept."""
         for name, fleet in self._promised.pop(writer, {}).items():
             fleet.promises.end(_key(writer, name))
+
+    # What is asked of us, with or without requests of our own
+
+    def preview(self, request: RequestFeatures, now: float) -> Decision | None:
+        """Decide as if the request came now, and book nothing."""
+        self._hear_bookings(now)
+        return super().preview(request, now)
+
+    def forecast(self, model: str, typical: Typical, now: float) -> Forecast | None:
+        """Predict a typical request at each endpoint of a fleet that is up; decide nothing."""
+        self._hear_bookings(now)
+        return super().forecast(model, typical, now)
+
+    def rooms(self, fleet: Fleet, now: float) -> dict[str, Room]:
+        """Say how full every endpoint of a fleet is."""
+        self._hear_bookings(now)
+        return super().rooms(fleet, now)
 
     # What happens here
 

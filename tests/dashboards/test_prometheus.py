@@ -15,7 +15,7 @@ import pytest
 from dashboards import prometheus
 from dashboards.recording import RECORDINGS
 from foretoken.processes import free_ports
-from tests.foretoken.running import PATIENCE_S, Running
+from tests.foretoken.running import PATIENCE_S, Running, asking
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed"),
@@ -48,7 +48,8 @@ class Prometheus:
 
     def _ask(self, path: str, query: dict[str, str]) -> list[Any]:
         try:
-            answer = httpx.get(f"{self.url}/api/v1/{path}", params=query)
+            with asking(self.url) as client:
+                answer = client.get(f"/api/v1/{path}", params=query)
         except httpx.TransportError:
             return []
         if answer.status_code != 200:  # it replays its log yet
@@ -102,8 +103,8 @@ def ask(router: str, number: int) -> None:
         "traceparent": f"00-{TRACE}-b7ad6b7169203331-01",
         "x-slo-ttft-ms": "5000",
     }
-    url = f"http://{router}/v1/chat/completions"
-    assert httpx.post(url, json=body, headers=headers, timeout=PATIENCE_S).status_code == 200
+    with asking(f"http://{router}") as client:
+        client.post("/v1/chat/completions", json=body, headers=headers).raise_for_status()
 
 
 def test_workers_that_lost_an_endpoint_make_an_alert_fire(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every alert fires in its bad case and stays silent in its good one, by Prometheus' own tool."""
 
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -268,23 +269,38 @@ def promtool(folder: Path, *tests: dict[str, object], step: str = "1m") -> str:
     asked = {"rule_files": rules, "evaluation_interval": step, "group_eval_order": order}
     file.write_text(json.dumps({**asked, "tests": tests}))
     done = subprocess.run(
-        ["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False
+        ["promtool", "test", "rules", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"GOGC": "off"},  # it ends before its garbage is worth collecting
     )
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 def rule_test(name: str, case: Case, values: dict[str, str], *, fires: bool) -> dict[str, object]:
     """Write one rule test of an alert."""
+    return of_values(case.step, values, [asked_of(name, case, fires=fires)])
+
+
+def asked_of(name: str, case: Case, *, fires: bool) -> dict[str, object]:
+    """Write what is expected of an alert."""
     (alert,) = [alert for alert in ALERTS if alert.name == name]
     fired = {
         "exp_labels": {"severity": alert.severity, **case.fires},
         "exp_annotations": {"summary": case.summary, "runbook_url": alert.runbook_url},
     }
-    asked = {"eval_time": case.at, "alertname": name, "exp_alerts": [fired] if fires else []}
+    return {"eval_time": case.at, "alertname": name, "exp_alerts": [fired] if fires else []}
+
+
+def of_values(
+    step: str, values: dict[str, str], asked: list[dict[str, object]]
+) -> dict[str, object]:
+    """Write a rule test of any number of alerts."""
     return {
-        "interval": case.step,
+        "interval": step,
         "input_series": [{"series": one, "values": what} for one, what in values.items()],
-        "alert_rule_test": [asked],
+        "alert_rule_test": asked,
     }
 
 
@@ -305,9 +321,10 @@ def test_a_service_without_traffic_is_no_reason_for_an_alert(tmp_path: Path) -> 
     still = dict.fromkeys((DECISIONS, REQUESTS, FAILED, MET, MISSED, SHED, COLD), f"5{EVER}")
     still |= {UP: f"1{EVER}", WAITING: f"0{EVER}", TRAINER_UP: f"1{EVER}"}
     soon = [(name, case) for name, case in CASES.items() if case.step == "1m"]
-    tests = [rule_test(name, case, still, fires=False) for name, case in soon]
+    asked = [asked_of(name, case, fires=False) for name, case in soon]
 
-    assert promtool(tmp_path, *tests) == ""
+    assert len(soon) > 20
+    assert promtool(tmp_path, of_values("1m", still, asked)) == ""
 
 
 def test_the_tool_says_so_when_an_alert_does_not_fire(tmp_path: Path) -> None:

@@ -1,4 +1,10 @@
-"""The dashboards in front of a real Prometheus that scrapes a fleet in trouble."""
+"""The dashboards in front of a real Prometheus that scrapes a fleet in trouble.
+
+Takes a minute and half a minute of CPU, so it is run by ``make test-all`` alone. That every
+expression names only series and labels that exist is also held by ``test_build.py``, that
+panels are drawn by ``test_pictures.py``, and that recorded series and an alert come out of a
+real Prometheus by ``test_prometheus.py``.
+"""
 
 import asyncio
 import json
@@ -27,6 +33,7 @@ ELSEWHERE = {
 """Asked of routers that share and of sources of endpoints, of which the fleet here has none."""
 
 pytestmark = [
+    pytest.mark.real,
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed"),
     pytest.mark.timeout(400),
 ]

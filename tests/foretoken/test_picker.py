@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import grpc
-import httpx
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as ext_proc_grpc
@@ -16,7 +15,7 @@ from foretoken.errors import ConfigurationInvalid
 from foretoken.picker import build_picker
 from foretoken.processes import free_ports
 from foretoken.settings import load_settings
-from tests.foretoken.running import Running
+from tests.foretoken.running import Running, asking
 
 ROOT = Path(__file__).parents[2]
 MODEL = "llama-3.1-8b"
@@ -34,15 +33,14 @@ def _questions() -> list[object]:
     return [headers, body, response]
 
 
-def test_it_picks_counts_and_ends_when_told(tmp_path: Path) -> None:
+def test_it_picks_counts_keeps_its_port_and_ends_when_told(tmp_path: Path) -> None:
     one, two, port, grpc_port = free_ports(4)
     with Running(tmp_path) as running:
         running.start_endpoint("one", one)
         running.start_endpoint("two", two)
+        flags = ("--endpoint", f"http://127.0.0.1:{one}", "--endpoint", f"http://127.0.0.1:{two}")
         running.start(
-            "picker",
-            "picker",
-            *("--endpoint", f"http://127.0.0.1:{one}", "--endpoint", f"http://127.0.0.1:{two}"),
+            *("picker", "picker", *flags),
             *("--port", str(port), "--grpc-port", str(grpc_port)),
             *("--fallbacks", "1", "--data-dir", str(tmp_path / "data")),
         )
@@ -54,9 +52,15 @@ def test_it_picks_counts_and_ends_when_told(tmp_path: Path) -> None:
             stub = ext_proc_grpc.ExternalProcessorStub(channel)
             answers = list(stub.Process(iter(_questions())))
         running.until_logged("picker", "request_finished")
-        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-        elsewhere = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", content=BODY)
-        decisions = httpx.get(f"http://127.0.0.1:{port}/foretoken/decisions").json()
+        with asking(f"http://127.0.0.1:{port}") as client:
+            metrics = client.get("/metrics").text
+            elsewhere = client.post("/v1/chat/completions", content=BODY)
+            decisions = client.get("/foretoken/decisions").json()
+        (free,) = free_ports(1)
+        running.start(
+            "second", "picker", *flags, "--port", str(free), "--grpc-port", str(grpc_port)
+        )
+        refused = running.wait("second")
         status = running.terminate("picker")
 
     assert health.status == health_pb2.HealthCheckResponse.SERVING
@@ -67,6 +71,9 @@ def test_it_picks_counts_and_ends_when_told(tmp_path: Path) -> None:
     assert 'foretoken_requests_total{model_name="llama-3.1-8b",outcome="completed"' in metrics
     assert elsewhere.status_code == 404
     assert decisions
+    assert refused == 1
+    assert f"cannot listen on 127.0.0.1:{grpc_port}" in running.log("second")
+    assert "--grpc-port" in running.log("second")
     assert status == 0
     assert list((tmp_path / "data" / "traces").glob("*.parquet"))
 
@@ -82,20 +89,6 @@ def test_an_endpoint_that_envoy_calls_otherwise_is_refused_by_its_path(host: str
 
     (problem,) = caught.value.problems
     assert problem.startswith(f"endpoints.1.url = 'http://{host}:8000': give the IP address")
-
-
-def test_a_taken_port_is_one_line_that_names_the_flag(tmp_path: Path) -> None:
-    port, grpc_port = free_ports(2)
-    with Running(tmp_path) as running:
-        flags = ("--endpoint", "http://127.0.0.1:9", "--grpc-port", str(grpc_port))
-        running.start("first", "picker", *flags, "--port", str(port))
-        running.until("first", f"http://127.0.0.1:{port}/health")
-        (other,) = free_ports(1)
-        running.start("second", "picker", *flags, "--port", str(other))
-
-        assert running.wait("second") == 1
-        assert f"cannot listen on 127.0.0.1:{grpc_port}" in running.log("second")
-        assert "--grpc-port" in running.log("second")
 
 
 def test_without_its_extra_it_says_what_to_install_and_the_rest_works() -> None:

@@ -2,13 +2,15 @@
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import httpx
+import pytest
 
+from foretoken.cli import run
 from foretoken.processes import free_ports
-from tests.foretoken.running import Running
+from tests.foretoken.running import Running, asking
 
 CONFIG = "[trainer]\ninterval_s = 0.5\n"
 
@@ -55,18 +57,18 @@ def test_a_router_finds_a_sidecar_that_learns_and_comes_back_warm(tmp_path: Path
     arguments = ("predictor", "--config", str(config), "--port", str(port),
                  "--models-dir", str(tmp_path / "models"))  # fmt: skip
     asked = {"requests": rows(250)}
-    with Running(tmp_path) as running:
+    with Running(tmp_path) as running, asking(url) as client:
         running.start("cold", *arguments)
         ready = running.until("cold", f"{url}/readyz", "ready").json()
-        cold = httpx.post(f"{url}/predict/bulk/strict", json=asked)
-        told = httpx.post(f"{url}/add_training_data_bulk", json={"entries": measured(600)})
+        cold = client.post("/predict/bulk/strict", json=asked)
+        told = client.post("/add_training_data_bulk", json={"entries": measured(600)})
         trained = running.until("cold", f"{url}/readyz", '"layer":"mixture"').json()
-        warm = httpx.post(f"{url}/predict/bulk/strict", json=asked).json()["predictions"]
-        metrics = httpx.get(f"{url}/metrics").text
+        warm = client.post("/predict/bulk/strict", json=asked).json()["predictions"]
+        metrics = client.get("/metrics").text
         status = running.terminate("cold")
         running.start("warm", *arguments)
         again = running.until("warm", f"{url}/readyz", "ready").json()
-        remembered = httpx.post(f"{url}/predict/bulk/strict", json=asked).json()["predictions"]
+        remembered = client.post("/predict/bulk/strict", json=asked).json()["predictions"]
         log = running.log("cold")
 
     assert (ready["layer"], ready["objective_type"]) == ("cold", "mean")
@@ -86,9 +88,23 @@ def test_a_router_finds_a_sidecar_that_learns_and_comes_back_warm(tmp_path: Path
         assert 0.7 < sorted(ratio)[125] < 1.4
 
 
-def test_our_own_api_predicts_what_it_was_taught(tmp_path: Path) -> None:
+class Predictor(NamedTuple):
+    running: Running
+    url: str
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Predictor]:
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
+    with Running(tmp_path_factory.mktemp("predictor")) as running:
+        running.start("predictor", "predictor", "--port", str(port), "--objective", "quantile")
+        running.until("predictor", f"{url}/readyz", '"objective_type":"quantile"')
+        yield Predictor(running, url)
+
+
+def test_our_own_api_predicts_what_it_was_taught(predictor: Predictor) -> None:
+    running, url = predictor
     endpoints = {"fast:1": 1e-5, "slow:1": 1e-4}
 
     def sight(name: str, tokens: int) -> dict[str, Any]:
@@ -100,10 +116,8 @@ def test_our_own_api_predicts_what_it_was_taught(tmp_path: Path) -> None:
         }
 
     seen = [sight(name, tokens) for tokens in range(100, 8000, 100) for name in endpoints]
-    with Running(tmp_path) as running:
-        running.start("predictor", "predictor", "--port", str(port), "--objective", "quantile")
-        running.until("predictor", f"{url}/readyz", '"objective_type":"quantile"')
-        told = httpx.post(f"{url}/v1/observe", json={"model": "m", "observations": seen}).json()
+    with asking(url) as client:
+        told = client.post("/v1/observe", json={"model": "m", "observations": seen}).json()
         running.until("predictor", f"{url}/v1/models", f'"labels":{{"ttft":{len(seen)}')
         body = {
             "model": "m",
@@ -111,7 +125,7 @@ def test_our_own_api_predicts_what_it_was_taught(tmp_path: Path) -> None:
             "objective": {"ttft_s": 0.2},
             "endpoints": [{"endpoint": name} for name in endpoints],
         }
-        fast, slow = httpx.post(f"{url}/v1/predict", json=body).json()["endpoints"]
+        fast, slow = client.post("/v1/predict", json=body).json()["endpoints"]
 
     assert told == {"accepted": len(seen), "refused": {}}
     assert fast["ttft"]["expected_s"] < 0.12 < slow["ttft"]["expected_s"]
@@ -121,18 +135,18 @@ def test_our_own_api_predicts_what_it_was_taught(tmp_path: Path) -> None:
 def test_serve_carries_the_same_api_beside_its_own(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     base = f"http://127.0.0.1:{port}/foretoken/predictor"
-    with Running(tmp_path) as running:
+    with Running(tmp_path) as running, asking(base) as client:
         running.start("serve", "serve", "--endpoint", "http://127.0.0.1:9", "--port", str(port))
         running.until("serve", f"http://127.0.0.1:{port}/health")
-        asked = httpx.post(f"{base}/predict/bulk/strict", json={"requests": rows(120)})
-        told = httpx.post(f"{base}/add_training_data_bulk", json={"entries": measured(20)})
+        asked = client.post("/predict/bulk/strict", json={"requests": rows(120)})
+        told = client.post("/add_training_data_bulk", json={"entries": measured(20)})
         running.until("serve", f"{base}/data/status", '"ttft_samples":10')
-        page = httpx.post(
-            f"{base}/add_training_data_bulk",
+        page = client.post(
+            "/add_training_data_bulk",
             json={"entries": measured(2)},
             headers={"origin": "http://elsewhere"},
         )
-        models = httpx.get(f"http://127.0.0.1:{port}/foretoken/models").json()
+        models = client.get(f"http://127.0.0.1:{port}/foretoken/models").json()
         status = running.terminate("serve")
 
     assert len(asked.json()["predictions"]) == 120
@@ -141,20 +155,21 @@ def test_serve_carries_the_same_api_beside_its_own(tmp_path: Path) -> None:
     assert status == 0
 
 
-def test_a_bad_setting_stops_the_start_in_one_line(tmp_path: Path) -> None:
+def test_a_bad_setting_stops_the_start_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = tmp_path / "predictor.toml"
     config.write_text("[control.predictor]\nmax_rows = 0\n")
-    with Running(tmp_path) as running:
-        running.start("predictor", "predictor", "--config", str(config))
-        status = running.wait("predictor")
-        said = running.log("predictor")
+
+    status = run(["predictor", "--config", str(config)])
+    said = capsys.readouterr().err
 
     assert status == 2
     assert "control.predictor.max_rows = 0" in said
-    assert "Traceback" not in said
+    assert said.count("\n") == 1
 
 
-def test_the_requests_of_a_recorded_row_are_all_it_needs(tmp_path: Path) -> None:
+def test_the_requests_of_a_recorded_row_are_all_it_needs(predictor: Predictor) -> None:
     # The fields of a recorded trace of theirs: no encoder sizes, no timestamp, no pod type.
     recorded = json.loads(
         '{"kv_cache_percentage": 0.0135, "input_token_length": 9008, "num_request_waiting": 1,'
@@ -162,13 +177,9 @@ def test_the_requests_of_a_recorded_row_are_all_it_needs(tmp_path: Path) -> None
         ' "actual_tpot_ms": 0, "prefix_cache_score": 0.99, "prefill_tokens_in_flight": 10304,'
         ' "decode_tokens_in_flight": 0}'
     )
-    (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    with Running(tmp_path) as running:
-        running.start("predictor", "predictor", "--port", str(port))
-        running.until("predictor", f"{url}/healthz")
-        told = httpx.post(f"{url}/add_training_data_bulk", json={"entries": [recorded]})
-        asked = httpx.post(f"{url}/predict/bulk/strict", json={"requests": [recorded]})
+    with asking(predictor.url) as client:
+        told = client.post("/add_training_data_bulk", json={"entries": [recorded]})
+        asked = client.post("/predict/bulk/strict", json={"requests": [recorded]})
 
     assert (told.status_code, told.json()["refused"]) == (202, {})
     assert asked.json()["predictions"][0]["ttft_ms"] > 0

@@ -1,8 +1,12 @@
-"""The whole service as people run it: real processes, real sockets, simulated endpoints."""
+"""The whole service as people run it: real processes, real sockets, simulated endpoints.
+
+Starting one costs seconds of CPU, so the tests share it, and each leaves it as it found it.
+"""
 
 import asyncio
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +15,9 @@ import httpx
 import openai
 import pytest
 
+from foretoken.cli import run
 from foretoken.processes import free_ports
-from tests.foretoken.running import Running
+from tests.foretoken.running import Running, asking
 
 MODEL = "llama-3.1-8b"
 ASK = {"model": MODEL, "messages": [{"role": "user", "content": "tell me"}], "max_tokens": 8}
@@ -24,18 +29,24 @@ class Service(NamedTuple):
     config: Path
     endpoints: dict[str, int]  # name of the process -> port
 
+    def ask(self, **headers: str) -> httpx.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        with asking(self.url) as client:
+            return client.post("/v1/chat/completions", json=ASK, headers=named)
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Two simulated endpoints and the proxy in front of them, ready."""
+    folder = tmp_path_factory.mktemp("service")
     one, two, port = free_ports(3)
-    config = tmp_path / "foretoken.toml"
+    config = folder / "foretoken.toml"
     config.write_text(
-        f'data_dir = "{tmp_path / "data"}"\n[proxy]\nport = {port}\n'
+        f'data_dir = "{folder / "data"}"\n[proxy]\nport = {port}\n'
         "[scrape]\ntimeout_s = 0.3\n"
         + "".join(f'[[endpoints]]\nurl = "http://127.0.0.1:{each}"\n' for each in (one, two))
     )
-    with Running(tmp_path) as running:
+    with Running(folder) as running:
         running.start_endpoint("one", one)
         running.start_endpoint("two", two)
         running.start("foretoken", "serve", "--config", str(config))
@@ -54,8 +65,9 @@ def test_the_openai_client_talks_to_it_and_everything_is_accounted_for(service: 
     text = client.completions.create(model=MODEL, prompt="once upon", max_tokens=4)
     with pytest.raises(openai.NotFoundError) as absent:
         client.chat.completions.create(**{**ASK, "model": "absent"})  # type: ignore[call-overload]  # a plain dict
-    metrics = httpx.get(f"{service.url}/metrics").text
-    decisions = httpx.get(f"{service.url}/foretoken/decisions").json()
+    with asking(service.url) as looking:
+        metrics = looking.get("/metrics").text
+        decisions = looking.get("/foretoken/decisions").json()
 
     assert models == [MODEL]
     assert answer.usage.completion_tokens == 8
@@ -75,23 +87,45 @@ def test_the_openai_client_talks_to_it_and_everything_is_accounted_for(service: 
 
 def test_bad_objectives_are_refused_in_openais_form(service: Service) -> None:
     answers = [
-        httpx.post(f"{service.url}/v1/chat/completions", json=ASK, headers=headers)
-        for headers in (
-            {"x-slo-ttft-ms": "fast"},
-            {"x-llm-d-slo-tpot-ms": "-1"},
-            {"x-slo-tier": "gold"},
-        )
+        service.ask(x_slo_ttft_ms="fast"),
+        service.ask(x_llm_d_slo_tpot_ms="-1"),
+        service.ask(x_slo_tier="gold"),
     ]
-    good = httpx.post(
-        f"{service.url}/v1/chat/completions",
-        json=ASK,
-        headers={"x-slo-ttft-ms": "500", "x-slo-tier": "interactive"},
-    )
+    good = service.ask(x_slo_ttft_ms="500", x_slo_tier="interactive")
 
     assert [answer.status_code for answer in answers] == [400, 400, 400]
     assert "x-slo-ttft-ms" in answers[0].json()["error"]["message"]
     assert "interactive" in answers[2].json()["error"]["message"]
     assert good.status_code == 200
+
+
+def test_a_hung_endpoint_gives_back_what_it_has_not_begun_to_answer(service: Service) -> None:
+    slow = {**ASK, "max_tokens": 400}
+
+    async def scenario() -> list[httpx.Response]:
+        async with httpx.AsyncClient(timeout=60) as client:
+            url = f"{service.url}/v1/chat/completions"
+            asked = [asyncio.create_task(client.post(url, json=slow)) for _ in range(8)]
+            for name in ("one", "two"):  # a request has arrived at each
+                await asyncio.to_thread(
+                    service.running.until,
+                    name,
+                    f"http://127.0.0.1:{service.endpoints[name]}/metrics",
+                    re.compile(r"vllm:num_requests_running\{[^}]*\} [1-9]"),
+                )
+            service.running.stop("one")
+            return await asyncio.gather(*asked)
+
+    answers = asyncio.run(scenario())
+    service.running.resume("one")
+    service.running.until("foretoken", f"{service.url}/ready", '"down":[]')
+    log = service.running.log("foretoken")
+
+    hung = f"127.0.0.1:{service.endpoints['one']}"
+    assert any("dispatch_failed" in line and hung in line for line in log.splitlines())
+    assert [answer.status_code for answer in answers] == [200] * 8
+    served = {answer.headers["x-foretoken-endpoint"] for answer in answers}
+    assert f"127.0.0.1:{service.endpoints['two']}" in served
 
 
 def test_a_killed_endpoint_costs_only_streams_it_had_begun(service: Service) -> None:
@@ -124,7 +158,7 @@ def test_a_killed_endpoint_costs_only_streams_it_had_begun(service: Service) -> 
     ends = asyncio.run(scenario())
     dead = f"127.0.0.1:{service.endpoints['one']}"
     service.running.until("foretoken", f"{service.url}/ready", f'"down":["{dead}"]')
-    after = [httpx.post(f"{service.url}/v1/chat/completions", json=ASK) for _ in range(5)]
+    after = [service.ask() for _ in range(5)]
     service.running.start_endpoint("one", service.endpoints["one"])
     service.running.until("foretoken", f"{service.url}/ready", '"down":[]')
 
@@ -133,64 +167,41 @@ def test_a_killed_endpoint_costs_only_streams_it_had_begun(service: Service) -> 
     assert [answer.status_code for answer in after] == [200] * 5
 
 
-def test_a_hung_endpoint_gives_back_what_it_has_not_begun_to_answer(service: Service) -> None:
-    slow = {**ASK, "max_tokens": 400}
-
-    async def scenario() -> list[httpx.Response]:
-        async with httpx.AsyncClient(timeout=60) as client:
-            url = f"{service.url}/v1/chat/completions"
-            asked = [asyncio.create_task(client.post(url, json=slow)) for _ in range(8)]
-            for name in ("one", "two"):  # a request has arrived at each
-                await asyncio.to_thread(
-                    service.running.until,
-                    name,
-                    f"http://127.0.0.1:{service.endpoints[name]}/metrics",
-                    re.compile(r"vllm:num_requests_running\{[^}]*\} [1-9]"),
-                )
-            service.running.stop("one")
-            return await asyncio.gather(*asked)
-
-    answers = asyncio.run(scenario())
-    service.running.resume("one")
-    log = service.running.log("foretoken")
-
-    hung = f"127.0.0.1:{service.endpoints['one']}"
-    assert any("dispatch_failed" in line and hung in line for line in log.splitlines())
-    assert [answer.status_code for answer in answers] == [200] * 8
-    served = {answer.headers["x-foretoken-endpoint"] for answer in answers}
-    assert f"127.0.0.1:{service.endpoints['two']}" in served
-
-
 def test_modes_and_reload_change_a_running_service(service: Service) -> None:
-    def reason() -> str:
-        answer = httpx.post(f"{service.url}/v1/chat/completions", json=ASK)
-        return answer.headers["x-foretoken-reason"]
-
-    def switch(mode: str) -> None:
-        httpx.put(f"{service.url}/foretoken/mode", json={"mode": mode}).raise_for_status()
-
-    switch("heuristic")
-    killed = reason()
     text = service.config.read_text()
-    service.config.write_text(text + '[scheduler.policy]\nkind = "round_robin"\n')
-    service.running.until_logged("foretoken", "configuration_reloaded")
-    still_killed = reason()
-    switch("predicted")
-    reloaded = reason()
-    service.config.write_text(text.replace("[proxy]\nport", "seed = 1\n[proxy]\nport"))
-    refused = httpx.post(f"{service.url}/foretoken/reload")
+    with asking(service.url) as client:
 
-    service.config.write_text("")
-    emptied = httpx.post(f"{service.url}/foretoken/reload")
+        def reason() -> str:
+            return service.ask().headers["x-foretoken-reason"]
+
+        def switch(mode: str) -> None:
+            client.put("/foretoken/mode", json={"mode": mode}).raise_for_status()
+
+        switch("heuristic")
+        killed = reason()
+        service.config.write_text(text + '[scheduler.policy]\nkind = "round_robin"\n')
+        service.running.until_logged("foretoken", "configuration_reloaded")
+        still_killed = reason()
+        switch("predicted")
+        reloaded = reason()
+        service.config.write_text(text.replace("[proxy]\nport", "seed = 1\n[proxy]\nport"))
+        refused = client.post("/foretoken/reload")
+        service.config.write_text("")
+        emptied = client.post("/foretoken/reload")
+        after = reason()
+        service.config.write_text(text)
+        client.post("/foretoken/reload").raise_for_status()
 
     assert "names no endpoint" in emptied.json()["error"]["message"]
     assert (killed, still_killed, reloaded) == ("kill_switch", "kill_switch", "policy")
     assert refused.status_code == 400
     assert "needs a restart: seed" in refused.json()["error"]["message"]
-    assert reason() == "policy"
+    assert after == "policy"
 
 
-def test_it_stops_cleanly_and_starts_warm_from_what_it_recorded(service: Service) -> None:
+def test_it_stops_cleanly_and_starts_warm_serving_whoever_comes_meanwhile(
+    service: Service,
+) -> None:
     async def load() -> None:
         async with httpx.AsyncClient(timeout=60) as client:
             waves = [
@@ -221,53 +232,51 @@ def test_it_stops_cleanly_and_starts_warm_from_what_it_recorded(service: Service
     status_of_training = service.running.wait("train")
     version = json.loads(trained.read_text())[MODEL]["version"]
     service.running.start("foretoken", "serve", "--config", str(service.config))
+    answer = first_answer(service)
     service.running.until("foretoken", f"{service.url}/foretoken/models", version)
 
     assert (status, status_of_training) == (0, 0)
+    assert answer.status_code == 200
     assert "Traceback" not in service.running.log("foretoken")
 
 
-def test_an_invalid_configuration_stops_the_start_in_one_line(tmp_path: Path) -> None:
+def first_answer(service: Service) -> httpx.Response:
+    """Ask what has just been started, again and again until it listens."""
+    while True:
+        try:
+            return service.ask()
+        except httpx.ConnectError:
+            time.sleep(0.01)
+
+
+def test_an_invalid_configuration_stops_the_start_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = tmp_path / "foretoken.toml"
     config.write_text("[proxy]\nport = 70000\n")
-    with Running(tmp_path) as running:
-        running.start("foretoken", "serve", "--config", str(config))
-        status = running.wait("foretoken")
-        said = running.log("foretoken")
+
+    status = run(["serve", "--config", str(config)])
+    said = capsys.readouterr().err
 
     assert status == 2
     assert "proxy.port = 70000" in said
-    assert "Traceback" not in said
-
-
-def test_a_request_that_comes_while_it_starts_is_served(service: Service) -> None:
-    service.running.terminate("foretoken")
-    service.running.start("foretoken", "serve", "--config", str(service.config))
-
-    answer = None
-    while answer is None:
-        try:
-            answer = httpx.post(f"{service.url}/v1/chat/completions", json=ASK, timeout=60)
-        except httpx.ConnectError:
-            continue  # not listening yet
-
-    assert answer.status_code == 200
+    assert said.count("\n") == 1
 
 
 def test_an_endpoint_that_is_down_at_start_is_picked_up_when_it_comes(tmp_path: Path) -> None:
     endpoint, port = free_ports(2)
     url = f"http://127.0.0.1:{port}"
-    with Running(tmp_path) as running:
+    with Running(tmp_path) as running, asking(url) as client:
         running.start(
             "foretoken", "serve", "--endpoint", f"http://127.0.0.1:{endpoint}", "--port", str(port)
         )
         running.until("foretoken", f"{url}/health")
-        ready = httpx.get(f"{url}/ready")
-        shown = httpx.get(f"{url}/foretoken/endpoints").json()
-        refused = httpx.post(f"{url}/v1/chat/completions", json=ASK)
+        ready = client.get("/ready")
+        shown = client.get("/foretoken/endpoints").json()
+        refused = client.post("/v1/chat/completions", json=ASK)
         running.start_endpoint("late", endpoint)
         running.until("foretoken", f"{url}/ready", '"down":[]')
-        served = httpx.post(f"{url}/v1/chat/completions", json=ASK)
+        served = client.post("/v1/chat/completions", json=ASK)
 
     assert ready.status_code == 503
     assert [each["up"] for each in shown] == [False]

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -26,22 +27,22 @@ from predictor import LatencyPredictor, PredictorSettings, train
 from proxy import ModelMetrics
 from tests.foretoken.observed import observe
 from tests.foretoken.test_offline import record_traces
-from tests.models_store.places import BucketPlace, s3_keys, s3_server
+from tests.models_store.places import files_of, s3_keys, s3_server
 
 pytestmark = pytest.mark.anyio
 runner = CliRunner()
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[None]:
+def s3() -> Iterator[Any]:
     with s3_server() as url, s3_keys(url):
-        yield
+        yield files_of("s3")
 
 
 @pytest.fixture
-def bucket(s3: None) -> str:
+def bucket(s3: Any) -> str:
     name = uuid.uuid4().hex
-    BucketPlace(f"s3://{name}")._files.mkdir(name)
+    s3.mkdir(name)
     return f"s3://{name}/models"
 
 

@@ -1,16 +1,18 @@
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.models_store.places import BucketPlace, FolderPlace, Place, s3_keys, s3_server
+from tests.models_store.places import BucketPlace, FolderPlace, Place, files_of, s3_keys, s3_server
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[None]:
+def s3() -> Iterator[Any]:
+    """Run a server for all tests, and give a client of it."""
     with s3_server() as url, s3_keys(url):
-        yield
+        yield files_of("s3")
 
 
 @pytest.fixture(params=["folder", "memory", "s3"])
@@ -20,8 +22,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "folder":
         return FolderPlace(tmp_path / "store")
     if request.param == "memory":
-        return BucketPlace(f"memory://{name}/models")
-    request.getfixturevalue("s3")
-    bucket = BucketPlace(f"s3://{name}/models")
-    bucket._files.mkdir(name)
-    return bucket
+        return BucketPlace(f"memory://{name}/models", files_of("memory"))
+    files = request.getfixturevalue("s3")
+    files.mkdir(name)
+    return BucketPlace(f"s3://{name}/models", files)

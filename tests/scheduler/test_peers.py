@@ -10,6 +10,7 @@ from predictor.features import COLUMN
 from predictor.types import Measurement, Objective
 from scheduler import Dispatch, Fleet, SchedulerSettings, build_policy
 from scheduler.bookings import Bookings
+from scheduler.forecast import Typical
 from scheduler.peers import PeerScheduler
 from scheduler.words import Left, Sent, Shown, Suspected, Word
 from tests.scheduler.known_physics import MODEL, KnownPhysics, endpoint, request
@@ -84,6 +85,25 @@ def test_two_workers_do_not_herd() -> None:
     chosen = [goes_to((pair.one, pair.two)[i % 2], f"r{i}") for i in range(8)]
 
     assert sorted(chosen) == sorted([f"e{i}:1" for i in range(4)] * 2)
+
+
+def test_one_that_places_nothing_tells_of_what_the_others_placed() -> None:
+    pair = Pair("a:1")
+    fleet = pair.two.fleets[MODEL]
+    typical = Typical(prompt_tokens=1000.0, cached_tokens=0.0, output_tokens=10.0)
+
+    goes_to(pair.one, "first")
+    rooms = pair.two.rooms(fleet, 0.0)
+    goes_to(pair.one, "second")
+    forecast = pair.two.forecast(MODEL, typical, 0.0)
+    goes_to(pair.one, "third")
+    preview = pair.two.preview(request("never"), 0.0)
+
+    assert rooms["a:1"].compute > 0.0
+    assert forecast is not None
+    assert forecast.predictions.tpot_s == pytest.approx([0.01 + 2 * 0.01])
+    assert preview is not None
+    assert preview.features[0, COLUMN["inflight_requests"]] == 3.0
 
 
 def test_a_prompt_goes_where_the_other_worker_sent_it() -> None:

@@ -1,6 +1,5 @@
 """Two routers as people run them: real processes, a real server, simulated endpoints."""
 
-import asyncio
 import json
 import re
 import time
@@ -13,7 +12,7 @@ import pytest
 from foretoken.cli import run
 from foretoken.processes import free_ports
 from tests.foretoken.routers.conftest import Store
-from tests.foretoken.running import PATIENCE_S, Running
+from tests.foretoken.running import PATIENCE_S, Running, asking
 
 MODEL = "llama-3.1-8b"
 
@@ -35,7 +34,8 @@ class Routers:
         self.endpoints = endpoints
 
     def metric(self, router: str, name: str, labels: str = "") -> float | None:
-        page = httpx.get(f"{self.urls[router]}/metrics").text
+        with asking(self.urls[router]) as client:
+            page = client.get("/metrics").text
         found = re.search(rf"^{name}{re.escape(labels)} (\S+)$", page, re.MULTILINE)
         return None if found is None else float(found[1])
 
@@ -54,8 +54,20 @@ class Routers:
 
     def post(self, router: str, body: dict[str, object], **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        url = f"{self.urls[router]}/v1/chat/completions"
-        return httpx.post(url, json=body, headers=named, timeout=60)
+        with asking(self.urls[router]) as client:
+            return client.post("/v1/chat/completions", json=body, headers=named)
+
+    def change(self, router: str, path: str) -> None:
+        with asking(self.urls[router]) as client:
+            client.post(path).raise_for_status()
+
+    def dearest(self, router: str) -> str | None:
+        """Name the endpoint where a request would cost most, ``None`` where all cost the same."""
+        body = {"model": MODEL, "prompt_tokens": 10}
+        with asking(self.urls[router]) as client:
+            seen = client.post("/foretoken/predict", json=body).json()["candidates"]
+        costs = {each["endpoint"]: each["cost"] for each in seen}
+        return None if len(set(costs.values())) == 1 else max(costs, key=lambda name: costs[name])
 
 
 def configured(tmp_path: Path, name: str, port: int, ends: list[int], url: str, top: str) -> Path:
@@ -115,32 +127,27 @@ def check_that_sessions_stay(routers: Routers) -> None:
 
 def check_that_bookings_are_seen(routers: Routers) -> None:
     """What one has in flight, another's decisions avoid."""
+    long = {**ask("tell me", tokens=4000), "stream": True, "ignore_eos": True}
+    with (
+        asking(routers.urls["one"]) as client,
+        client.stream("POST", "/v1/chat/completions", json=long) as streaming,
+    ):
+        busy = streaming.headers["x-foretoken-endpoint"]
+        routers.until(lambda: routers.dearest("two") == busy)
+        answer = routers.post("two", ask("and now"))
 
-    async def scenario() -> list[str]:
-        async with httpx.AsyncClient(timeout=60) as client:
-            long = {**ask("tell me", tokens=1000), "stream": True}
-            url = f"{routers.urls['one']}/v1/chat/completions"
-            async with client.stream("POST", url, json=long) as streaming:
-                busy = streaming.headers["x-foretoken-endpoint"]
-                await asyncio.sleep(0.2)
-                answer = await client.post(
-                    f"{routers.urls['two']}/v1/chat/completions", json=ask("and now")
-                )
-                return [busy, answer.headers["x-foretoken-endpoint"]]
-
-    busy, went = asyncio.run(scenario())
-    assert went != busy
+    assert answer.headers["x-foretoken-endpoint"] != busy
 
 
 def check_that_a_drain_holds_everywhere(routers: Routers) -> None:
     drained, other = routers.endpoints
 
-    httpx.post(f"{routers.urls['one']}/foretoken/endpoints/{drained}/drain").raise_for_status()
+    routers.change("one", f"/foretoken/endpoints/{drained}/drain")
     routers.until(lambda: is_draining(routers, "two", drained))
     went = {
         routers.post("two", ask(str(number))).headers["x-foretoken-endpoint"] for number in range(6)
     }
-    httpx.post(f"{routers.urls['two']}/foretoken/endpoints/{drained}/undrain").raise_for_status()
+    routers.change("two", f"/foretoken/endpoints/{drained}/undrain")
     routers.until(lambda: not is_draining(routers, "one", drained))
 
     assert went == {other}

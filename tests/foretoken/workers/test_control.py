@@ -79,7 +79,10 @@ def play(folder: Path, scenario: Callable[[Worker], Awaitable[None]]) -> None:
         bus = Bus(folder, worker=0, workers=2, fresh=True)
         member = Member(worker=0, table=table, bus=bus, clock=lambda: 1.0)
         built = build(settings, member=member)
+        built.service.scraper.looked.set()  # nobody will tell it of endpoints
         async with asyncio.timeout(30), built.service.running():
+            await until((folder / "0.sock").exists)
+            await asyncio.sleep(0)  # one that is cancelled while it begins to listen leaks
             await scenario(Worker(built=built, member=member))
 
     asyncio.run(run())

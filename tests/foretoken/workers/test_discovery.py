@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
 import pytest
 
 from foretoken.processes import free_ports
-from tests.foretoken.running import Running
+from tests.foretoken.running import Running, asking
 
 WITHIN_S = 30.0
 
@@ -65,25 +64,25 @@ def test_all_workers_learn_what_the_one_that_leads_finds_and_so_does_its_heir(
     running.start("foretoken", "serve", "--config", str(config), "--log-format", "json")
     url = f"http://127.0.0.1:{port}"
     running.until_logged("foretoken", '"event": "serving"')
-    empty = httpx.get(f"{url}/ready").status_code
+    with asking(url) as client:
+        empty = client.get("/ready").status_code
 
-    put(fleet, [one, two])
-    until_found(running, 2, times=2)
-    running.until("foretoken", f"{url}/ready", '"down":[]')
-    page = httpx.get(f"{url}/metrics").text
-    (leader,) = re.findall(r'foretoken_worker_leads\{worker="(\d)"\} 1\.0', page)
-    records = map(json.loads, running.log("foretoken").splitlines())
-    (pid,) = [
-        int(record["pid"])
-        for record in records
-        if record["event"] == "worker_started" and str(record["worker"]) == leader
-    ]
-    os.kill(pid, signal.SIGKILL)
-    put(fleet, [two])
-    until_found(running, 1, times=2)
+        put(fleet, [one, two])
+        until_found(running, 2, times=2)
+        running.until("foretoken", f"{url}/ready", '"down":[]')
+        page = client.get("/metrics").text
+        (leader,) = re.findall(r'foretoken_worker_leads\{worker="(\d)"\} 1\.0', page)
+        records = map(json.loads, running.log("foretoken").splitlines())
+        (pid,) = [
+            int(record["pid"])
+            for record in records
+            if record["event"] == "worker_started" and str(record["worker"]) == leader
+        ]
+        os.kill(pid, signal.SIGKILL)
+        put(fleet, [two])
+        until_found(running, 1, times=2)
+        left = [row["endpoint"] for row in client.get("/foretoken/endpoints").json()]
 
     assert empty == 503
     assert 'foretoken_discovery_endpoints{source="file"} 2.0' in page
-    assert [row["endpoint"] for row in httpx.get(f"{url}/foretoken/endpoints").json()] == [
-        f"127.0.0.1:{two}"
-    ]
+    assert left == [f"127.0.0.1:{two}"]

@@ -1,4 +1,8 @@
-"""Several workers as people run them: real processes, real sockets, simulated endpoints."""
+"""Several workers as people run them: real processes, real sockets, simulated endpoints.
+
+Starting them costs several seconds of CPU, so the tests share them, and each leaves them as it
+found them, until the last one ends them.
+"""
 
 import asyncio
 import json
@@ -7,7 +11,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +19,7 @@ import httpx
 import pytest
 
 from foretoken.processes import free_ports
-from tests.foretoken.running import Running
+from tests.foretoken.running import Running, asking
 
 MODEL = "llama-3.1-8b"
 ASK = {"model": MODEL, "messages": [{"role": "user", "content": "tell me"}], "max_tokens": 8}
@@ -38,35 +42,51 @@ class Service(NamedTuple):
                 pids[number : number + 1] = [int(record["pid"])]
         return pids
 
+    def get(self, path: str) -> httpx.Response:
+        """Ask either worker: every request has a connection of its own."""
+        with asking(self.url) as client:
+            return client.get(path)
+
+    def deaths(self) -> int:
+        return self.running.log("foretoken").count('"event": "worker_died"')
+
     def metric(self, name: str) -> dict[str, float]:
         """Give a family's samples by their labels."""
-        page = httpx.get(f"{self.url}/metrics").text
+        page = self.get("/metrics").text
         found = re.findall(rf"^{name}(\{{.*\}})? (\S+)$", page, re.MULTILINE)
         return {labels: float(value) for labels, value in found}
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    """Two simulated endpoints and two workers in front of them, ready."""
-    one, two, port = free_ports(3)
-    config = tmp_path / "foretoken.toml"
-    config.write_text(
-        f'workers = 2\ndata_dir = "{tmp_path / "data"}"\n[proxy]\nport = {port}\nshutdown_s = 20\n'
-        + "".join(f'[[endpoints]]\nurl = "http://127.0.0.1:{each}"\n' for each in (one, two))
-    )
-    with Running(tmp_path) as running:
-        running.start_endpoint("one", one)
-        running.start_endpoint("two", two)
+@contextmanager
+def started(folder: Path, settings: str, endpoints: dict[str, int]) -> Iterator[Service]:
+    """Give two workers that serve, whichever of their endpoints do."""
+    (port,) = free_ports(1)
+    config = folder / "foretoken.toml"
+    urls = [f'[[endpoints]]\nurl = "http://127.0.0.1:{each}"\n' for each in endpoints.values()]
+    config.write_text(f"workers = 2\n{settings}[proxy]\nport = {port}\n{''.join(urls)}")
+    with Running(folder) as running:
+        for name, its in endpoints.items():
+            running.start_endpoint(name, its)
         running.start("foretoken", "serve", "--config", str(config), "--log-format", "json")
         url = f"http://127.0.0.1:{port}"
-        running.until("foretoken", f"{url}/ready", '"down":[]')
         running.until_logged("foretoken", '"event": "serving"')
         running.until("foretoken", f"{url}/metrics", SERVING)
-        started = Service(running, url, tmp_path)
-        yield started
-        for pid in started.workers():  # they end with their parent; a test must not leave one
+        service = Service(running, url, folder)
+        yield service
+        for pid in service.workers():  # they end with their parent; a test must not leave one
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Two simulated endpoints and two workers in front of them, ready."""
+    folder = tmp_path_factory.mktemp("workers")
+    one, two = free_ports(2)
+    settings = f'data_dir = "{folder / "data"}"\n'
+    with started(folder, settings, {"one": one, "two": two}) as service:
+        service.running.until("foretoken", f"{service.url}/ready", '"down":[]')
+        yield service
 
 
 def ask_each_on_its_own_connection(url: str, count: int) -> list[httpx.Response]:
@@ -83,22 +103,20 @@ def ask_each_on_its_own_connection(url: str, count: int) -> list[httpx.Response]
 def test_whichever_worker_is_asked_answers_for_all(service: Service) -> None:
     answers = ask_each_on_its_own_connection(service.url, 12)
     ids = {answer.headers["x-request-id"] for answer in answers}
-
-    def get(path: str) -> httpx.Response:
-        return httpx.get(f"{service.url}{path}")  # a connection of its own, to either worker
-
-    explained = {get(f"/foretoken/decisions/{each}").json()["request_id"] for each in ids}
-    listed = [{one["request_id"] for one in get("/foretoken/decisions").json()} for _ in range(4)]
+    explained = {service.get(f"/foretoken/decisions/{each}").json()["request_id"] for each in ids}
+    listed = [
+        {one["request_id"] for one in service.get("/foretoken/decisions").json()} for _ in range(4)
+    ]
     counted = [sum(service.metric("foretoken_requests_total").values()) for _ in range(4)]
     scraped = service.metric("foretoken_scrapes_total")
-    with httpx.stream("GET", f"{service.url}/foretoken/events") as events:
+    with asking(service.url) as client, client.stream("GET", "/foretoken/events") as events:
         first = next(line for line in events.iter_lines() if line.startswith("data: "))
 
     assert [answer.status_code for answer in answers] == [200] * 12
     assert explained == ids
     assert listed == [ids] * 4
     assert counted == [12.0] * 4
-    assert get("/foretoken/decisions/never").status_code == 404
+    assert service.get("/foretoken/decisions/never").status_code == 404
     shown = json.loads(first[6:])
     assert {one["request_id"] for one in shown["decisions"]} == ids
     assert (shown["requests"], len(shown["points"])) == (12, 12)
@@ -111,37 +129,40 @@ def test_whichever_worker_is_asked_answers_for_all(service: Service) -> None:
 
 
 def test_a_change_at_one_worker_holds_for_all_and_for_those_that_come(service: Service) -> None:
-    drained = httpx.get(f"{service.url}/foretoken/endpoints").json()[0]["endpoint"]
-
-    changes = [
-        httpx.put(f"{service.url}/foretoken/mode", json={"mode": "shadow"}),
-        httpx.post(f"{service.url}/foretoken/endpoints/{drained}/drain"),
-    ]
-    refused = httpx.put(f"{service.url}/foretoken/mode", json={"mode": "absent"})
+    drained = service.get("/foretoken/endpoints").json()[0]["endpoint"]
 
     def states() -> set[tuple[str, bool]]:
         return {
             (
-                httpx.get(f"{service.url}/foretoken/mode").json()["mode"],
+                service.get("/foretoken/mode").json()["mode"],
                 next(
                     one["draining"]
-                    for one in httpx.get(f"{service.url}/foretoken/endpoints").json()
+                    for one in service.get("/foretoken/endpoints").json()
                     if one["endpoint"] == drained
                 ),
             )
             for _ in range(8)
         }
 
-    before = states()
-    os.kill(service.workers()[0], signal.SIGKILL)
-    service.running.until("foretoken", f"{service.url}/metrics", 'restarts_total{worker="0"} 1.0')
-    service.running.until("foretoken", f"{service.url}/metrics", SERVING)
-    service.running.until_logged("foretoken", '"event": "change_taken_over"')
-    after = states()
-    served = {
-        answer.headers["x-foretoken-endpoint"]
-        for answer in ask_each_on_its_own_connection(service.url, 8)
-    }
+    with asking(service.url) as client:
+        changes = [
+            client.put("/foretoken/mode", json={"mode": "shadow"}),
+            client.post(f"/foretoken/endpoints/{drained}/drain"),
+        ]
+        refused = client.put("/foretoken/mode", json={"mode": "absent"})
+        before = states()
+        os.kill(service.workers()[0], signal.SIGKILL)
+        again = 'restarts_total{worker="0"} 1.0'
+        service.running.until("foretoken", f"{service.url}/metrics", again)
+        service.running.until("foretoken", f"{service.url}/metrics", SERVING)
+        service.running.until_logged("foretoken", '"event": "change_taken_over"')
+        after = states()
+        served = {
+            answer.headers["x-foretoken-endpoint"]
+            for answer in ask_each_on_its_own_connection(service.url, 8)
+        }
+        client.put("/foretoken/mode", json={"mode": "predicted"}).raise_for_status()
+        client.post(f"/foretoken/endpoints/{drained}/undrain").raise_for_status()
 
     assert [change.status_code for change in changes] == [200, 200]
     assert refused.status_code == 422
@@ -174,21 +195,17 @@ def test_a_killed_worker_costs_its_own_connections_and_leaves_no_booking(service
             os.kill(service.workers()[0], signal.SIGKILL)
             return await asyncio.gather(*tasks)
 
+    died_before = service.deaths()
     ends = asyncio.run(scenario())
     left = inflight()
     after = ask_each_on_its_own_connection(service.url, 8)
     service.running.until("foretoken", f"{service.url}/metrics", SERVING)
     again = ask_each_on_its_own_connection(service.url, 8)
-    died = [
-        line
-        for line in service.running.log("foretoken").splitlines()
-        if '"event": "worker_died"' in line
-    ]
 
     assert sorted(ends) == ["cut"] * 4 + ["whole"] * 4
     assert left == 0
     assert [answer.status_code for answer in (*after, *again)] == [200] * 16
-    assert len(died) == 1
+    assert service.deaths() == died_before + 1
 
 
 def test_sigterm_lets_all_workers_finish_and_ends_with_0(service: Service) -> None:
@@ -219,13 +236,15 @@ def test_sigterm_lets_all_workers_finish_and_ends_with_0(service: Service) -> No
         httpx.get(f"{service.url}/health")
 
 
-def test_workers_end_with_their_parent(service: Service) -> None:
-    pids = service.workers()
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    settings = '[trainer]\nenabled = false\n[[endpoints]]\nurl = "http://127.0.0.1:9"\n'
+    with started(tmp_path, settings, {}) as service:
+        pids = service.workers()
 
-    service.running.kill("foretoken")
+        service.running.kill("foretoken")
 
-    for pid in pids:  # until it is gone, or nobody's to wait for
-        subprocess.run(["tail", f"--pid={pid}", "-f", "/dev/null"], check=True, timeout=60)
+        for pid in pids:  # until it is gone, or nobody's to wait for
+            subprocess.run(["tail", f"--pid={pid}", "-f", "/dev/null"], check=True, timeout=60)
 
 
 def test_a_service_that_cannot_start_says_what_is_wrong_and_ends(tmp_path: Path) -> None:
