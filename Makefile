@@ -8,6 +8,10 @@ COMPILED := .venv-compiled
 DEMO_ARGS ?=
 TEST_ARGS ?= -n 2 --dist worksteal
 
+# With it set, as images like to have it, each of the hundred processes that the tests start
+# compiles our sources anew, and pytest rewrites all tests in each of its own.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help venv demo demo-vllm test test-all compiled test-compiled lint audit lock dashboards docs live-pictures clean
 
 help:
