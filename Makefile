@@ -17,8 +17,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make demo        run Foretoken against a simulated fleet (about three minutes; DEMO_ARGS='--duration 20')"
 	@echo "make demo-vllm   run it in front of two real vLLM servers on CPU (about three minutes, install included)"
-	@echo "make test        all tests but those of test-all (about three minutes; TEST_ARGS='-x tests/proxy')"
-	@echo "make test-all    the tests against two vLLM servers on CPU, against Envoy, and a storm of faults"
+	@echo "make test        all tests but those of test-all (about four minutes; TEST_ARGS='-x tests/proxy')"
+	@echo "make test-all    the tests against two vLLM servers on CPU, against Envoy, and what takes minutes: a storm of faults"
 	@echo "make compiled    install a build with a compiled hot path into .venv-compiled (needs a C compiler; three minutes)"
 	@echo "make test-compiled  run the tests against that build"
 	@echo "make lint        format, lint, types, import layers"
