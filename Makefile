@@ -8,13 +8,17 @@ COMPILED := .venv-compiled
 DEMO_ARGS ?=
 TEST_ARGS ?= -n 2 --dist worksteal
 
+# With it set, as images like to have it, each of the hundred processes that the tests start
+# compiles our sources anew, and pytest rewrites all tests in each of its own.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help venv demo demo-vllm test test-all compiled test-compiled lint audit lock dashboards docs live-pictures clean
 
 help:
 	@echo "make demo        run Foretoken against a simulated fleet (about three minutes; DEMO_ARGS='--duration 20')"
 	@echo "make demo-vllm   run it in front of two real vLLM servers on CPU (about three minutes, install included)"
-	@echo "make test        all tests but those of test-all (about three minutes; TEST_ARGS='-x tests/proxy')"
-	@echo "make test-all    the tests against two vLLM servers on CPU, against Envoy, and a storm of faults"
+	@echo "make test        all tests but those of test-all (about four minutes; TEST_ARGS='-x tests/proxy')"
+	@echo "make test-all    the tests against two vLLM servers on CPU, against Envoy, and what takes minutes: a storm of faults"
 	@echo "make compiled    install a build with a compiled hot path into .venv-compiled (needs a C compiler; three minutes)"
 	@echo "make test-compiled  run the tests against that build"
 	@echo "make lint        format, lint, types, import layers"

@@ -1,9 +1,18 @@
-"""Each fault alone, as the storm makes it: the router sees it, and gets over it."""
+"""Each fault alone, as the storm makes it: the router sees it, and gets over it.
+
+Those that have to wait for a model to be trained or for intervals of the service to pass, 5 to
+20 s each, are run by ``make test-all`` alone. What they show of a running service quicker tests
+show of its parts: versions that must not be served ``tests/foretoken/test_unusable_versions.py``,
+a disk that is full ``tests/collectors/test_trace.py`` and the last fault here, endpoints that
+come and go ``tests/foretoken/test_membership.py``; a clock that is stepped has no quicker one.
+"""
 
 import time
+from collections.abc import Iterator
 from random import Random
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from benchmarks.storm.disk import Limit
 from benchmarks.storm.fault import Fault, Injection, Scene
@@ -15,6 +24,21 @@ from benchmarks.storm.storm import FAULTS
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
 HOLD_S = 1.0
+LONG = {
+    "model truncated",
+    "model of another schema",
+    "clock stepped",
+    "trace disk full",
+    "endpoint list flapping",
+}
+
+
+def each() -> Iterator[ParameterSet]:
+    """Give the faults, those that take long marked."""
+    assert {fault.kind for fault in FAULTS} >= LONG
+    for fault in FAULTS:
+        marks = [pytest.mark.real] if fault.kind in LONG else []
+        yield pytest.param(fault, marks=marks, id=fault.kind.replace(" ", "-"))
 
 
 def scene(place: Place, fault: Fault) -> Scene:
@@ -22,7 +46,7 @@ def scene(place: Place, fault: Fault) -> Scene:
     return Scene(place=place, rng=Random(1), hold_s=HOLD_S, injection=injection)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.kind.replace(" ", "-"))
+@pytest.mark.parametrize("fault", list(each()))
 async def test_a_fault_is_seen_and_survived(place: Place, fault: Fault) -> None:
     missing = fault.missing(place)
     if missing is not None:

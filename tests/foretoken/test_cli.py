@@ -245,9 +245,9 @@ def test_a_closed_pipe_is_no_news() -> None:
 
 
 def test_colour_is_only_where_it_is_wanted(tmp_path: Path) -> None:
-    bad = tmp_path / "bad.toml"
-    bad.write_text("seed = 'x'\n")
-    command = [sys.executable, "-m", "foretoken", "check-config", str(bad)]
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "foretoken", "models", "verify", "--store"]
+    command.append(str(tmp_path / "file"))
     coloured = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm-256color"}
     coloured.pop("NO_COLOR", None)
 

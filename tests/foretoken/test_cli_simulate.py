@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from typer.testing import CliRunner
 from foretoken.cli import app
 from foretoken.errors import PlotsMissing, SimulationRefused
 from foretoken.simulation.comparison import Comparison, compare, names, plan, rate_at
-from foretoken.simulation.jobs import Job, Progress, play_each
+from foretoken.simulation.jobs import Job, Progress
 from foretoken.simulation.outcome import Run
 from simulator.fleets import load_fleet
 from simulator.workloads import load_workload
@@ -49,15 +48,6 @@ def empty_run(job: Job, progress: Progress) -> Run:
     )
 
 
-def process_of(job: int, progress: Progress) -> tuple[int, int]:
-    progress(1.0)
-    return job, os.getpid()
-
-
-def refuse(job: int, progress: Progress) -> None:
-    raise SimulationRefused(f"job {job}")
-
-
 def test_every_policy_is_played_with_every_seed_in_the_order_asked_for() -> None:
     asked = Comparison(
         workload="sharegpt", fleet="mixed-8b", policies=("random", "lmetric"), rate=2.0, seeds=2
@@ -81,20 +71,6 @@ def test_windows_are_the_workloads_own_unless_others_are_given() -> None:
 
     assert (own.warmup_s, own.measure_s) == (workload.warmup_s, workload.measure_s)
     assert (other.warmup_s, other.measure_s) == (0.0, 5.0)
-
-
-def test_several_processes_give_what_one_gives() -> None:
-    alone = dict(play_each(range(3), process_of, processes=1))
-    shared = dict(play_each(range(3), process_of, processes=2))
-
-    assert {index: job for index, (job, _) in alone.items()} == {0: 0, 1: 1, 2: 2}
-    assert {index: job for index, (job, _) in shared.items()} == {0: 0, 1: 1, 2: 2}
-    assert os.getpid() not in {process for _, process in shared.values()}
-
-
-def test_a_refusal_in_another_process_arrives_as_it_was() -> None:
-    with pytest.raises(SimulationRefused, match="job "):
-        list(play_each(range(2), refuse, processes=2))
 
 
 def test_a_bar_is_drawn_only_where_there_is_a_terminal() -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,20 @@ from foretoken.model_updates import ModelUpdates
 from foretoken.training import MODEL_FORMAT, in_use
 from foretoken.training import publish as publish_model
 from models_store import ModelsStore
-from predictor import MODEL_SCHEMA, LatencyPredictor, train
+from predictor import MODEL_SCHEMA, LatencyPredictor, TrainedModel, train
 from predictor.features import SCHEMA_HASH
 from proxy import ModelMetrics
 from tests.foretoken.observed import observe
 
 pytestmark = pytest.mark.anyio
 runner = CliRunner()
-MODEL = train(observe(200))
 Spoil = Callable[[ModelsStore, Path], str]
+
+
+@cache
+def trained() -> TrainedModel:
+    """Train when first asked: importing this module must not."""
+    return train(observe(200))
 
 
 def store_bytes(store: ModelsStore, data: bytes, *, schema: str = MODEL_SCHEMA) -> str:
@@ -32,34 +38,34 @@ def store_bytes(store: ModelsStore, data: bytes, *, schema: str = MODEL_SCHEMA) 
 
 def other_schema(store: ModelsStore, root: Path) -> str:
     # What the manifest carried before physics counted: the feature table alone.
-    snapshot = replace(MODEL.snapshot, schema_hash=SCHEMA_HASH)
+    snapshot = replace(trained().snapshot, schema_hash=SCHEMA_HASH)
     return store_bytes(store, snapshot.dump(), schema=SCHEMA_HASH)
 
 
 def other_schema_inside(store: ModelsStore, root: Path) -> str:
-    return store_bytes(store, replace(MODEL.snapshot, schema_hash=SCHEMA_HASH).dump())
+    return store_bytes(store, replace(trained().snapshot, schema_hash=SCHEMA_HASH).dump())
 
 
 def truncated(store: ModelsStore, root: Path) -> str:
-    version = publish_model(store, "m", MODEL)
+    version = publish_model(store, "m", trained())
     model = model_file(root, version)
     model.write_bytes(model.read_bytes()[:-100])
     return version
 
 
 def truncated_inside(store: ModelsStore, root: Path) -> str:
-    return store_bytes(store, MODEL.snapshot.dump()[:-100])
+    return store_bytes(store, trained().snapshot.dump()[:-100])
 
 
 def altered(store: ModelsStore, root: Path) -> str:
-    version = publish_model(store, "m", MODEL)
+    version = publish_model(store, "m", trained())
     model = model_file(root, version)
     model.write_bytes(model.read_bytes().replace(b"0.1", b"0.2", 1))
     return version
 
 
 def altered_inside(store: ModelsStore, root: Path) -> str:
-    return store_bytes(store, MODEL.snapshot.dump().replace(b"0.1", b"0.2", 1))
+    return store_bytes(store, trained().snapshot.dump().replace(b"0.1", b"0.2", 1))
 
 
 def model_file(root: Path, version: str) -> Path:
@@ -90,7 +96,7 @@ async def test_the_server_goes_on_with_what_it_has_and_names_the_version(
     spoil: Spoil, why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store, predictor = ModelsStore(tmp_path), LatencyPredictor()
-    good = publish_model(store, "m", MODEL)
+    good = publish_model(store, "m", trained())
     registry = CollectorRegistry()
     updates = ModelUpdates(store, ModelMetrics(registry))
     updates.adopt("m", predictor)
@@ -137,7 +143,7 @@ def test_it_can_neither_be_promoted_nor_rolled_back_to(
 ) -> None:
     store = ModelsStore(tmp_path)
     bad = spoil(store, tmp_path)
-    good = store_bytes(store, MODEL.snapshot.dump())
+    good = store_bytes(store, trained().snapshot.dump())
 
     for command in (["promote", bad], ["rollback"]):
         result = runner.invoke(app, ["models", *command, "--store", str(tmp_path), "--fleet", "m"])

@@ -1,6 +1,8 @@
 """Forest: says what LightGBM says of any row, and refuses what it would read otherwise."""
 
 import re
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import lightgbm
@@ -39,26 +41,46 @@ def forest(*models: lightgbm.Booster) -> Forest:
     return Forest(texts, n_inputs=N_INPUTS)
 
 
-KINDS = {
-    "two leaves": model(num_leaves=2),
-    "15 leaves": model(num_leaves=15),
-    "16 leaves": model(num_leaves=16),
-    "31 leaves": model(num_leaves=31),
-    "64 leaves": model(num_leaves=64),
-    "deep": model(num_leaves=40, max_depth=-1, learning_rate=0.5, seed=3),
-    "continued": lightgbm.train(
+def continued() -> lightgbm.Booster:
+    return lightgbm.train(
         {"objective": "l1", "verbose": -1, "num_threads": 1},
         lightgbm.Dataset(table(99, seed=5), np.arange(99.0)),
         5,
         init_model=model(num_leaves=15),
-    ),
-    "known or not": lightgbm.train(
+    )
+
+
+def known_or_not() -> lightgbm.Booster:
+    return lightgbm.train(
         {"objective": "l1", "verbose": -1, "num_threads": 1},
         lightgbm.Dataset(table(600), np.isnan(table(600)[:, 0]) + 0.1 * table(600)[:, 1]),
         20,
-    ),
-    "nothing to learn": model(rows=9, min_data_in_leaf=20),
+    )
+
+
+KINDS: dict[str, Callable[[], lightgbm.Booster]] = {
+    "two leaves": partial(model, num_leaves=2),
+    "15 leaves": partial(model, num_leaves=15),
+    "16 leaves": partial(model, num_leaves=16),
+    "31 leaves": partial(model, num_leaves=31),
+    "64 leaves": partial(model, num_leaves=64),
+    "deep": partial(model, num_leaves=40, max_depth=-1, learning_rate=0.5, seed=3),
+    "continued": continued,
+    "known or not": known_or_not,
+    "nothing to learn": partial(model, rows=9, min_data_in_leaf=20),
 }
+
+
+@cache
+def trained(kind: str) -> lightgbm.Booster:
+    """Train when first asked: importing this module must not."""
+    return KINDS[kind]()
+
+
+def text_of(kind: str) -> str:
+    return trained(kind).model_to_string()
+
+
 VALUES = st.one_of(
     st.floats(allow_nan=True, allow_infinity=True),
     st.sampled_from([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, 0.5, 1.0, 3.5, 1e-36, -1e-36]),
@@ -69,7 +91,7 @@ VALUES = st.one_of(
 @settings(max_examples=40)
 @given(inputs=arrays(float, st.tuples(st.integers(1, 40), st.just(N_INPUTS)), elements=VALUES))
 def test_any_row_gets_what_the_library_gives_it(kind: str, inputs: FloatArray) -> None:
-    booster = KINDS[kind]
+    booster = trained(kind)
 
     said = forest(booster).predict(inputs)
 
@@ -80,16 +102,16 @@ def test_any_row_gets_what_the_library_gives_it(kind: str, inputs: FloatArray) -
 def test_models_of_different_sizes_answer_together(n: int) -> None:
     inputs = table(n, seed=9)
 
-    said = forest(*KINDS.values()).predict(inputs)
+    said = forest(*map(trained, KINDS)).predict(inputs)
 
     assert said.shape == (len(KINDS), n)
-    for row, booster in zip(said, KINDS.values(), strict=True):
+    for row, booster in zip(said, map(trained, KINDS), strict=True):
         expected = booster.predict(inputs) if n else np.empty(0)
         np.testing.assert_allclose(row, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_a_value_on_a_threshold_goes_left_and_the_next_one_right() -> None:
-    booster = KINDS["31 leaves"]
+    booster = trained("31 leaves")
     thresholds = [
         float(number)
         for line in booster.model_to_string().splitlines()
@@ -117,7 +139,7 @@ def widened(text: str) -> str:
 
 @pytest.mark.parametrize("kind", ["two leaves", "15 leaves", "known or not"])
 def test_an_infinite_threshold_is_passed_by_nothing_known(kind: str) -> None:
-    text = widened(KINDS[kind].model_to_string())
+    text = widened(text_of(kind))
     inputs = table(300)
     inputs[::5], inputs[1::5] = np.nan, np.inf
 
@@ -129,7 +151,7 @@ def test_an_infinite_threshold_is_passed_by_nothing_known(kind: str) -> None:
 
 
 def test_the_library_does_write_infinite_thresholds() -> None:
-    text = KINDS["known or not"].model_to_string()
+    text = text_of("known or not")
 
     assert re.search(r"^threshold=.*\binf\b", text, re.MULTILINE)
 
@@ -138,7 +160,7 @@ def test_inputs_stay_as_they_are() -> None:
     inputs = table(20)
     before = inputs.copy()
 
-    forest(KINDS["15 leaves"]).predict(inputs)
+    forest(trained("15 leaves")).predict(inputs)
 
     np.testing.assert_array_equal(inputs, before)
 
@@ -176,14 +198,13 @@ def test_text_that_is_no_model_is_refused(text: str) -> None:
         Forest({"odd": text}, n_inputs=N_INPUTS)
 
 
-TEXT = KINDS["15 leaves"].model_to_string()
-TREES = TEXT.partition("\nend of trees\n")[0]
+@given(st.data())
+def test_text_that_ends_early_is_refused(data: st.DataObject) -> None:
+    trees = text_of("15 leaves").partition("\nend of trees\n")[0]
+    end = data.draw(st.integers(0, len(trees)))
 
-
-@given(st.integers(0, len(TREES)))
-def test_text_that_ends_early_is_refused(end: int) -> None:
     with pytest.raises(ValueError, match="trees of odd: "):
-        Forest({"odd": TEXT[:end]}, n_inputs=N_INPUTS)
+        Forest({"odd": trees[:end]}, n_inputs=N_INPUTS)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +226,9 @@ def test_text_that_ends_early_is_refused(end: int) -> None:
     ],
 )
 def test_damaged_text_is_refused(line: str, damaged: str, why: str) -> None:
-    text = TEXT.replace(line, damaged, -1 if why.startswith("0 of") else 1)
-    assert text != TEXT
+    whole = text_of("15 leaves")
+    text = whole.replace(line, damaged, -1 if why.startswith("0 of") else 1)
+    assert text != whole
 
     with pytest.raises(ValueError, match=f"trees of odd: .*{why}"):
         Forest({"odd": text}, n_inputs=N_INPUTS)
@@ -214,9 +236,9 @@ def test_damaged_text_is_refused(line: str, damaged: str, why: str) -> None:
 
 def test_a_model_of_other_inputs_is_refused() -> None:
     with pytest.raises(ValueError, match="max_feature_idx is 3, not 2"):
-        Forest({"odd": TEXT}, n_inputs=3)
+        Forest({"odd": text_of("15 leaves")}, n_inputs=3)
 
 
 def test_inputs_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 3\)"):
-        forest(KINDS["15 leaves"]).predict(np.zeros((2, 3)))
+        forest(trained("15 leaves")).predict(np.zeros((2, 3)))

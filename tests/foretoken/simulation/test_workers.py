@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from foretoken.errors import RunLost
+from foretoken.errors import RunLost, SimulationRefused
 from foretoken.simulation.jobs import play_each
 from foretoken.simulation.workers import Progress
 
@@ -32,6 +32,15 @@ def raise_picky(job: int, progress: Progress) -> int:
     raise Picky(job, job)
 
 
+def process_of(job: int, progress: Progress) -> tuple[int, int]:
+    progress(1.0)
+    return job, os.getpid()
+
+
+def refuse(job: int, progress: Progress) -> None:
+    raise SimulationRefused(f"job {job}")
+
+
 def halve(job: int, progress: Progress) -> float:
     for done in range(1000):
         progress(done / 1000)
@@ -47,6 +56,20 @@ def hold_open(fifo: Path, progress: Progress) -> None:
 
 def play_for_ever(fifos: list[Path]) -> None:
     list(play_each(fifos, hold_open, processes=len(fifos)))
+
+
+def test_several_processes_give_what_one_gives() -> None:
+    alone = dict(play_each(range(3), process_of, processes=1))
+    shared = dict(play_each(range(3), process_of, processes=2))
+
+    assert {index: job for index, (job, _) in alone.items()} == {0: 0, 1: 1, 2: 2}
+    assert {index: job for index, (job, _) in shared.items()} == {0: 0, 1: 1, 2: 2}
+    assert os.getpid() not in {process for _, process in shared.values()}
+
+
+def test_a_refusal_in_another_process_arrives_as_it_was() -> None:
+    with pytest.raises(SimulationRefused, match="job "):
+        list(play_each(range(2), refuse, processes=2))
 
 
 def test_a_process_that_dies_is_one_line_and_leaves_none() -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpx
@@ -67,7 +68,9 @@ class Asked:
         return f"{self.method} {self.path} of {self.app}"
 
 
+@cache
 def build(name: str) -> FastAPI:
+    """Build an application once: a refusal changes nothing."""
     predictors = FakePredictors()
     if name == "predictor":
         return build_predictor_app(predictors, SETTINGS, nullcontext)
