@@ -90,7 +90,10 @@ def main(arguments: Sequence[str] | None = None, known: Mapping[str, Part] | Non
             console.print(note)
         document[name] = outcome.figures
         verdicts += outcome.verdicts
-    pages.show(console, {"data-path-musts": verdict_table(verdicts)})
+        if outcome.verdicts:
+            judged = {f"data-path-musts-{name}": verdict_table(outcome.verdicts)}
+            pages.show(Console(quiet=True), judged)
+    console.print(verdict_table(verdicts))
     document["verdicts"] = as_json(verdicts)
     if given.json is not None:
         given.json.write_text(json.dumps(document, indent=2) + "\n")
