@@ -73,17 +73,21 @@ def attained(run: Run, demand: Demand) -> float | None:
     """Give the share of objectives kept in a run's window, ``None`` where that is unknown.
 
     An answer that was not streamed has not told its times: whether it kept an objective of
-    them is unknown, and it does not count.
+    them is unknown, and it counts as those that did tell. What was not answered kept none.
     """
     begin_s, end_s = run.warmup_s, run.warmup_s + run.measure_s
-    kept = [
-        each.outcome == "completed" and _meets(objective, each.ttft_s, each.tpot_s)
+    asked = [
+        (objective, each)
         for each in run.outcomes
         if begin_s <= each.arrived_s < end_s
         if (objective := demand.requests[int(each.request_id)].objective)
-        if each.outcome != "completed" or _tells(objective, each)
     ]
-    return sum(kept) / len(kept) if kept else None
+    answered = [(objective, each) for objective, each in asked if each.outcome == "completed"]
+    told = [(objective, each) for objective, each in answered if _tells(objective, each)]
+    if not asked or (answered and not told):
+        return None
+    kept = sum(_meets(objective, each.ttft_s, each.tpot_s) for objective, each in told)
+    return kept * len(answered) / (max(len(told), 1) * len(asked))
 
 
 def alternative(

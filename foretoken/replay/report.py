@@ -2,11 +2,11 @@
 
 The document of ``as_json`` (``format`` and ``version`` name it): ``trust`` (``verdict``,
 ``because``, ``figures`` with recorded, at the recorded places and through the recorded
-policy, ``ranks``, ``told`` (the share of the answers of which each latency was recorded),
-``shares``, the ``limits`` of the verdicts), ``trace`` (what was read and assumed),
-``classes`` (fitted step times), ``baseline`` and ``alternatives`` (by policy: every figure
-with its change, range over the seeds, whether the replay can tell it from none, and whether
-there was a recording to judge it by).
+policy, ``ranks``, ``told`` (the share of the answers of which each latency was recorded,
+null where none has it), ``shares``, the ``limits`` of the verdicts), ``trace`` (what was read
+and assumed), ``classes`` (fitted step times), ``baseline`` and ``alternatives`` (by policy:
+every figure with its change, range over the seeds, whether the replay can tell it from none,
+and whether there was a recording to judge it by).
 """
 
 from collections.abc import Sequence
@@ -164,7 +164,7 @@ def _trust_table(trust: Trust) -> Table:
         f"fair: within {FAIR_ERROR:.0%} and from {FAIR_RANKS}"
     )
     for name, share in trust.told.items():
-        if 0.0 < share < _MOST:
+        if share is not None and 0.0 < share < _MOST:
             table.caption += f"\n{_titles([name])} is known of {ratio(share)} of the answers"
     table.caption_justify = "left"
     return table
@@ -333,7 +333,9 @@ def _trust_json(trust: Trust) -> dict[str, object]:
             for name, each in trust.deviations.items()
         },
         "ranks": trust.ranks,
-        "told": {name: rounded(share) for name, share in trust.told.items()},
+        "told": {
+            name: None if share is None else rounded(share) for name, share in trust.told.items()
+        },
         "shares": {
             name: {"recorded": was, "same_policy": played}
             for name, (was, played) in trust.shares.items()

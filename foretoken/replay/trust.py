@@ -83,6 +83,7 @@ class Trust:
         requests: Recorded requests that were judged.
         told: Share of the answered ones of which each latency was recorded, by latency; one
             that was recorded of none is not judged, and the verdict says nothing of it.
+            ``None`` where no answer has it: one token has no gap.
         shares: Hits, sheds and attainment: recorded, and of the recorded policy played again.
     """
 
@@ -91,13 +92,17 @@ class Trust:
     deviations: dict[str, Deviation]
     ranks: dict[str, float | None]
     requests: int
-    told: dict[str, float]
+    told: dict[str, float | None]
     shares: dict[str, tuple[float | None, float | None]]
 
     @property
     def unjudged(self) -> tuple[str, ...]:
-        """Name the latencies of which nothing can be said."""
-        return tuple(name for name in LATENCIES if f"{name}_mean_s" not in self.deviations)
+        """Name the latencies of which nothing can be said, though answers have them."""
+        return tuple(
+            name
+            for name, told in self.told.items()
+            if told is not None and f"{name}_mean_s" not in self.deviations
+        )
 
 
 def judge(
@@ -186,12 +191,13 @@ def _verdict(
     return "poor", because
 
 
-def _told(recorded: Run, latency: str) -> float:
+def _told(recorded: Run, latency: str) -> float | None:
     answered = _answered(recorded)
-    if latency == "tpot":  # one token has no gap
-        answered = [each for each in answered if each.output_tokens != 1]
-    known = sum(getattr(each, f"{latency}_s") is not None for each in answered)
-    return known / len(answered) if answered else 0.0
+    having = [each for each in answered if latency != "tpot" or each.output_tokens != 1]
+    if answered and not having:
+        return None
+    known = sum(getattr(each, f"{latency}_s") is not None for each in having)
+    return known / len(having) if having else 0.0
 
 
 def _answered(run: Run) -> list[Outcome]:

@@ -173,9 +173,7 @@ class WholeControl:
             return own
         answers = await self._asking.all(self._crew.others, question)
         bodies = [own.body, *(each.body for each in answers.values() if each.status == 200)]
-        # Of several the control plane has taken the last.
-        limit = int(parse_qs(question.query.decode("latin-1")).get("limit", ["50"])[-1])
-        body = merged(path.removeprefix("/"), bodies, limit=limit)
+        body = merged(path.removeprefix("/"), bodies, limit=_limit(path, question.query))
         return Answered(0, 200, [(b"content-type", b"application/json")], body)
 
     async def _ask_leader(self, question: Asked) -> Answered:
@@ -223,6 +221,16 @@ class WholeControl:
         answers = await self._asking.all(self._crew.others, question)
         body = merged("snapshot", [own.body, *(each.body for each in answers.values())])
         return body, repr(json.loads(own.body)["at_s"] // 1)  # this second may still grow
+
+
+def _limit(path: str, query: bytes) -> int:
+    """Give how many decisions were asked for, which the control plane has found to be right.
+
+    >>> _limit("/decisions", b"limit=5&limit=7"), _limit("/endpoints", b"limit=all")
+    (7, 50)
+    """
+    asked = parse_qs(query.decode("latin-1")) if path == "/decisions" else {}
+    return int(asked.get("limit", ["50"])[-1])  # of several it has taken the last
 
 
 def _too_many(pages: int) -> ErrorResponse:

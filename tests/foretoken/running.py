@@ -64,6 +64,9 @@ class Running:
     def start_endpoint(self, name: str, port: int) -> None:
         self.start(name, "simulate-endpoint", "--port", str(port), "--seed", str(port))
 
+    def runs(self, name: str) -> bool:
+        return self._processes[name].poll() is None
+
     def kill(self, name: str) -> None:
         self._processes[name].kill()
         self._processes[name].wait()

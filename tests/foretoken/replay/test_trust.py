@@ -54,3 +54,13 @@ def test_latencies_nobody_recorded_are_not_compared() -> None:
     assert trust.verdict == "good"
     assert trust.unjudged == ("ttft",)
     assert trust.told == {"ttft": 0.0, "tpot": 1.0, "e2e": 1.0}
+
+
+def test_of_answers_of_one_token_no_gap_is_missed() -> None:
+    was = run()
+    one = tuple(replace(each, output_tokens=1, tpot_s=None) for each in was.outcomes)
+
+    trust = judge(replace(was, outcomes=one), replace(was, outcomes=one), [], {})
+
+    assert trust.unjudged == ()
+    assert trust.told == {"ttft": 1.0, "tpot": None, "e2e": 1.0}

@@ -109,6 +109,20 @@ def test_nothing_is_shown_to_other_machines_but_to_admins(tmp_path: Path) -> Non
     assert found == [401] * 5 + [200]
 
 
+def test_a_limit_is_of_decisions_alone(tmp_path: Path) -> None:
+    found: list[int] = []
+
+    async def scenario(worker: Worker) -> None:
+        admin = {"authorization": f"Bearer {ADMIN}"}
+        for path in ("endpoints", "routers", "decisions"):
+            answer = await worker.call("GET", f"/foretoken/{path}?limit=all", headers=admin)
+            found.append(answer.status_code)
+
+    play(tmp_path, scenario)
+
+    assert found == [200, 200, 422]
+
+
 def test_a_worker_that_begins_takes_drains_over_before_it_is_told_of_endpoints(
     tmp_path: Path,
 ) -> None:
