@@ -16,8 +16,7 @@ def status(url: Url = URL, *, api_key: ApiKey = None, as_json: AsJson = False) -
 
     Not well is: an endpoint down, drained, avoided or not seen for 5 s; over
     5 % of the last requests (200, ten minutes) failed; predictions that do not
-    decide; a model or a trainer out of order; other routers that are not
-    reached, or that read another models store.
+    decide; a model or a trainer out of order; other routers not reached.
     Exit status 0: all is well; 3: something is not; 1: nobody answers.
 
     Example:

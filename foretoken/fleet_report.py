@@ -29,7 +29,6 @@ _APART: Final = {
     "login": "not let in, look at user and password",
     "error": "the server at routers.url answers with errors, see its log",
 }
-_STORES: Final = ": set store.directory of all to storage that they share"
 
 
 def state_of(endpoint: View) -> tuple[str, str]:
@@ -150,12 +149,6 @@ def _router_troubles(routers: View) -> list[str]:
         problem = routers.get("problem")
         why = "not yet" if problem is None else _APART.get(str(problem), plain(str(problem)))
         found.append(f"not connected with other routers: {why}")
-    others = routers.get("others") or ()
-    elsewhere = [plain(str(one.get("name"))) for one in others if one.get("same_store") is False]
-    if len(elsewhere) == 1:
-        found.append(f"router {elsewhere[0]} reads another models store{_STORES}")
-    elif elsewhere:
-        found.append(f"routers {', '.join(elsewhere)} read other models stores{_STORES}")
     return found
 
 
@@ -164,6 +157,8 @@ def standing(routers: View | None) -> str | None:
 
     >>> standing({"connected": True, "name": "a", "training": True, "others": [{"name": "b"}]})
     'router a, with b; a trains'
+
+    What does not share our models store is no trouble: each of them trains for itself.
     """
     if routers is None or not routers.get("connected"):
         return None
@@ -172,9 +167,12 @@ def standing(routers: View | None) -> str | None:
     trainers = [own] if routers.get("training") else []
     trainers += [plain(str(one.get("name"))) for one in others if one.get("training")]
     told = f"router {own}, with {names}"
-    if not trainers:  # nobody for all: where no store is shared, each for itself
-        return told
-    return f"{told}; {' and '.join(trainers)} train{'s' if len(trainers) == 1 else ''}"
+    if trainers:
+        told += f"; {' and '.join(trainers)} train{'s' if len(trainers) == 1 else ''}"
+    elsewhere = [plain(str(one.get("name"))) for one in others if one.get("same_store") is False]
+    if elsewhere:
+        told += f"; with a models store of their own: {', '.join(elsewhere)}"
+    return told
 
 
 def status_table(

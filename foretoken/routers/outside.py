@@ -134,13 +134,14 @@ def own_name() -> str:
     return f"{host[:50]}-{getpid()}-{secrets.token_hex(2)}"
 
 
-def store_id(store: object) -> str | None:
+def store_id(store: object, *, link: Callable[[Path, Path], None] = Path.hardlink_to) -> str | None:
     """Name a models store alike in all processes that can read it.
 
     A folder carries its name in a file, whatever path it is mounted at; a URL is its own.
 
     Args:
         store: Folder or URL; ``None`` for one that goes with the process.
+        link: Makes one file another's second name; tests pass one that cannot.
     """
     if store is None:
         return None
@@ -150,29 +151,40 @@ def store_id(store: object) -> str | None:
     mark = Path(text.removeprefix("file://")) / _MARK
     try:
         mark.parent.mkdir(parents=True, exist_ok=True)
-        return _mark(mark)
+        return _mark(mark, link)
     except OSError as error:
         told = {"advice": f"the store cannot carry a name, so that nobody shares it: {error}"}
         log.warning("store_not_shared", extra=told)
         return None
 
 
-def _mark(mark: Path) -> str:
+def _mark(mark: Path, link: Callable[[Path, Path], None]) -> str:
     """Give the name a folder carries; whoever is first names it."""
     fresh = secrets.token_hex(_NAME_LETTERS // 2)
     own = mark.with_name(f"{_MARK}.{fresh}")
     own.write_text(fresh)
     try:
-        mark.hardlink_to(own)  # whole or not at all
+        link(mark, own)  # whole or not at all
     except FileExistsError:
         return _read(mark)
     except OSError:  # buckets mounted as folders know no links
-        with suppress(OSError), mark.open("x") as file:
-            file.write(fresh)
+        with suppress(FileExistsError):
+            _create(mark, fresh)
         return _read(mark)
     finally:
         own.unlink()
     return fresh
+
+
+def _create(mark: Path, name: str) -> None:
+    """Write a name where there is none, or leave nothing."""
+    with mark.open("x") as file:
+        try:
+            file.write(name)
+            file.flush()
+        except OSError:
+            mark.unlink()
+            raise
 
 
 def _read(mark: Path) -> str:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from foretoken.decision_report import account, decisions_table
-from foretoken.fleet_report import endpoints_table, state_of, troubles
+from foretoken.fleet_report import endpoints_table, standing, state_of, troubles
 from foretoken.terminal import console_for_tables
 
 ENDPOINT: dict[str, Any] = {
@@ -200,19 +200,21 @@ ROUTERS: dict[str, Any] = {
             {"connected": False, "problem": "timeout"},
             ["not connected with other routers: the server at routers.url does not answer in time"],
         ),
-        (
-            {"others": [{"name": "two", "same_store": False}]},
-            [
-                "router two reads another models store: "
-                "set store.directory of all to storage that they share"
-            ],
-        ),
+        ({"others": [{"name": "two", "same_store": False}]}, []),
     ],
 )
 def test_routers_that_are_apart_are_trouble(changed: dict[str, Any], found: list[str]) -> None:
     routers = {**ROUTERS, **changed}
 
     assert troubles([ENDPOINT], [], [], [], "predicted", routers=routers) == found
+
+
+def test_who_has_a_models_store_of_its_own_is_told() -> None:
+    others = [{"name": "two", "same_store": False, "training": True}, {"name": "three"}]
+
+    told = standing({**ROUTERS, "others": others})
+
+    assert told == "router one, with two, three; two trains; with a models store of their own: two"
 
 
 @pytest.mark.parametrize("reason", ["predicted", "objective_met"])

@@ -21,18 +21,14 @@ def test_a_folder_is_the_same_by_whatever_path(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [".store-id"]
 
 
-def test_a_folder_without_hard_links_has_one_name_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(self: Path, target: Path) -> None:
+def test_a_folder_without_hard_links_has_one_name_too(tmp_path: Path) -> None:
+    def refuse(name: Path, target: Path) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
-
-    first = store_id(tmp_path)
+    first = store_id(tmp_path, link=refuse)
 
     assert first
-    assert store_id(tmp_path) == first
+    assert store_id(tmp_path, link=refuse) == store_id(tmp_path) == first
     assert [path.name for path in tmp_path.iterdir()] == [".store-id"]
 
 
