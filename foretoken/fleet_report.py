@@ -62,11 +62,11 @@ def endpoints_table(endpoints: Iterable[View], predicted: Mapping[str, View]) ->
         table.add_column(heading, justify="right", no_wrap=True)
     for one in endpoints:
         word, colour = state_of(one)
-        name, standing = str(one.get("endpoint")), one.get("priority_class")
+        name, above = str(one.get("endpoint")), one.get("priority_class")
         here = predicted.get(name, {})
         table.add_row(
             Text(plain(name)),
-            Text(f"{word}, class {standing}" if standing else word, style=colour),
+            Text(f"{word}, class {above}" if above else word, style=colour),
             count(one.get("running_requests")),
             count(one.get("waiting_requests")),
             count(one.get("inflight_requests")),
@@ -142,14 +142,11 @@ def _router_troubles(routers: View) -> list[str]:
     >>> _router_troubles({"configured": True, "connected": False, "problem": "login"})
     ['not connected with other routers: not let in, look at user and password']
     """
-    if not routers.get("configured"):
+    if not routers.get("configured") or routers.get("connected"):
         return []
-    found = []
-    if not routers.get("connected"):
-        problem = routers.get("problem")
-        why = "not yet" if problem is None else _APART.get(str(problem), plain(str(problem)))
-        found.append(f"not connected with other routers: {why}")
-    return found
+    problem = routers.get("problem")
+    why = "not yet" if problem is None else _APART.get(str(problem), plain(str(problem)))
+    return [f"not connected with other routers: {why}"]
 
 
 def standing(routers: View | None) -> str | None:
@@ -162,14 +159,14 @@ def standing(routers: View | None) -> str | None:
     """
     if routers is None or not routers.get("connected"):
         return None
-    own, others = plain(str(routers.get("name"))), routers.get("others") or ()
-    names = ", ".join(plain(str(one.get("name"))) for one in others) or "no other"
+    own = plain(str(routers.get("name")))
+    others = [(plain(str(one.get("name"))), one) for one in routers.get("others") or ()]
+    told = f"router {own}, with {', '.join(name for name, _ in others) or 'no other'}"
     trainers = [own] if routers.get("training") else []
-    trainers += [plain(str(one.get("name"))) for one in others if one.get("training")]
-    told = f"router {own}, with {names}"
+    trainers += [name for name, one in others if one.get("training")]
     if trainers:
         told += f"; {' and '.join(trainers)} train{'s' if len(trainers) == 1 else ''}"
-    elsewhere = [plain(str(one.get("name"))) for one in others if one.get("same_store") is False]
+    elsewhere = [name for name, one in others if one.get("same_store") is False]
     if elsewhere:
         told += f"; with a models store of their own: {', '.join(elsewhere)}"
     return told

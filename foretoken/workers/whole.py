@@ -77,10 +77,10 @@ class Changes:
 
     def follow(self, endpoints: Iterable[str], now: float) -> None:
         """Take in the whole present set, and forget the drains of those long gone."""
-        gone = self._departures.follow(endpoints, now)
-        paths = {f"{_PREFIX}/endpoints/{name}/{way}" for name in gone for way in _DRAINS}
-        for key in [key for key, change in self._changes.items() if change.path in paths]:
-            del self._changes[key]
+        for name in self._departures.follow(endpoints, now):
+            paths = {f"{_PREFIX}/endpoints/{name}/{way}" for way in _DRAINS}
+            for key in [key for key, change in self._changes.items() if change.path in paths]:
+                del self._changes[key]
 
     def all(self) -> list[Asked]:
         """Give them, oldest first."""
