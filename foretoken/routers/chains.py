@@ -10,17 +10,22 @@ heard it says so, and all begin anew. Used by :mod:`foretoken.routers.exchange` 
 
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-MOST_HASHES: Final = 200_000
-"""Told since, to be referred to: prompts of some thousand conversations."""
+MOST_BYTES: Final = 2 << 20
+"""Of chains told since, to be referred to: some five thousand prompts of a dozen blocks."""
 HELD_FACTOR: Final = 2
-"""Readers keep so many times what writers refer to, 20 MB: who heard more forgets earlier."""
+"""Readers keep so many times what writers refer to: who heard more forgets earlier."""
+CHAIN_BYTES: Final = 256
+"""What keeping a chain takes besides its hashes: objects, and its end's place in a dictionary."""
+HASH_BYTES: Final = 8
 STRIDE: Final = 16
 """A chain can be continued from its end, and from every so many blocks."""
 MOST_BLOCKS: Final = 1 << 16
 """Longest chain that is believed: 16 MB of prompt."""
+
+_PACKED: Final = struct.Struct("<Q")
 
 
 class Short(NamedTuple):
@@ -37,17 +42,31 @@ class Short(NamedTuple):
     rest: bytes
 
 
-class _Known(NamedTuple):
-    chain: tuple[int, ...]
-    length: int
-    at: int  # hashes told before it
+class _Told(NamedTuple):
+    hashes: bytes  # as they are sent
+    at: int  # bytes told until then
+
+    def continues_from(self, end: int, length: int) -> bool:
+        """Tell whether its first so many blocks end with that hash."""
+        return self.hashes[(length - 1) * HASH_BYTES : length * HASH_BYTES] == _PACKED.pack(end)
+
+    @property
+    def size(self) -> int:
+        """Give the bytes that keeping it takes."""
+        return _size(self.hashes)
+
+    def ends(self) -> Iterator[int]:
+        """Give the last hash of every beginning that can be continued."""
+        blocks = len(self.hashes) // HASH_BYTES
+        for length in (*range(STRIDE, blocks, STRIDE), blocks):
+            yield _PACKED.unpack_from(self.hashes, (length - 1) * HASH_BYTES)[0]
 
 
 class Chains:
     """Keep what was told lately, by either side.
 
     Args:
-        most: Hashes that are referred to at most.
+        most: Bytes of chains that are referred to at most.
 
     >>> writer, reader = Chains(), Chains()
     >>> for chain in ((1, 2, 3), (1, 2, 3, 4)):
@@ -59,12 +78,12 @@ class Chains:
     True
     """
 
-    def __init__(self, most: int = MOST_HASHES) -> None:
+    def __init__(self, most: int = MOST_BYTES) -> None:
         self._most = most
-        self._known: dict[int, _Known] = {}  # by the last hash of a beginning
-        self._order: deque[tuple[tuple[int, ...], tuple[int, ...]]] = deque()
-        self._held = 0
-        self._told = 0  # hashes, ever
+        self._known: dict[int, _Told] = {}  # by the last hash of a beginning
+        self._order: deque[_Told] = deque()
+        self._held = 0  # bytes
+        self._told = 0  # bytes, ever
         self._anew = 0  # of these, before anything that may be referred to
 
     def begin_anew(self) -> None:
@@ -73,12 +92,10 @@ class Chains:
 
     def shorten(self, chain: Sequence[int]) -> Short:
         """Write a chain that is to be told, and refer to it from now on."""
-        whole = tuple(chain)
-        known = self._beginning(whole)
-        length = 0 if known is None else known
-        self._keep(whole)
-        rest = struct.pack(f"<{len(whole) - length}Q", *whole[length:])
-        return Short(whole[length - 1] if length else 0, length, rest)
+        hashes = struct.pack(f"<{len(chain)}Q", *chain)
+        length = self._beginning(chain)
+        self._keep(hashes)
+        return Short(chain[length - 1] if length else 0, length, hashes[length * HASH_BYTES :])
 
     def whole(self, known: int, length: int, rest: bytes) -> tuple[int, ...] | None:
         """Read a chain that was told; ``None`` where its beginning is not known here.
@@ -86,41 +103,45 @@ class Chains:
         Raises:
             ValueError: It is none.
         """
-        if len(rest) % 8 or not 0 <= length <= MOST_BLOCKS or len(rest) > MOST_BLOCKS * 8:
+        most = MOST_BLOCKS * HASH_BYTES
+        if len(rest) % HASH_BYTES or not 0 <= length <= MOST_BLOCKS or len(rest) > most:
             msg = "no chain of hashes"
             raise ValueError(msg)
-        beginning: tuple[int, ...] = ()
+        hashes = rest
         if length:
             found = self._known.get(known)
-            if found is None or found.length != length:
+            if found is None or not found.continues_from(known, length):
                 return None
-            beginning = found.chain[:length]
-        chain = beginning + struct.unpack(f"<{len(rest) // 8}Q", rest)
-        self._keep(chain)
-        return chain
+            hashes = found.hashes[: length * HASH_BYTES] + rest
+        self._keep(hashes)
+        return struct.unpack(f"<{len(hashes) // HASH_BYTES}Q", hashes)
 
-    def _beginning(self, chain: tuple[int, ...]) -> int | None:
+    def _beginning(self, chain: Sequence[int]) -> int:
         """Give the length of the longest beginning that all others know."""
-        known, oldest = self._known, max(self._anew, self._told - self._most)
+        oldest = max(self._anew, self._told - self._most)
         for length in range(len(chain), 0, -1):
-            found = known.get(chain[length - 1])
-            if found is not None and found.length == length and found.at >= oldest:
+            end = chain[length - 1]
+            found = self._known.get(end)
+            if found is not None and found.at >= oldest and found.continues_from(end, length):
                 return length
-        return None
+        return 0
 
-    def _keep(self, chain: tuple[int, ...]) -> None:
-        if not chain:
+    def _keep(self, hashes: bytes) -> None:
+        if not hashes:
             return
-        lengths = (*range(STRIDE, len(chain), STRIDE), len(chain))
-        ends = tuple(chain[length - 1] for length in lengths)
-        self._told += len(chain)
-        for end, length in zip(ends, lengths, strict=True):
-            self._known[end] = _Known(chain, length, self._told)
-        self._order.append((chain, ends))
-        self._held += len(chain)
+        self._told += _size(hashes)
+        told = _Told(hashes, self._told)
+        for end in told.ends():
+            self._known[end] = told
+        self._order.append(told)
+        self._held += told.size
         while self._held > HELD_FACTOR * self._most:
-            old, ends = self._order.popleft()
-            self._held -= len(old)
-            for end in ends:
-                if (held := self._known.get(end)) is not None and held.chain is old:
+            old = self._order.popleft()
+            self._held -= old.size
+            for end in old.ends():
+                if self._known.get(end) is old:
                     del self._known[end]
+
+
+def _size(hashes: bytes) -> int:
+    return 2 * len(hashes) + CHAIN_BYTES  # beginnings have places in the dictionary too

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from foretoken.routers.chains import HELD_FACTOR, Chains
+from foretoken.routers.chains import CHAIN_BYTES, HASH_BYTES, HELD_FACTOR, Chains
 
 BLOCKS = st.lists(st.integers(0, 3), max_size=40)
 
@@ -19,7 +19,7 @@ def hashed(blocks: list[int]) -> list[int]:
 
 @given(st.lists(st.tuples(BLOCKS, st.integers(0, 40)), max_size=20))
 def test_readers_in_step_read_what_was_written(told: list[tuple[list[int], int]]) -> None:
-    writers = [Chains(most=200), Chains(most=200)]
+    writers = [Chains(most=2000), Chains(most=2000)]
     before: list[int] = []
 
     for turn, (rest, kept) in enumerate(told):
@@ -31,13 +31,14 @@ def test_readers_in_step_read_what_was_written(told: list[tuple[list[int], int]]
 
 
 def test_what_is_kept_is_bounded() -> None:
-    chains = Chains(most=100)
+    kept = 10
+    chains = Chains(most=kept * (10 * HASH_BYTES + CHAIN_BYTES))
 
     for number in range(1000):
         chains.shorten([number * 1000 + place + 1 for place in range(10)])
 
-    assert chains._held <= HELD_FACTOR * 100
-    assert len(chains._known) <= HELD_FACTOR * 10 + 1
+    assert len(chains._order) <= HELD_FACTOR * kept
+    assert len(chains._known) <= HELD_FACTOR * kept
 
 
 def test_prompts_that_begin_alike_share_their_beginning() -> None:
