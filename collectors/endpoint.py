@@ -135,6 +135,7 @@ class EndpointView:
             self.state = replace(self.state, up=True)
 
     def _show(self, page: MetricsPage, scraped_s: float | None) -> None:
+        moved_s, still_since_s = self._watched(page, scraped_s)
         seen = replace(
             self.state,
             running_requests=page.running_requests,
@@ -148,19 +149,24 @@ class EndpointView:
             active_adapters=page.active_adapters,
             max_adapters=page.max_adapters,
             scraped_s=scraped_s,
+            moved_s=moved_s,
+            still_since_s=still_since_s,
         )
-        self.state = self._rates.apply(self._watched(seen, page))
+        self.state = self._rates.apply(seen)
 
-    def _watched(self, seen: EndpointState, page: MetricsPage) -> EndpointState:
-        """Note whether the engine gets on: a hung one answers with the same page for ever."""
+    def _watched(self, page: MetricsPage, now: float | None) -> tuple[float | None, float | None]:
+        """Say when the engine was last seen to get on, and since when it stands still.
+
+        A hung one answers with the same page for ever.
+        """
         before, self._counters = self._counters, _counters(page)
-        now, busy = seen.scraped_s, (page.running_requests or 0.0) > 0.0
+        moved_s, still_since_s = self.state.moved_s, self.state.still_since_s
         if now is None or not before or page.generated_tokens_total is None:
-            return replace(seen, still_since_s=None)
+            return moved_s, None
         if before != self._counters:
-            return replace(seen, moved_s=now, still_since_s=None)
-        since_s = (now if seen.still_since_s is None else seen.still_since_s) if busy else None
-        return replace(seen, still_since_s=since_s)
+            return now, None
+        busy = (page.running_requests or 0.0) > 0.0
+        return moved_s, (now if still_since_s is None else still_since_s) if busy else None
 
 
 def _counters(page: MetricsPage) -> tuple[float | None, ...]:

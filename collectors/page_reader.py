@@ -7,7 +7,7 @@ Bodies come by length, in chunks, or until the connection ends.
 
 Invariants: a connection carries one request at a time and is kept only after a complete
 answer; one that its endpoint closed meanwhile is replaced once, unnoticed; an answer is
-bounded in bytes and time. Called by the scraper.
+bounded in bytes and time, and so is connecting. Called by the scraper.
 """
 
 import asyncio
@@ -48,13 +48,15 @@ class PageReader:
         Raises:
             ScrapeFailed: There is no page, and why.
         """
-        try:
-            async with asyncio.timeout(self._settings.timeout_s):
-                return await self._read(base_url, _request(base_url, api_key))
-        except TimeoutError as error:
-            raise ScrapeFailed(_page_url(base_url), "timeout") from error
-        except OSError as error:
-            raise ScrapeFailed(_page_url(base_url), "refused") from error
+        request = _request(base_url, api_key)
+        kept = self._idle.pop(base_url, None)
+        if kept is not None and kept.kept:
+            try:
+                return await self._ask(base_url, kept, request)
+            except ScrapeFailed:
+                if kept.heard:
+                    raise
+        return await self._ask(base_url, await self._connect(base_url), request)
 
     def forget(self, base_url: str) -> None:
         """Close the connection to an endpoint that is read no more."""
@@ -67,32 +69,28 @@ class PageReader:
         for base_url in list(self._idle):
             self.forget(base_url)
 
-    async def _read(self, base_url: str, request: bytes) -> bytes:
-        kept = self._idle.pop(base_url, None)
-        if kept is not None and kept.kept:
-            try:
-                return await self._ask(base_url, kept, request)
-            except ScrapeFailed:
-                if kept.heard:
-                    raise
-        return await self._ask(base_url, await self._connect(base_url), request)
-
     async def _ask(self, base_url: str, connection: "_Connection", request: bytes) -> bytes:
         try:
-            return await connection.ask(request)
+            return await connection.ask(request, self._settings.timeout_s)
         finally:
             if not connection.kept or self._idle.setdefault(base_url, connection) != connection:
                 connection.close()
 
     async def _connect(self, base_url: str) -> "_Connection":
         url = urlsplit(base_url)
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            lambda: _Connection(_page_url(base_url), self._settings.max_page_bytes),
-            url.hostname or "",
-            url.port or _PORTS[url.scheme],
-            ssl=self._context() if url.scheme == "https" else None,
-        )
+        connection = _Connection(_page_url(base_url), self._settings.max_page_bytes)
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                await asyncio.get_running_loop().create_connection(
+                    lambda: cast("asyncio.Protocol", connection),  # one by its methods
+                    url.hostname or "",
+                    url.port or _PORTS[url.scheme],
+                    ssl=self._context() if url.scheme == "https" else None,
+                )
+        except TimeoutError as error:
+            raise ScrapeFailed(_page_url(base_url), "timeout") from error
+        except OSError as error:
+            raise ScrapeFailed(_page_url(base_url), "refused") from error
         return connection
 
     def _context(self) -> ssl.SSLContext:
@@ -101,8 +99,11 @@ class PageReader:
         return self._tls
 
 
-class _Connection(asyncio.Protocol):
+class _Connection:
     """One connection, and the answer that is coming in; also its parser's callbacks.
+
+    A protocol of asyncio's by its methods: their base class would make attributes of a
+    compiled class dear.
 
     Attributes:
         heard: Whether any byte of the present answer has come in.
@@ -121,8 +122,8 @@ class _Connection(asyncio.Protocol):
         self._lost = False
         self._begin()
 
-    async def ask(self, request: bytes) -> bytes:
-        """Send a request and give the page.
+    async def ask(self, request: bytes, limit_s: float) -> bytes:
+        """Send a request and give the page, if it comes in time.
 
         Raises:
             ScrapeFailed: There is none, and why.
@@ -130,11 +131,15 @@ class _Connection(asyncio.Protocol):
         if self._transport is None or self._lost:
             raise ScrapeFailed(self._url, "refused")
         self.heard = self.kept = False
-        self._waiting = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[bytes] = loop.create_future()
+        self._waiting = waiting
+        late = loop.call_later(limit_s, self._fail, "timeout")
         self._transport.write(request)
         try:
-            return await self._waiting
+            return await waiting
         finally:
+            late.cancel()
             self._waiting = None
 
     def close(self) -> None:
@@ -142,6 +147,8 @@ class _Connection(asyncio.Protocol):
         self.kept = False
         if self._transport is not None:
             self._transport.abort()
+
+    # Called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take in the transport."""
@@ -169,6 +176,17 @@ class _Connection(asyncio.Protocol):
             self._end()
         else:
             self._fail("refused")
+
+    def eof_received(self) -> None:
+        """Let the transport close: what is under way ends in :meth:`connection_lost`."""
+
+    def pause_writing(self) -> None:
+        """Do nothing: a request is short."""
+
+    def resume_writing(self) -> None:
+        """Do nothing."""
+
+    # Called by the parser
 
     def on_message_begin(self) -> None:
         """End the connection where an answer follows the one that was asked for."""

@@ -15,12 +15,12 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 import httpx
-import msgspec
 
 from collectors.deadline import within
 from collectors.endpoint import EndpointView, Served
 from collectors.errors import ScrapeFailed, ScrapeFailure, UnknownEndpoint
 from collectors.metrics_page import parse_metrics
+from collectors.model_cards import cards_of, version_of
 from collectors.settings import EndpointSettings, ScrapeSettings
 from predictor.types import EndpointState
 
@@ -60,21 +60,6 @@ class Pages(Protocol):
     def close(self) -> None:
         """Close all that is kept."""
         ...
-
-
-class _Card(msgspec.Struct):
-    id: str
-    parent: str | None = None
-    root: str | None = None
-    max_model_len: int | None = None
-
-
-class _Cards(msgspec.Struct):
-    data: list[_Card]
-
-
-class _Version(msgspec.Struct):
-    version: str
 
 
 def open_scrape_client(
@@ -277,7 +262,8 @@ class Scraper:
             body = await self._pages.read(view.state.url, view.api_key)
         except ScrapeFailed as error:
             self._counts.failed(name, error.reason)
-            if error.reason in {"status", "too_large"} and await self._is_healthy(view):
+            answers = error.reason in {"status", "too_large"}
+            if answers and await self._try_get(view, "/health") is not None:
                 view.healthy()
             else:
                 view.failed()
@@ -286,35 +272,27 @@ class Scraper:
         view.scraped(parse_metrics(body), now)
         self._counts.scraped(name, now - started)
 
-    async def _is_healthy(self, view: EndpointView) -> bool:
-        try:
-            await self._get(view, "/health")
-        except ScrapeFailed:
-            return False
-        return True
-
     async def _read_models(self, view: EndpointView) -> None:
-        try:
-            body = await self._get(view, "/v1/models")
-            cards = msgspec.json.decode(body, type=_Cards).data
-        except (ScrapeFailed, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        body = await self._try_get(view, "/v1/models")
+        cards = None if body is None else cards_of(body)
+        if cards is None:
             view.kept_models(again_s=self._clock() + self._settings.down_interval_s)
             return
         bases = [card for card in cards if card.parent is None]
+        version = await self._try_get(view, "/version")
         served = Served(
             bases=[card.id for card in bases],
             others=[card.id for card in cards if card.parent is not None],
             max_model_len=next((card.max_model_len for card in bases), None),
             root=next((card.root for card in bases), None),
-            version=await self._read_version(view),
+            version=None if version is None else version_of(version),
         )
         view.told_models(served, again_s=self._clock() + self._settings.models_interval_s)
 
-    async def _read_version(self, view: EndpointView) -> str | None:
+    async def _try_get(self, view: EndpointView, path: str) -> bytes | None:
         try:
-            body = await self._get(view, "/version")
-            return msgspec.json.decode(body, type=_Version).version
-        except (ScrapeFailed, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return await self._get(view, path)
+        except ScrapeFailed:
             return None
 
     async def _get(self, view: EndpointView, path: str) -> bytes:
