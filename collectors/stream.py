@@ -91,9 +91,9 @@ class StreamObserver:
             and not self._tail
             and self._kind != "named"
             and chunk.endswith(b"\n\n")
-            and b'"usage"' not in chunk
-            and b"error" not in chunk
-            and b"[DONE]" not in chunk
+            and chunk.find(b'"usage"') < 0  # ``in`` asks first whether it is given a number
+            and chunk.find(b"error") < 0
+            and chunk.find(b"[DONE]") < 0
             and len(chunk) <= self._limit
         ):  # whole events with nothing in them but tokens
             self.token_events += chunk.count(b"\ndata:") + chunk.startswith(b"data:")

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from types import SimpleNamespace
 from typing import Any, Final, Literal
 
 import pyarrow as pa
@@ -32,13 +33,14 @@ from collectors.trace_columns import (
 )
 from collectors.trace_columns import FEATURES as FEATURE_ROW
 from predictor.features import FEATURES, SCHEMA_HASH
-from predictor.types import P90, RequestRecord
+from predictor.types import P90, Decision, Observation, Predictions, RequestRecord
 
 TRACE_SCHEMA: Final = 1
 KEY_VERSION: Final = b"foretoken.trace_schema"
 KEY_FEATURES: Final = b"foretoken.features"
 KEY_FEATURES_HASH: Final = b"foretoken.features_hash"
 
+_PARTS: Final = (Decision, Predictions, Observation)  # that a record may lack
 Part = Literal["record", "request", "decision", "predictions", "measurement", "observation"]
 
 
@@ -193,14 +195,10 @@ ARROW_SCHEMA: Final = pa.schema(
 )
 
 
-class _Missing:
-    """Stand for a part that a record lacks: none of it is known."""
-
-    def __getattr__(self, name: str) -> None:
-        return None
-
-
-_NOTHING: Final = _Missing()
+_NOTHING: Final = SimpleNamespace(
+    **{field: None for part in _PARTS for field in part.__struct_fields__}
+)
+"""Stands for a part that a record lacks: none of it is known."""
 
 
 class TableMaking:

@@ -90,16 +90,21 @@ class Access:
     """Let requests in by their keys; the ring may be replaced at any time.
 
     Attributes:
-        ring: Keys in force.
+        open: Whether no key is asked for.
     """
 
     def __init__(self, ring: KeyRing | None = None) -> None:
         self.ring = KeyRing({}) if ring is None else ring
 
     @property
-    def open(self) -> bool:
-        """Tell whether no key is asked for."""
-        return not len(self.ring)
+    def ring(self) -> KeyRing:
+        """Give the keys in force."""
+        return self._ring
+
+    @ring.setter
+    def ring(self, ring: KeyRing) -> None:
+        self._ring = ring
+        self.open = not len(ring)
 
     def caller_of(self, headers: HeaderMap) -> Caller | None:
         """Give whoever sends a request, ``None`` where no key is asked for.

@@ -37,6 +37,7 @@ _ELSEWHERE: Final = frozenset({502, 503})
 _CUT: Final = to_response(UpstreamError("", ""))
 _SHUTTING_DOWN: Final = to_response(ShuttingDown())
 STREAM_LINES: Final = b"content-type: text/event-stream; charset=utf-8\r\nx-accel-buffering: no\r\n"
+_LOOK_EVERY: Final = 4  # token events
 COMMENT: Final = b": keepalive\n\n"
 
 
@@ -101,6 +102,7 @@ class Exchange:
         "_clock",
         "_committed",
         "_ended_s",
+        "_look_events",
         "_observer",
         "_outcome",
         "_progress_s",
@@ -137,6 +139,7 @@ class Exchange:
         self._streamed = committed  # whether what goes to the client is an event stream
         self._watching = False  # whether the first token, or its progress, is still to be told
         self._progress_s: float | None = None
+        self._look_events = 0  # how many there must be before that is looked at again
 
     @property
     def decision(self) -> Decision | None:
@@ -285,9 +288,12 @@ class Exchange:
         if observer is None or not observer.first_token:
             return
         if self._progress_s is not None:
-            now = self._clock()
-            if now >= self._progress_s:
-                self._watching = not self._scheduler.progress(self._id, observer.token_events, now)
+            events = observer.token_events
+            if events >= self._look_events:
+                self._look_events = events + _LOOK_EVERY
+                now = self._clock()
+                if now >= self._progress_s:
+                    self._watching = not self._scheduler.progress(self._id, events, now)
             return
         now = self._clock()
         after_s = self._scheduler.first_token(self._id, now)
@@ -332,10 +338,10 @@ class Exchange:
         )
         said, chosen = decision.predictions, decision.chosen
         if said is not None:
-            ttft_s = decision.decided_s - features.arrived_s + float(said.ttft_s[chosen])
+            ttft_s = decision.decided_s - features.arrived_s + said.ttft_s.item(chosen)
             lines += (
                 f"x-foretoken-predicted-ttft-ms: {ttft_s * 1e3:.3f}\r\n"
-                f"x-foretoken-predicted-tpot-ms: {float(said.tpot_s[chosen]) * 1e3:.3f}\r\n"
+                f"x-foretoken-predicted-tpot-ms: {said.tpot_s.item(chosen) * 1e3:.3f}\r\n"
             )
         return lines.encode("latin-1")
 

@@ -2,7 +2,8 @@
 
 Pure: bytes in, body bytes out. One per connection to an endpoint, used for one response
 after the other. The grammar is llhttp's in its strict mode. Informational responses are
-passed over. Called by :mod:`proxy.connection`.
+passed over. A read that is one chunk passes the parser by, which is between two chunks then and
+stays so. Called by :mod:`proxy.connection`.
 """
 
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import httptools
 
 from predictor.values import Value
+from proxy.chunks import only_chunk
 from proxy.errors import UpstreamBroken
 from proxy.headers import RawHeaders
 
@@ -45,6 +47,7 @@ class ResponseParser:
     """
 
     __slots__ = (
+        "_between_chunks",
         "_close_delimited",
         "_head_bytes",
         "_head_only",
@@ -76,7 +79,7 @@ class ResponseParser:
         self._headers: RawHeaders = []
         self._head_bytes = 0
         self._head_only = head_only
-        self._close_delimited = False
+        self._close_delimited = self._between_chunks = False
 
     def feed(self, data: bytes) -> bytes:
         r"""Take in bytes; give the body bytes among them.
@@ -90,6 +93,10 @@ class ResponseParser:
         >>> parser.head.status, parser.feed(b"c"), parser.complete
         (200, b'c', True)
         """
+        if self._between_chunks:
+            body = only_chunk(data)
+            if body is not None:
+                return body
         self.heard = True
         try:
             self._parser.feed_data(data)
@@ -97,12 +104,14 @@ class ResponseParser:
             if not self.complete:
                 raise UpstreamBroken(self._url, f"not an HTTP response: {error}") from error
             self.reusable = False  # bytes after the end
+        if self._between_chunks:  # unless the next one's size has begun
+            self._between_chunks = data.endswith(b"\r\n")
         pieces = self._pieces
         if not pieces:
             return b""
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
-        return body
+        return joined
 
     def end(self) -> bool:
         """Take in that the connection was closed in order; tell whether this ends the body."""
@@ -146,6 +155,14 @@ class ResponseParser:
         if not self._head_only:
             self.body_begun = True
             self._pieces.append(piece)
+
+    def on_chunk_header(self) -> None:
+        """Note that a chunk begins."""
+        self._between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        """Note that one has ended."""
+        self._between_chunks = True
 
     def on_message_complete(self) -> None:
         """Note the end, unless it was the end of an informational response."""

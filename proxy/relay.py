@@ -107,7 +107,7 @@ class Relay:
         self._tracer = tracer
         self._live: dict[str, Delivery] = {}
         self._reserved: set[str] = set()
-        self._ids = map(f"{secrets.token_hex(6)}-{{:x}}".format, itertools.count())
+        self._prefix, self._numbers = secrets.token_hex(6), itertools.count()
         self._timer: asyncio.TimerHandle | None = None
 
     # What client connections ask
@@ -293,9 +293,12 @@ class Relay:
         """Take the client's id, made unique where it is in flight already."""
         wanted = request_id_of(headers)
         if wanted is None:
-            return next(self._ids)
+            return self._next_id()
         taken = wanted in self._live or wanted in self._reserved
-        return f"{wanted}-{next(self._ids)}" if taken else wanted
+        return f"{wanted}-{self._next_id()}" if taken else wanted
+
+    def _next_id(self) -> str:
+        return f"{self._prefix}-{next(self._numbers)}"
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -310,4 +313,4 @@ class Relay:
         if reply.started:  # with comments, while it followed another one's answer
             reply.cut(b"data: %b\n\n" % answer.body)
         else:
-            reply.refuse(answer, request_id_of(headers) or next(self._ids))
+            reply.refuse(answer, request_id_of(headers) or self._next_id())

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Final
 
 from predictor.values import Value
+from proxy.chunks import framed
 from proxy.errors import ErrorResponse
 
 _FAULT: Final = ErrorResponse(status=500, message="the router failed", type="server_error")
@@ -108,7 +109,7 @@ class Reply:
         if not self._body:
             data = b""
         elif self._chunked and data:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
+            data = framed(data)
         if self._head:
             data = self._head + data
             self._head = b""
@@ -122,7 +123,7 @@ class Reply:
         if not self._chunked:
             self.write(data)
         elif data:
-            self._write(b"%b%x\r\n%b\r\n0\r\n%b\r\n" % (self._head, len(data), data, trailers))
+            self._write(b"%b%b0\r\n%b\r\n" % (self._head, framed(data), trailers))
         else:
             self._write(b"%b0\r\n%b\r\n" % (self._head, trailers))
         self._finish(keep=self.keep)

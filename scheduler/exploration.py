@@ -43,10 +43,11 @@ class Exploration:
         if self._decisions % _LOOK_EVERY or self._decisions < LONG_DECISIONS * len(endpoints):
             return None
         before = self._decisions - LONG_DECISIONS * len(endpoints)
-        long = np.array([self._last.get(name, 0) <= before for name in endpoints])
-        if not long.any():
+        last = self._last
+        long = [index for index, name in enumerate(endpoints) if last.get(name, 0) <= before]
+        if not long:
             return None
-        tried = int(np.argmin(np.where(long, costs, np.inf)))
+        tried = min(long, key=costs.item)
         if costs[tried] - costs[order[0]] > self._saved_s:
             return None
         return np.concatenate(([tried], order[order != tried]))

@@ -3,12 +3,15 @@
 import itertools
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import UpstreamBroken
 from proxy.http_response import ResponseParser
 from tests.fakes import LAST_CHUNK, chunk
+
+HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 def feed(pieces: Sequence[bytes]) -> tuple[ResponseParser, bytes]:
@@ -66,3 +69,35 @@ def test_any_bytes_are_a_response_or_refused(junk: list[bytes]) -> None:
 
     assert parser.head is None or 200 <= parser.head.status <= 999
     assert len(body) <= sum(map(len, junk))
+
+
+SIZE_LINES = ("%x", "%X", "0%x", "%x;name=value")
+
+
+@given(
+    chunks=st.lists(
+        st.tuples(st.binary(min_size=1, max_size=3000), st.sampled_from(SIZE_LINES)), max_size=6
+    ),
+    cut_within=st.booleans(),
+)
+def test_chunks_are_read_however_their_size_is_written(
+    chunks: list[tuple[bytes, str]], cut_within: bool
+) -> None:
+    pieces = [HEAD]
+    for data, line in chunks:
+        wire = (line % len(data)).encode() + b"\r\n" + data + b"\r\n"
+        pieces += [wire[:1], wire[1:]] if cut_within else [wire]
+
+    parser, seen = feed([*pieces, LAST_CHUNK])
+
+    assert seen == b"".join(data for data, _ in chunks)
+    assert parser.complete
+    assert parser.reusable
+
+
+@pytest.mark.parametrize(
+    "wrong", [b"4\r\nabc\r\n", b"2\r\nabc\r\n", b"-3\r\nabc\r\n", b"0x3\r\nabc\r\n", b"3\nabc\n"]
+)
+def test_a_chunk_of_another_size_than_it_says_is_refused(wrong: bytes) -> None:
+    with pytest.raises(UpstreamBroken):
+        feed([HEAD, chunk(b"first"), wrong, chunk(b"next"), LAST_CHUNK])
