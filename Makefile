@@ -90,4 +90,4 @@ live-pictures: venv
 	$(BIN)/python -m scripts.live_page_pictures
 
 clean:
-	rm -rf $(VENV) $(COMPILED) .venv-vllm .venv-envoy .work
+	rm -rf $(VENV) $(COMPILED) .venv-vllm .venv-envoy .venv-aiperf .work

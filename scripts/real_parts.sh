@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
-# Install what the tests against real parts need and do not install themselves: Envoy.
+# Install what the tests against real parts need and do not install themselves: Envoy, aiperf.
 set -euo pipefail
-"$(dirname "${BASH_SOURCE[0]}")/envoy.sh" >/dev/null
+here=$(dirname "${BASH_SOURCE[0]}")
+"$here/envoy.sh" >/dev/null
+"$here/aiperf.sh" >/dev/null

@@ -14,9 +14,9 @@ import httpx
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
-from prometheus_client.parser import text_string_to_metric_families
 
 from foretoken.vllm_cpu import SCRIPT, VllmServer
+from tests.real.metrics_page import sample
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]  # the first one may install vLLM
 
@@ -43,17 +43,6 @@ def until(condition: Callable[[], bool], within_s: float) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass in time"
         time.sleep(0.02)
-
-
-def sample(url: str, name: str, **labels: str) -> float:
-    """Sum the samples of one metric that carry the given labels."""
-    page = httpx.get(f"{url}/metrics").text
-    return sum(
-        line.value
-        for family in text_string_to_metric_families(page)
-        for line in family.samples
-        if line.name == name and labels.items() <= line.labels.items()
-    )
 
 
 def running(servers: Pair) -> float:
