@@ -33,7 +33,7 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test]"
 	scripts/telemetry_protos.sh $(BIN)/python
-	$(BIN)/python -c "import predictor; predictor.compile_kernels()"
+	$(BIN)/python -c "import scheduler; scheduler.rehearse()"
 	@touch $@
 
 venv: $(VENV)/.installed

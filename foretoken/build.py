@@ -28,6 +28,7 @@ from foretoken.model_updates import ModelUpdates
 from foretoken.predictor_host import PredictorHost
 from foretoken.predictor_service import PredictorService
 from foretoken.published import publish_fleet, publish_process
+from foretoken.rehearsal import prepare_kernels
 from foretoken.scratch import Scratch
 from foretoken.service import Service
 from foretoken.settings import ConfigFile, Settings
@@ -60,7 +61,7 @@ from proxy.control import (
     is_loopback,
 )
 from proxy.control.page_views import Snapshots
-from scheduler import Fleet, Scheduler, policies_of, rehearse
+from scheduler import Fleet, Scheduler, policies_of
 
 if TYPE_CHECKING:  # one process alone loads nothing of what several need
     from foretoken.peer import Peer
@@ -121,7 +122,7 @@ def build(
         hint = "give --endpoint URL, [[endpoints]] url = ..., or [[discovery]] kind = ..."
         raise ConfigurationInvalid("endpoints", (hint,))
     tls = _tls(settings)
-    rehearse()
+    prepare_kernels()
     clock = unix_clock() if member is None else member.clock
     registry = CollectorRegistry()
     metrics = ProxyMetrics(registry, settings.scheduler)

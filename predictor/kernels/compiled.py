@@ -56,6 +56,12 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return kernel
 
 
+def is_to_be_kept(kernel: Callable[_P, _R]) -> bool:
+    """Tell whether no process has kept this kernel's machine code yet, and one could."""
+    cache = getattr(kernel, "_cache", None)
+    return isinstance(cache, _Cache) and cache.is_to_be_filled
+
+
 def plain(array: FloatArray) -> FloatArray:
     """Give an array as kernels take it: of 8-byte floats, in C order, writable.
 
@@ -113,6 +119,12 @@ class _Cache(FunctionCache):
             filename_base=self._impl.filename_base,
             source_stamp=_sources(Path(function.__code__.co_filename)),
         )
+
+    @property
+    def is_to_be_filled(self) -> bool:
+        """Tell whether nothing is kept as the sources are now, and it could be."""
+        kept = self._cache_file._load_index()  # type: ignore[no-untyped-call]  # noqa: SLF001
+        return not kept and not isinstance(self._impl.locator, _AsShipped)
 
     def save_overload(self, *args: object) -> None:
         """Keep what was compiled, where that is possible."""
