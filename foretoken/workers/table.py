@@ -56,13 +56,13 @@ class _Layout(NamedTuple):
     directory: int
     size: int
 
-    @classmethod
-    def of(cls, workers: int) -> "_Layout":
-        held = workers * _HEADER
-        counts = held + workers * SLOTS
-        rows = counts + workers * SLOTS
-        directory = rows + workers * SLOTS * _FIELDS
-        return cls(0, held, counts, rows, directory, directory + SLOTS)
+
+def _layout(workers: int) -> _Layout:
+    held = workers * _HEADER
+    counts = held + workers * SLOTS
+    rows = counts + workers * SLOTS
+    directory = rows + workers * SLOTS * _FIELDS
+    return _Layout(0, held, counts, rows, directory, directory + SLOTS)
 
 
 class SharedTable:
@@ -78,7 +78,7 @@ class SharedTable:
         self.descriptor = descriptor
         self._workers = workers
         self._worker = worker
-        layout = _Layout.of(workers)
+        layout = _layout(workers)
         self._map = mmap.mmap(descriptor, layout.size * _DOUBLE)
         self._doubles = memoryview(self._map).cast("d")
         whole = np.frombuffer(self._map, dtype=np.float64)
@@ -96,7 +96,7 @@ class SharedTable:
         self._endpoint_of: dict[int, str] = {}
         self._due_s = 0.0
         self._seen_totals: list[float] = []
-        self._seen = np.zeros(SLOTS)
+        self._seen = np.zeros(0)  # by slot, as far as we use any
 
     @classmethod
     def create(cls, workers: int) -> Self:
@@ -106,7 +106,7 @@ class SharedTable:
         else:
             with tempfile.TemporaryFile() as file:
                 descriptor = os.dup(file.fileno())
-        os.ftruncate(descriptor, _Layout.of(workers).size * _DOUBLE)
+        os.ftruncate(descriptor, _layout(workers).size * _DOUBLE)
         table = cls(descriptor, workers=workers, worker=0)
         for worker in range(workers):
             table.clear(worker)
@@ -125,7 +125,8 @@ class SharedTable:
                 self._give_up(name)
             for name in sorted(wanted - self._slot_of.keys()):
                 self._claim(name)
-        self._seen[:] = -1.0  # what others have there is news to us
+        # What others have there is news to us.
+        self._seen = np.full(max(self._endpoint_of, default=-1) + 1, -1.0)
         self._seen_totals = []
 
     def booked(self, endpoint: str, bookings: Bookings) -> None:
@@ -148,7 +149,7 @@ class SharedTable:
         if totals == self._seen_totals:
             return ()
         self._seen_totals = totals
-        counts = self._counts[self._others].sum(axis=0)
+        counts = self._counts[self._others, : len(self._seen)].sum(axis=0)
         slots = np.flatnonzero(counts != self._seen).tolist()
         self._seen = counts
         endpoint_of = self._endpoint_of
