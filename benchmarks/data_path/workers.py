@@ -1,26 +1,43 @@
 """CPU per tiny chat with two workers against one, all processes of a server together.
 
-Also what ``python -m benchmarks.workers --part cost`` measures, for any number of workers.
+Several processes find less to do at each turn, and each other's data in the caches: two
+routers that share nothing, with half of the traffic each, show what of it the machine
+charges. Also what ``python -m benchmarks.workers --part cost`` measures, for any number of
+workers.
 """
 
-from dataclasses import asdict
-from typing import Final
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Final, Literal
 
 from rich.table import Table
 
 from benchmarks.data_path.judge import Verdict
-from benchmarks.data_path.load import Traffic, chat, cycle
+from benchmarks.data_path.load import Traffic, chat, cycle, send
 from benchmarks.data_path.part import Options, Outcome
 from benchmarks.data_path.process_tree import used
-from benchmarks.data_path.routers import OURS, Choice
+from benchmarks.data_path.routers import OURS, Choice, Running
 from benchmarks.data_path.starting import started, stubs
-from benchmarks.data_path.turns import Turns, in_turns, lessons, median_cpu_s, ratio, teach
+from benchmarks.data_path.turns import (
+    Ratio,
+    Turn,
+    Turns,
+    in_turns,
+    lessons,
+    median_cpu_s,
+    ratio,
+    teach,
+)
 
 ONE: Final = Choice(program=OURS, options=("--workers", "1"))
 TWO: Final = Choice(program=OURS, options=("--workers", "2"))
+ANOTHER: Final = Choice(program=OURS, options=("--workers=1",))
+APART: Final = "two routers that share nothing"
 MUST: Final = 1.1
 SECONDS: Final = 5.0
 WHAT: Final = "CPU per tiny chat, two workers against one"
+WHAT_SHARING: Final = "CPU per tiny chat, two workers against two routers that share nothing"
 
 
 async def measure(options: Options) -> Outcome:
@@ -34,19 +51,50 @@ async def compare(options: Options, several: Choice) -> tuple[Turns, dict[str, i
     traffic = Traffic(make=cycle([chat("hi")]), connections=32, seconds=options.seconds(SECONDS))
     async with (
         stubs(options.site, 2) as urls,
-        started(options.site, [ONE, several], urls) as routers,
+        started(options.site, [ONE, several, ANOTHER], urls) as routers,
     ):
         for router in routers:
             await teach(router, lessons())
+        one, shared, another = routers
         await in_turns(routers, traffic, 1)
-        turns = await in_turns(routers, traffic, options.rounds)
-        resident = {router.name: used(router.pid).rss_bytes for router in routers}
+        turns: dict[str, list[Turn]] = {one.name: [], shared.name: [], APART: []}
+        for number in range(options.rounds):
+            in_order = (one, shared) if number % 2 else (shared, one)
+            for name, each in (await in_turns(in_order, traffic, 1)).items():
+                turns[name] += each
+            turns[APART].append(await at_once((one, another), traffic))
+        resident = {router.name: used(router.pid).rss_bytes for router in (one, shared)}
     return turns, resident
+
+
+async def at_once(routers: Sequence[Running], traffic: Traffic) -> Turn:
+    """Measure routers together, the traffic's connections dealt evenly among them."""
+    share = replace(traffic, connections=traffic.connections // len(routers))
+    before = [used(router.pid) for router in routers]
+    loads = await asyncio.gather(*(send(router.port, share) for router in routers))
+    after = [used(router.pid) for router in routers]
+    spent_s = sum(last.cpu_s - first.cpu_s for first, last in zip(before, after, strict=True))
+    trainer_s = sum(
+        last.trainer_s - first.trainer_s for first, last in zip(before, after, strict=True)
+    )
+    requests, seconds = sum(load.answered for load in loads), max(load.seconds for load in loads)
+    return Turn(
+        requests=requests,
+        cpu_s=spent_s / requests,
+        trainer_s=trainer_s / seconds,
+        cores=spent_s / seconds,
+        rate=sum(load.rate for load in loads),
+        events=sum(load.events for load in loads) / requests,
+        p50_s=max(load.p50_s for load in loads),
+    )
 
 
 def outcome(turns: Turns, resident: dict[str, int], *, judged: bool) -> Outcome:
     """Judge the ratio."""
-    against = ratio(turns, TWO.name, ONE.name) if judged else None
+    measured: tuple[tuple[str, Literal["must", "goal"], Ratio | None], ...] = (
+        (WHAT, "must", ratio(turns, TWO.name, ONE.name) if judged else None),
+        (WHAT_SHARING, "goal", ratio(turns, TWO.name, APART) if judged else None),
+    )
     table = Table("server", "CPU, ms", "requests/s", "cores", "resident, MB", title="Workers")
     for name, each in turns.items():
         fastest = max(each, key=lambda turn: turn.rate)
@@ -55,18 +103,21 @@ def outcome(turns: Turns, resident: dict[str, int], *, judged: bool) -> Outcome:
             f"{median_cpu_s(each) * 1e3:.3f}",
             f"{fastest.rate:.0f}",
             f"{fastest.cores:.2f}",
-            f"{resident[name] / 1e6:.0f}",
+            f"{resident[name] / 1e6:.0f}" if name in resident else "",
         )
-    verdict = Verdict(
-        what=WHAT,
-        kind="must",
-        measured=None if against is None else against.median,
-        most=MUST,
-        unit="x",
-        spread=None if against is None else (against.least, against.most),
+    verdicts = tuple(
+        Verdict(
+            what=what,
+            kind=kind,
+            measured=None if against is None else against.median,
+            most=MUST,
+            unit="x",
+            spread=None if against is None else (against.least, against.most),
+        )
+        for what, kind, against in measured
     )
     return Outcome(
         tables={"data-path-workers": table},
-        verdicts=(verdict,),
+        verdicts=verdicts,
         figures={name: [asdict(turn) for turn in each] for name, each in turns.items()},
     )
