@@ -53,9 +53,9 @@ class PageReader:
         if kept is not None and kept.kept:
             try:
                 return await self._ask(base_url, kept, request)
-            except ScrapeFailed:
-                if kept.heard:
-                    raise
+            except ScrapeFailed as error:
+                if kept.heard or error.reason == "timeout":
+                    raise  # it is there: only one that is gone is replaced
         return await self._ask(base_url, await self._connect(base_url), request)
 
     def forget(self, base_url: str) -> None:
@@ -135,8 +135,8 @@ class _Connection:
         waiting: asyncio.Future[bytes] = loop.create_future()
         self._waiting = waiting
         late = loop.call_later(limit_s, self._fail, "timeout")
-        self._transport.write(request)
         try:
+            self._transport.write(request)
             return await waiting
         finally:
             late.cancel()

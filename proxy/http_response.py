@@ -2,8 +2,8 @@
 
 Pure: bytes in, body bytes out. One per connection to an endpoint, used for one response
 after the other. The grammar is llhttp's in its strict mode. Informational responses are
-passed over. A read that is one chunk passes the parser by, which is between two chunks then and
-stays so. Called by :mod:`proxy.connection`.
+passed over. A read that is one short chunk passes the parser by, which is between two chunks then
+and stays so. Called by :mod:`proxy.connection`.
 """
 
 from typing import Any
@@ -104,8 +104,8 @@ class ResponseParser:
             if not self.complete:
                 raise UpstreamBroken(self._url, f"not an HTTP response: {error}") from error
             self.reusable = False  # bytes after the end
-        if self._between_chunks:  # unless the next one's size has begun
-            self._between_chunks = data.endswith(b"\r\n")
+        if self._between_chunks:  # unless the next one's size has begun, or the last has ended
+            self._between_chunks = data.endswith(b"\r\n") and not self.complete
         pieces = self._pieces
         if not pieces:
             return b""

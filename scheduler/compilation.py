@@ -1,7 +1,7 @@
 """Have all kernels compiled before the first request, which would have to wait for them.
 
 Compiling takes seconds where no earlier process has kept its machine code. Called by
-``foretoken.build`` and when an image is made.
+``foretoken.rehearsal`` and when an image is made.
 """
 
 import random

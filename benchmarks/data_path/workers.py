@@ -14,7 +14,7 @@ from typing import Final, Literal
 from rich.table import Table
 
 from benchmarks.data_path.judge import Verdict
-from benchmarks.data_path.load import Traffic, chat, cycle, send
+from benchmarks.data_path.load import Traffic, chat, cycle
 from benchmarks.data_path.part import Options, Outcome
 from benchmarks.data_path.process_tree import used
 from benchmarks.data_path.routers import OURS, Choice, Running
@@ -28,6 +28,7 @@ from benchmarks.data_path.turns import (
     median_cpu_s,
     ratio,
     teach,
+    turn,
 )
 
 ONE: Final = Choice(program=OURS, options=("--workers", "1"))
@@ -70,22 +71,16 @@ async def compare(options: Options, several: Choice) -> tuple[Turns, dict[str, i
 async def at_once(routers: Sequence[Running], traffic: Traffic) -> Turn:
     """Measure routers together, the traffic's connections dealt evenly among them."""
     share = replace(traffic, connections=traffic.connections // len(routers))
-    before = [used(router.pid) for router in routers]
-    loads = await asyncio.gather(*(send(router.port, share) for router in routers))
-    after = [used(router.pid) for router in routers]
-    spent_s = sum(last.cpu_s - first.cpu_s for first, last in zip(before, after, strict=True))
-    trainer_s = sum(
-        last.trainer_s - first.trainer_s for first, last in zip(before, after, strict=True)
-    )
-    requests, seconds = sum(load.answered for load in loads), max(load.seconds for load in loads)
+    turns = await asyncio.gather(*(turn(router, share) for router in routers))
+    requests = sum(each.requests for each in turns)
     return Turn(
         requests=requests,
-        cpu_s=spent_s / requests,
-        trainer_s=trainer_s / seconds,
-        cores=spent_s / seconds,
-        rate=sum(load.rate for load in loads),
-        events=sum(load.events for load in loads) / requests,
-        p50_s=max(load.p50_s for load in loads),
+        cpu_s=sum(each.cpu_s * each.requests for each in turns) / requests,
+        trainer_s=sum(each.trainer_s for each in turns),
+        cores=sum(each.cores for each in turns),
+        rate=sum(each.rate for each in turns),
+        events=sum(each.events * each.requests for each in turns) / requests,
+        p50_s=max(each.p50_s for each in turns),
     )
 
 

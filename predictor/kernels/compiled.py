@@ -57,9 +57,12 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def is_to_be_kept(kernel: Callable[_P, _R]) -> bool:
-    """Tell whether no process has kept this kernel's machine code yet, and one could."""
+    """Tell whether nobody has kept this kernel's machine code for this processor, and could."""
     cache = getattr(kernel, "_cache", None)
-    return isinstance(cache, _Cache) and cache.is_to_be_filled
+    target = getattr(kernel, "targetctx", None)
+    if not isinstance(cache, _Cache) or target is None:
+        return False
+    return not cache.holds(target.codegen().magic_tuple()) and cache.can_keep
 
 
 def plain(array: FloatArray) -> FloatArray:
@@ -121,10 +124,14 @@ class _Cache(FunctionCache):
         )
 
     @property
-    def is_to_be_filled(self) -> bool:
-        """Tell whether nothing is kept as the sources are now, and it could be."""
+    def can_keep(self) -> bool:
+        """Tell whether there is a place that can be written to."""
+        return not isinstance(self._impl.locator, _AsShipped)
+
+    def holds(self, processor: tuple[object, ...]) -> bool:
+        """Tell whether machine code for a processor is kept, of the sources as they are."""
         kept = self._cache_file._load_index()  # type: ignore[no-untyped-call]  # noqa: SLF001
-        return not kept and not isinstance(self._impl.locator, _AsShipped)
+        return any(key[1] == processor for key in kept)  # of signature, processor, code
 
     def save_overload(self, *args: object) -> None:
         """Keep what was compiled, where that is possible."""

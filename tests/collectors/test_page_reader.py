@@ -250,3 +250,15 @@ def test_pages_on_record_are_read_as_they_are() -> None:
     endpoint = reading(read, *[[response(page)] for page in pages])
 
     assert endpoint.connections == 1
+
+
+def test_an_endpoint_that_is_silent_is_not_asked_again() -> None:
+    async def read(reader: PageReader, endpoint: FakeEndpoint) -> None:
+        await reader.read(endpoint.url)
+        with pytest.raises(ScrapeFailed) as failed:
+            await reader.read(endpoint.url)
+        assert failed.value.reason == "timeout"
+
+    endpoint = reading(read, [response(b"one")], [HOLD], timeout_s=0.2)
+
+    assert endpoint.connections == 1

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from foretoken.rehearsal import prepare_kernels
+
 PREPARE = """
 import resource
 from foretoken.rehearsal import prepare_kernels
@@ -16,27 +18,42 @@ before = is_to_be_kept(predict)
 prepare_kernels()
 print(before, is_to_be_kept(predict), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-ASK = """
+KEEP_ONE = """
 from predictor.kernels.compiled import is_to_be_kept
-from predictor.kernels.prediction import predict
-print(is_to_be_kept(predict))
+from predictor.kernels.terms import regime
+from predictor.features import N_FEATURES
+import numpy as np
+before = is_to_be_kept(regime)
+regime(np.zeros((1, N_FEATURES)), 0)
+print(before, is_to_be_kept(regime))
 """
 
 
-def said(program: str, cache: Path) -> list[str]:
+def said(program: str, cache: Path, **environment: str) -> list[str]:
     """Give what a program prints that keeps machine code in a folder."""
     done = subprocess.run(
         [sys.executable, "-c", program],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"NUMBA_CACHE_DIR": str(cache)},
+        env=os.environ | {"NUMBA_CACHE_DIR": str(cache)} | environment,
     )
     return done.stdout.split()
 
 
-def test_where_nothing_is_kept_it_is_to_be(tmp_path: Path) -> None:
-    assert said(ASK, tmp_path) == ["True"]
+def test_what_is_kept_is_kept_for_this_processor(tmp_path: Path) -> None:
+    another = said(KEEP_ONE, tmp_path, NUMBA_CPU_NAME="nehalem", NUMBA_CPU_FEATURES="")
+
+    assert another == ["True", "False"]
+    assert said(KEEP_ONE, tmp_path) == ["True", "False"]
+    assert said(KEEP_ONE, tmp_path) == ["False", "False"]
+
+
+def test_a_child_that_cannot_be_started_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foretoken.rehearsal.is_to_be_kept", lambda kernel: True)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+
+    prepare_kernels()
 
 
 @pytest.mark.real

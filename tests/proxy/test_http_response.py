@@ -101,3 +101,11 @@ def test_chunks_are_read_however_their_size_is_written(
 def test_a_chunk_of_another_size_than_it_says_is_refused(wrong: bytes) -> None:
     with pytest.raises(UpstreamBroken):
         feed([HEAD, chunk(b"first"), wrong, chunk(b"next"), LAST_CHUNK])
+
+
+def test_a_chunk_after_the_end_is_none() -> None:
+    parser, _ = feed([HEAD, chunk(b"all"), LAST_CHUNK])
+
+    assert parser.reusable
+    assert parser.feed(chunk(b"more")) == b""
+    assert not parser.reusable

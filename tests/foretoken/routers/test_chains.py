@@ -31,14 +31,14 @@ def test_readers_in_step_read_what_was_written(told: list[tuple[list[int], int]]
 
 
 def test_what_is_kept_is_bounded() -> None:
-    kept = 10
-    chains = Chains(most=kept * (10 * HASH_BYTES + CHAIN_BYTES))
+    most = 10 * (10 * HASH_BYTES + CHAIN_BYTES)
+    chains = Chains(most=most)
 
     for number in range(1000):
         chains.shorten([number * 1000 + place + 1 for place in range(10)])
 
-    assert len(chains._order) <= HELD_FACTOR * kept
-    assert len(chains._known) <= HELD_FACTOR * kept
+    assert 0 < chains._held <= HELD_FACTOR * most
+    assert len(chains._known) == len(chains._order) <= HELD_FACTOR * 10
 
 
 def test_prompts_that_begin_alike_share_their_beginning() -> None:
