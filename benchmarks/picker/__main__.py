@@ -8,8 +8,9 @@ Measured is the CPU time of the picker's process per request, by the kernel's ow
 trainer is a process of its own and not counted. ``plain``: by gRPC's server, endpoints in
 turns; ``wire``: our picker over a scheduler that takes them in turns, nothing predicted,
 learned, recorded or logged; ``foretoken``: as people run it, the default policy, traces
-recorded, metrics and log on. What a picker uses without requests (scrapes, timers) is taken
-off and shown by itself. Envoy's own time is not counted.
+recorded, metrics and log on, compiled where ``make compiled`` has installed that. What a
+picker uses without requests (scrapes, timers) is taken off and shown by itself. Envoy's own
+time is not counted.
 
 Must: the default at most 1 / 1.5 of the plain one in every mode.
 """
@@ -30,6 +31,7 @@ from rich.table import Table
 
 from benchmarks.command import run
 from benchmarks.data_path.process_tree import cpu_s
+from benchmarks.data_path.routers import compiled_program
 from benchmarks.picker.endpoint import MODEL
 from benchmarks.picker.envoy_config import envoy_config
 from foretoken.processes import Processes, free_ports
@@ -168,7 +170,10 @@ async def start_picker(
     urls = [flag for port in endpoints for flag in ("--endpoint", f"http://127.0.0.1:{port}")]
     ports = ("--grpc-port", str(grpc_port), "--port", str(http_port))
     more = ("--data-dir", str(folder / "data"), "--log-format", "json")
-    await processes.start(picker, "picker", *urls, *ports, *more)
+    compiled = compiled_program(None)
+    source = (sys.executable, "-m", "foretoken")
+    program = source if compiled is None else ("env", "PYTHONSAFEPATH=1", str(compiled))
+    await processes.run(picker, *program, "picker", *urls, *ports, *more)
     await processes.wait_ready(picker, f"http://127.0.0.1:{http_port}/ready", '"down":[]')
 
 
