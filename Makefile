@@ -64,7 +64,7 @@ compiled:
 test-compiled: compiled
 	mkdir -p $(COMPILED)/tests-only && ln -sfn $(CURDIR)/tests $(COMPILED)/tests-only/tests
 	PYTHONSAFEPATH=1 $(COMPILED)/bin/python -m pytest --compiled -m "not real" \
-		-o pythonpath=$(COMPILED)/tests-only $(TEST_ARGS) $(addprefix tests/,predictor scheduler collectors proxy)
+		-o pythonpath=$(COMPILED)/tests-only $(TEST_ARGS) $(addprefix tests/,predictor scheduler collectors proxy foretoken/workers/test_table.py)
 
 lint: venv
 	$(BIN)/ruff format --check .
