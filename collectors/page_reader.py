@@ -82,7 +82,7 @@ class PageReader:
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 await asyncio.get_running_loop().create_connection(
-                    lambda: cast("asyncio.Protocol", connection),  # one by its methods
+                    lambda: connection,
                     url.hostname or "",
                     url.port or _PORTS[url.scheme],
                     ssl=self._context() if url.scheme == "https" else None,
@@ -99,11 +99,8 @@ class PageReader:
         return self._tls
 
 
-class _Connection:
+class _Connection(asyncio.Protocol):
     """One connection, and the answer that is coming in; also its parser's callbacks.
-
-    A protocol of asyncio's by its methods: their base class would make attributes of a
-    compiled class dear.
 
     Attributes:
         heard: Whether any byte of the present answer has come in.
@@ -176,15 +173,6 @@ class _Connection:
             self._end()
         else:
             self._fail("refused")
-
-    def eof_received(self) -> None:
-        """Let the transport close: what is under way ends in :meth:`connection_lost`."""
-
-    def pause_writing(self) -> None:
-        """Do nothing: a request is short."""
-
-    def resume_writing(self) -> None:
-        """Do nothing."""
 
     # Called by the parser
 

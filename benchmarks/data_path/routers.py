@@ -6,6 +6,7 @@ log warnings only; ours logs a line per request to a file, as users run it.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,6 +183,14 @@ def compiled_program(given: Path | None) -> Path | None:
         raise DemoFailed(f"{given} is not there; --foretoken names the program of a build")
     program = given or COMPILED
     return program.absolute() if program.is_file() else None
+
+
+def our_program(compiled: Path | None, module: tuple[str, ...] = (OURS,)) -> tuple[str, ...]:
+    """Write what starts ours: a compiled build where there is one, else a module of the source."""
+    if compiled is None:
+        return (sys.executable, "-m", *module)
+    # Not even the trainer it starts is to find the source in the folder it starts in.
+    return ("env", "PYTHONSAFEPATH=1", str(compiled))
 
 
 def peers_folder(given: Path | None) -> Path | None:

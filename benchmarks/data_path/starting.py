@@ -14,6 +14,7 @@ from benchmarks.data_path.routers import (
     Choice,
     Running,
     litellm_config,
+    our_program,
     peer_command,
     program_of,
 )
@@ -88,10 +89,8 @@ async def _start_ours(
     named = [part for url in endpoints for part in ("--endpoint", url)]
     policy = ("--policy", choice.policy) if choice.policy else ()
     options = ("--data-dir", str(site.folder / f"data-{port}"), "--log-format", "json")
-    program: tuple[str, ...] = (sys.executable, "-m", *choice.module)
-    if site.compiled is not None and not choice.interpreted and choice.module == (OURS,):
-        # Not even the trainer it starts is to find the source in the folder it starts in.
-        program = ("env", "PYTHONSAFEPATH=1", str(site.compiled))
+    from_source = choice.interpreted or choice.module != (OURS,)
+    program = our_program(None if from_source else site.compiled, choice.module)
     command = (*program, "serve", "--port", str(port), *named, *options, *policy)
     await processes.run(choice.name, *FOLLOW, *command, *choice.options)
     await processes.wait_ready(

@@ -31,7 +31,7 @@ from rich.table import Table
 
 from benchmarks.command import run
 from benchmarks.data_path.process_tree import cpu_s
-from benchmarks.data_path.routers import compiled_program
+from benchmarks.data_path.routers import compiled_program, our_program
 from benchmarks.picker.endpoint import MODEL
 from benchmarks.picker.envoy_config import envoy_config
 from foretoken.processes import Processes, free_ports
@@ -170,9 +170,7 @@ async def start_picker(
     urls = [flag for port in endpoints for flag in ("--endpoint", f"http://127.0.0.1:{port}")]
     ports = ("--grpc-port", str(grpc_port), "--port", str(http_port))
     more = ("--data-dir", str(folder / "data"), "--log-format", "json")
-    compiled = compiled_program(None)
-    source = (sys.executable, "-m", "foretoken")
-    program = source if compiled is None else ("env", "PYTHONSAFEPATH=1", str(compiled))
+    program = our_program(compiled_program(None))
     await processes.run(picker, *program, "picker", *urls, *ports, *more)
     await processes.wait_ready(picker, f"http://127.0.0.1:{http_port}/ready", '"down":[]')
 

@@ -51,11 +51,6 @@ class _Told(NamedTuple):
         """Tell whether its first so many blocks end with that hash."""
         return self.hashes[(length - 1) * HASH_BYTES : length * HASH_BYTES] == _PACKED.pack(end)
 
-    @property
-    def size(self) -> int:
-        """Give the bytes that keeping it takes."""
-        return _size(self.hashes)
-
     def ends(self) -> Iterator[int]:
         """Give the last hash of every beginning that can be continued."""
         blocks = len(self.hashes) // HASH_BYTES
@@ -130,20 +125,22 @@ class Chains:
     def _keep(self, hashes: bytes) -> None:
         if not hashes:
             return
-        self._told += _size(hashes)
+        size = _size(hashes)
+        self._told += size
         told = _Told(hashes, self._told)
         for end in told.ends():
             self._known[end] = told
         self._order.append(told)
-        self._held += told.size
+        self._held += size
         while self._held > HELD_FACTOR * self._most:
             old = self._order.popleft()
-            self._held -= old.size
+            self._held -= _size(old.hashes)
             for end in old.ends():
                 if self._known.get(end) is old:
                     del self._known[end]
 
 
 def _size(hashes: bytes) -> int:
+    """Give the bytes that keeping a chain takes."""
     # Every beginning that can be continued has a place in the dictionary too.
     return len(hashes) * 7 // 4 + CHAIN_BYTES

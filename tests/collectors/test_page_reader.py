@@ -222,8 +222,7 @@ def test_https_is_spoken_as_tls() -> None:
             with pytest.raises(ScrapeFailed) as caught:
                 await PageReader(ScrapeSettings()).read(f"https://127.0.0.1:{port}")
         assert caught.value.reason == "refused"
-        # Compiled code knows no ``from``: the error that was being handled is there all the same.
-        assert isinstance(caught.value.__context__, ssl.SSLError)
+        assert isinstance(caught.value.__cause__, ssl.SSLError)
 
     asyncio.run(main())
 
