@@ -7,6 +7,7 @@ none is ever left beside the sources. Called by hatchling; why, and what it brin
 costs: docs/decisions/compiled.md.
 """
 
+import ast
 import os
 import shutil
 import subprocess
@@ -110,6 +111,7 @@ def compile_modules(
     source = folder / "source"  # setuptools would read our pyproject.toml as its own
     for package in _PACKAGES:
         shutil.copytree(root / package, source / package, dirs_exist_ok=True, ignore=_CACHES)
+    _make_native(source, modules)
     config.write_text(_MYPY.format(cache=folder / "cache"))
     c = str(folder / "c")
     script.write_text(_SETUP.format(config=config, modules=list(modules), c=c, level=level))
@@ -121,3 +123,86 @@ def compile_modules(
     if done.returncode:
         raise RuntimeError(f"compiling failed:\n{done.stdout[-20_000:]}\n{done.stderr[-20_000:]}")
     return [(path, str(path.relative_to(out))) for path in sorted(out.rglob("*.so"))]
+
+
+# What a value is made of where it is compiled: natively is predictor/values.py's counterpart.
+_VALUES, _NATIVE_VALUES = "predictor/values.py", "predictor/native_values.py"
+
+_FIELDS = "__struct_fields__"
+
+_NATIVE_IMPORTS = """\
+from typing import TYPE_CHECKING as _TYPE_CHECKING, ClassVar as _ClassVar, Final as _Final
+if _TYPE_CHECKING:
+    from mypy_extensions import mypyc_attr as _mypyc_attr
+"""
+
+
+def _make_native(source: Path, modules: Sequence[str]) -> None:
+    """Have values be native classes, whose attributes compiled code reads directly."""
+    shutil.copyfile(source / _NATIVE_VALUES, source / _VALUES)
+    for module in set(modules) - {_VALUES}:
+        path = source / module
+        path.write_text(natively(path.read_text()))
+
+
+def natively(module: str) -> str:
+    """Write the constructors of a module's values.
+
+    >>> print(natively("class Point(Value):\\n    x: int\\n    y: int = 0\\n"))
+    """
+    tree = ast.parse(module)
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_value(node)]
+    if not classes:
+        return module
+    lines = module.splitlines(keepends=True)
+    for node in reversed(classes):
+        _write_constructor(node, module, lines)
+    first = next(node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom))
+    lines.insert(first.lineno - 1, _NATIVE_IMPORTS)
+    return "".join(lines)
+
+
+def _is_value(node: ast.ClassDef) -> bool:
+    return any(isinstance(base, ast.Name) and base.id == "Value" for base in node.bases)
+
+
+def _write_constructor(node: ast.ClassDef, module: str, lines: list[str]) -> None:
+    fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
+    by_name = not any(
+        word.arg == "kw_only" and ast.unparse(word.value) == "False" for word in node.keywords
+    )
+    taken, kept = [], []
+    for field in fields:
+        name, kind = ast.unparse(field.target), ast.unparse(field.annotation)
+        factory = _factory(field.value)
+        if factory:
+            taken.append(f"{name}: {kind} | None = None")
+            kept.append(f"self.{name} = {factory}() if {name} is None else {name}")
+        else:
+            default = "" if field.value is None else f" = {ast.unparse(field.value)}"
+            taken.append(f"{name}: {kind}{default}")
+            kept.append(f"self.{name} = {name}")
+    names = [ast.unparse(field.target) for field in fields]
+    star = "*, " if by_name else ""
+    made = [
+        f"    {_FIELDS}: _ClassVar[tuple[str, ...]] = {tuple(names)!r}\n",
+        f"    def __init__(self, {star}{', '.join(taken)}) -> None:\n",
+        *(f"        {each}\n" for each in kept),
+        "    def _cells(self) -> tuple[object, ...]:\n",
+        f"        return ({''.join(f'self.{name}, ' for name in names)})\n",
+    ]
+    last = fields[-1]
+    lines[last.end_lineno : last.end_lineno] = made
+    for field in reversed(fields):
+        lines[field.lineno - 1 : field.end_lineno] = [
+            f"    {ast.unparse(field.target)}: _Final[{ast.unparse(field.annotation)}]\n"
+        ]
+    lines[node.lineno - 1 : node.body[0].lineno - 1] = [f"class {node.name}(Value):\n"]
+    lines.insert(node.lineno - 1, "@_mypyc_attr(acyclic=True)\n")
+
+
+def _factory(value: ast.expr | None) -> str | None:
+    """Give what makes a field's default, where it is made anew each time."""
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "msgspec.field":
+        return ast.unparse(value.keywords[0].value)
+    return None

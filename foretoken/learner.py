@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-from msgspec.structs import replace
 
 from predictor.errors import PredictorError
 from predictor.protocol import Predictor
 from predictor.types import Observation
+from predictor.values import replace
 
 SLICE_ROWS: Final = 8
 """Observations learned at once: a few milliseconds."""

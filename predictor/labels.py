@@ -10,13 +10,13 @@ from math import inf, isfinite
 from typing import Final
 
 import numpy as np
-from msgspec.structs import replace
 
 from predictor.features import N_FEATURES
 from predictor.kernels import labels as kernels
 from predictor.kernels.compiled import plain
 from predictor.physics import BOUNDS_S, TARGETS, TPOT, TTFT
 from predictor.types import LONGEST_OUTPUT_TOKENS, FloatArray, Observation
+from predictor.values import replace
 
 _SHORT_OUTPUT_TOKENS: Final = 8.0
 _LEAST_SHARE: Final = 0.05

@@ -7,6 +7,7 @@ Everything here is immutable; whoever wants a different value makes another one.
 comes once a request is a msgspec struct, which is built in a tenth of a dataclass's time.
 """
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from predictor.endpoints import IDLE, EndpointLoad, EndpointState, SpillReason
 from predictor.kv_cache import TokenBlocks
+from predictor.values import Value
 
 __all__ = [
     "BLOCK_BYTES",
@@ -52,7 +54,7 @@ BLOCK_BYTES: Final = 256
 LONGEST_OUTPUT_TOKENS: Final = 1 << 20
 """Longer bounds and answers count as this: no context is longer, and senders write 2^31."""
 
-LEVELS: Final = (0.5, 0.9, 0.99)
+LEVELS: Final[tuple[float, ...]] = (0.5, 0.9, 0.99)
 """The quantiles that every prediction states."""
 P50, P90, P99 = range(len(LEVELS))
 
@@ -76,7 +78,7 @@ one that the scheduler refused or gave up, ``shutdown`` one that this router's e
 """
 
 
-class Objective(msgspec.Struct, frozen=True, kw_only=True):
+class Objective(Value):
     """Hold a request's latency targets; each is optional and independent.
 
     Attributes:
@@ -94,7 +96,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
 NO_OBJECTIVE = Objective()
 
 
-class TraceContext(msgspec.Struct, frozen=True, kw_only=True):
+class TraceContext(Value):
     """Name the place of a request in a distributed trace: ids, and what was asked for.
 
     Attributes:
@@ -116,7 +118,7 @@ class TraceContext(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""
 
 
-class RequestFeatures(msgspec.Struct, frozen=True, kw_only=True):
+class RequestFeatures(Value):
     """Describe one request as the scheduler sees it: sizes, hashes and wishes, no text.
 
     Attributes:
@@ -160,7 +162,7 @@ class RequestFeatures(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str | None = None
 
 
-class Predictions(msgspec.Struct, frozen=True, kw_only=True):
+class Predictions(Value):
     """Hold what one request would see at each of ``n`` candidate endpoints.
 
     Arrays have shape ``(n,)`` where none is named and are finite and non-negative, in seconds.
@@ -206,7 +208,7 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True):
         return p90_s
 
 
-class Observation(msgspec.Struct, frozen=True, kw_only=True):
+class Observation(Value):
     """Pair the features as seen at dispatch with what was then measured.
 
     Attributes:
@@ -249,7 +251,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     experts: FloatArray | None = None
 
 
-class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+class Measurement(Value):
     """Report how a request ended, as the one who relayed it saw it.
 
     Attributes:
@@ -274,7 +276,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class Decision(Value):
     """Say where a request goes, what was predicted for every candidate, and why.
 
     Attributes:
@@ -307,7 +309,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     matched_tokens: FloatArray
     predictions: Predictions | None
     costs: FloatArray
-    terms: dict[str, FloatArray] = msgspec.field(default_factory=dict)
+    terms: Mapping[str, FloatArray] = msgspec.field(default_factory=dict)
     chosen: int
     order: tuple[int, ...]
     policy: str
@@ -335,7 +337,7 @@ FailureCause = Literal["unreachable", "turned_away", "stalled"]
 cannot; it was silent for too long."""
 
 
-class FailedDispatch(msgspec.Struct, frozen=True, kw_only=True):
+class FailedDispatch(Value):
     """Say how a request came away from an endpoint before its first token.
 
     Attributes:
@@ -351,7 +353,7 @@ class FailedDispatch(msgspec.Struct, frozen=True, kw_only=True):
     cause: FailureCause
 
 
-class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
+class RequestRecord(Value):
     """Tell the whole story of one finished request: the row of a trace, a log line, a metric.
 
     Times are on the clock that was passed as ``now``; the recorder adds the epoch.

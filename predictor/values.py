@@ -6,7 +6,7 @@ keywords, so that only the base speaks in both builds. Structs that are read fro
 keywords of other kinds, and stay in modules that are not compiled.
 """
 
-from typing import dataclass_transform
+from typing import TypeVar, dataclass_transform
 
 import msgspec
 
@@ -24,3 +24,15 @@ class Value(msgspec.Struct, frozen=True, gc=False):
     >>> Point(x=1)
     Point(x=1, y=0)
     """
+
+
+_V = TypeVar("_V", bound=Value)
+
+
+def replace(value: _V, **changes: object) -> _V:
+    """Make another of the same kind, with some fields changed.
+
+    >>> replace(Point(x=1), y=2)
+    Point(x=1, y=2)
+    """
+    return msgspec.structs.replace(value, **changes)

@@ -10,10 +10,8 @@ also a sink of finished records, which put token counts right.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-import msgspec
-
 from predictor.types import EndpointState, Measurement, RequestFeatures, RequestRecord
-from predictor.values import Value
+from predictor.values import Value, replace
 from proxy.access import Access, Caller
 from proxy.cache_rules import cache_key, serving, wants_cache
 from proxy.clamp import Room, fitting, with_bound
@@ -156,8 +154,8 @@ class Guard:
         body = None if tokens is None else with_bound(outgoing.body, tokens)
         if body is None:
             return request
-        outgoing = msgspec.structs.replace(outgoing, body=body)
-        return msgspec.structs.replace(request, outgoing=outgoing)
+        outgoing = replace(outgoing, body=body)
+        return replace(request, outgoing=outgoing)
 
     def _room(self, model: str) -> Room | None:
         """Give the context of a model, ``None`` where no endpoint has told."""

@@ -13,9 +13,8 @@ from itertools import islice
 from statistics import median
 from typing import Final
 
-from msgspec.structs import replace
-
 from predictor.types import RequestRecord
+from predictor.values import replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

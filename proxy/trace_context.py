@@ -10,9 +10,8 @@ import random
 import re
 from typing import Final
 
-from msgspec.structs import replace
-
 from predictor.types import TraceContext
+from predictor.values import replace
 from proxy.connection import OutgoingRequest
 from proxy.http_request import RequestHead
 from proxy.incoming import IncomingRequest

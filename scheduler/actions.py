@@ -6,9 +6,8 @@ Envoy picker or the simulator. They hold no behaviour.
 
 from typing import Literal
 
-import msgspec
-
 from predictor.types import Decision, RequestRecord
+from predictor.values import Value
 
 ShedReason = Literal[
     "objective_infeasible",
@@ -37,7 +36,7 @@ or, after a standstill, come all at once. ``behind_others``: such a one waits al
 """
 
 
-class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
+class Dispatch(Value):
     """Send the request to an endpoint; its tokens are already booked there.
 
     Attributes:
@@ -55,7 +54,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
 
 
-class Wait(msgspec.Struct, frozen=True, kw_only=True):
+class Wait(Value):
     """Hold the request; a later ``tick`` dispatches or sheds it.
 
     Attributes:
@@ -69,7 +68,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     reason: WaitReason = "no_endpoint"
 
 
-class Shed(msgspec.Struct, frozen=True, kw_only=True):
+class Shed(Value):
     """Refuse the request; it is forgotten already.
 
     Attributes:

@@ -13,12 +13,12 @@ nothing that decides about a request reads it.
 from typing import Final
 
 import numpy as np
-from msgspec.structs import replace
 
 from predictor import PredictorError
 from predictor.feature_rows import request_rows
 from predictor.features import COLUMN, TIERS
 from predictor.types import FloatArray, Objective, Predictions
+from predictor.values import replace
 from scheduler.endpoint_table import EndpointTable, Members
 from scheduler.fleet import Fleet
 from scheduler.mix import Mix

@@ -10,12 +10,12 @@ Called by :mod:`scheduler.objectives`.
 from typing import Final
 
 import numpy as np
-from msgspec.structs import replace
 
 from predictor import PredictorError
 from predictor.features import COLUMN
 from predictor.protocol import Predictor
 from predictor.types import Decision, FloatArray, Objective, Predictions
+from predictor.values import replace
 
 _NOTHING_THERE: Final = np.array(
     [

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-from msgspec.structs import replace
 
 from predictor.features import COLUMN
 from predictor.types import Decision, Objective, SpillReason
+from predictor.values import replace
 from scheduler.endpoint_table import Members
 from scheduler.kernels import closed
 from scheduler.live import LiveRequest

@@ -127,7 +127,7 @@ class Decider:
             matched_tokens=candidates.matched_tokens,
             predictions=candidates.predictions,
             costs=scored.costs,
-            terms=scored.terms,  # type: ignore[arg-type]  # read only, whatever kind of mapping
+            terms=scored.terms,
             chosen=chosen,
             order=tuple(order),
             policy=scored.by.policy.name,

@@ -5,8 +5,6 @@ Called by the scheduler only.
 
 from typing import Final
 
-from msgspec.structs import replace
-
 from predictor.types import (
     P90,
     Decision,
@@ -20,6 +18,7 @@ from predictor.types import (
     RequestRecord,
     Use,
 )
+from predictor.values import replace
 from scheduler.actions import Dispatch, ShedReason, WaitReason
 from scheduler.fleet import Fleet
 from scheduler.settings import TierSettings

@@ -10,10 +10,10 @@ says that more urgent ones need it. Called by the decider only.
 from typing import Final, Literal
 
 import numpy as np
-from msgspec.structs import replace
 
 from predictor.protocol import Predictor
 from predictor.types import FloatArray, Objective, Predictions
+from predictor.values import replace
 from scheduler.candidates import Candidates
 from scheduler.endpoint_table import Rows
 from scheduler.kernels import BoolArray, closed

@@ -9,8 +9,6 @@ booked on the chosen endpoint before ``route`` returns.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from msgspec.structs import replace
-
 from predictor.types import (
     BLOCK_BYTES,
     Decision,
@@ -20,6 +18,7 @@ from predictor.types import (
     RequestFeatures,
     RequestRecord,
 )
+from predictor.values import replace
 from scheduler.actions import Action, Dispatch, Shed
 from scheduler.capacity import Room, rooms
 from scheduler.errors import DuplicateRequest, ModelNotFound

@@ -21,7 +21,6 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-from msgspec.structs import replace
 from rich.console import Console
 
 from benchmarks.prediction.cost_rows import (
@@ -48,6 +47,7 @@ from predictor.settings import PhysicsSettings, TrainingSettings
 from predictor.table import Table
 from predictor.training import train_full, train_on
 from predictor.types import FloatArray
+from predictor.values import replace
 
 ENDPOINTS: Final = (8, 100)
 ROWS: Final = 20_000

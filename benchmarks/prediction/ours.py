@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
-from msgspec.structs import replace
 
 from benchmarks.prediction.play import Said
 from benchmarks.prediction.rowset import Label, Request, RowSet
 from predictor import EXPERTS, LatencyPredictor, ModelSnapshot, Retraining, TrainingRefused
 from predictor.types import P50
+from predictor.values import replace
 
 RETRAIN_S: Final = 3.0
 FRESH_LABELS: Final = 50

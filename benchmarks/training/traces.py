@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from msgspec.structs import replace
 
 from benchmarks.prediction.simulated.cells import Cell, play
 from collectors.trace_schema import ARROW_SCHEMA, to_table
@@ -21,6 +20,7 @@ from foretoken.simulation.witness import Witness
 from predictor.features import FEATURES, N_FEATURES
 from predictor.table import Table, label
 from predictor.types import RequestRecord
+from predictor.values import replace
 
 CELL: Final = Cell(workload="sharegpt", fleet="mixed-8b", load=0.8, requests=4000)
 _BLOCK_ROWS: Final = 256

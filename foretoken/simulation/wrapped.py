@@ -10,11 +10,11 @@ from random import Random
 from typing import Final, Protocol
 
 import numpy as np
-from msgspec.structs import replace
 
 from predictor.latency import EXPERTS
 from predictor.protocol import Predictor
 from predictor.types import FloatArray, Objective, Observation, Predictions
+from predictor.values import replace
 
 _SMOOTH: Final = EXPERTS.index("smooth")
 _LONGEST_LOG: Final = float(np.log(7200.0))

@@ -6,8 +6,7 @@ The one place where what Envoy told becomes what :func:`proxy.incoming.read_requ
 from typing import Final
 from urllib.parse import unquote
 
-from msgspec.structs import replace
-
+from predictor.values import replace
 from proxy.headers import HeaderMap, RawHeaders, text_of
 from proxy.http_request import RequestHead
 from proxy.incoming import IncomingRequest, NameBlocks, read_request

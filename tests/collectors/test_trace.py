@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from collectors.settings import TraceSettings
 from collectors.trace import TraceCounts, TraceRecorder
 from collectors.trace_reader import read_traces
 from predictor.types import RequestRecord
+from predictor.values import replace
 
 MakeRecord = Callable[[int], RequestRecord]
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from msgspec.structs import replace
 
 from collectors.trace_batches import TraceBatches, stretches_of
 from collectors.trace_reader import TraceProblem, open_learnable, read_observations
@@ -13,6 +12,7 @@ from collectors.trace_schema import to_table
 from predictor.features import N_FEATURES
 from predictor.table import Table, label
 from predictor.types import Measurement, Observation, RequestFeatures, RequestRecord
+from predictor.values import replace
 
 
 def observation(rng: random.Random, number: int, model: str) -> Observation:

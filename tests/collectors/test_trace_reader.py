@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from collectors.trace_reader import TraceProblem, read_observations, read_traces
 from collectors.trace_schema import ARROW_SCHEMA, to_table
 from predictor.features import NAMES
 from predictor.types import Measurement, Objective, RequestFeatures, RequestRecord
+from predictor.values import replace
 
 MakeRecord = Callable[[int], RequestRecord]
 GOLDEN = Path(__file__).parent / "data" / "trace_schema_1.parquet"

@@ -5,11 +5,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import xxhash
-from msgspec.structs import replace
 
 from collectors.trace_schema import ARROW_SCHEMA, TRACE_SCHEMA, to_table
 from predictor.features import NAMES, SCHEMA_HASH
 from predictor.types import RequestRecord
+from predictor.values import replace
 
 MakeRecord = Callable[[int], RequestRecord]
 EPOCH = 1_800_000_000.0

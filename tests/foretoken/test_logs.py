@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 
 import pytest
-from msgspec.structs import replace
 from rich.color import ColorSystem
 from rich.console import Console
 
 from foretoken.console_lines import ConsoleFormatter, colours_of
 from foretoken.logs import JsonFormatter, configure, fields
 from predictor.types import RequestRecord
+from predictor.values import replace
 from proxy import log_request
 from tests.proxy.control.fakes import record as finished
 from tests.proxy.control.fakes import shed_record

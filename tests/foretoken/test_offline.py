@@ -4,7 +4,6 @@ import asyncio
 import json
 from pathlib import Path
 
-from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from collectors import TraceRecorder, TraceSettings
@@ -12,6 +11,7 @@ from foretoken.cli import app
 from foretoken.errors import ForetokenError, NothingToTrainOn, NotThere
 from models_store import ModelsStore
 from predictor.types import Measurement, RequestFeatures, RequestRecord
+from predictor.values import replace
 from tests.foretoken.observed import observe
 
 runner = CliRunner()

@@ -4,14 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from collectors import EndpointSettings
 from foretoken.build import build
 from foretoken.peer import Ledgers, lone_peer
 from foretoken.routers.rows import RouterRows
 from foretoken.serve import named
 from foretoken.settings import ConfigFile, Settings, changed_paths, load_settings
+from predictor.values import replace
 from scheduler import Dispatch
 from scheduler.bookings import NOTHING, Bookings
 from tests.scheduler.known_physics import endpoint, request

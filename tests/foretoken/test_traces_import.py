@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from collectors.trace_schema import to_table
@@ -11,6 +10,7 @@ from foretoken.cli import app
 from foretoken.errors import ForetokenError
 from foretoken.parquet_trace import read_parquet
 from predictor.types import Measurement, Objective, RequestFeatures, RequestRecord
+from predictor.values import replace
 from simulator.content import block_hashes
 from simulator.errors import WorkloadInvalid
 from simulator.workloads import read_trace

@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import ValidationError
 
@@ -13,6 +12,7 @@ from foretoken.errors import ConfigurationInvalid
 from foretoken.settings import Settings
 from foretoken.tracing import Tracing, open_tracing
 from predictor.types import TraceContext
+from predictor.values import replace
 from proxy import TracingSettings
 from tests.proxy.control.fakes import record
 from tests.proxy.tracing.receiver import Received, receiving

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvloop
-from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from foretoken.settings import TrainerSettings
@@ -23,6 +22,7 @@ from foretoken.training import in_use
 from models_store import ModelsStore
 from predictor import PredictorSettings
 from predictor.types import Observation
+from predictor.values import replace
 from tests.foretoken.observed import observe
 
 FAST = TrainerSettings(interval_s=0.5, restart_s=0.05)

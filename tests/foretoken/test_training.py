@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from foretoken.training import FleetTraining, in_use
 from models_store import ModelsStore
 from predictor import PredictorSettings, TrainingSettings
 from predictor.types import Observation
+from predictor.values import replace
 from tests.foretoken.observed import observe
 
 SETTINGS = PredictorSettings(training=TrainingSettings(ratio_trees=10, direct_trees=10))

@@ -1,12 +1,12 @@
 """A made-up fleet of two endpoints with linear physics: the tests' source of labels."""
 
 import numpy as np
-from msgspec.structs import replace
 
 from predictor import LatencyPredictor
 from predictor.features import COLUMN, N_FEATURES
 from predictor.settings import TrainingSettings
 from predictor.types import FloatArray, Observation, Predictions
+from predictor.values import replace
 
 BOTH = ("fast:1", "slow:1")
 ENDPOINTS = ("fast:1", "slow:1", "unseen:1")

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from predictor import Retraining
 from predictor.boosted import BoostedModels
 from predictor.features import COLUMN, N_FEATURES
 from predictor.settings import PredictorSettings
 from predictor.types import Observation, Predictions
+from predictor.values import replace
 from tests.predictor.fleet import SMALL, fleet_observations, learned, predict_both
 
 NAN, INF = float("nan"), float("inf")

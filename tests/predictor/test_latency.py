@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from predictor import (
     EXPERTS,
@@ -11,6 +10,7 @@ from predictor import (
 )
 from predictor.features import COLUMN, N_FEATURES
 from predictor.types import Objective
+from predictor.values import replace
 from tests.predictor.fleet import (
     SMALL,
     fleet_observations,

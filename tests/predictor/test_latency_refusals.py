@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from foretoken.kind import kind
 from predictor import (
@@ -17,6 +16,7 @@ from predictor.coefficients import EndpointFit, TargetFit
 from predictor.features import N_FEATURES
 from predictor.physics import PhysicsFit
 from predictor.types import FloatArray, Predictions
+from predictor.values import replace
 from tests.predictor.fleet import (
     fleet_observations,
     learned,

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from predictor import EXPERTS, LatencyPredictor
 from predictor.labels import label_weight, most_of_total, split_total
 from predictor.physics import TPOT, TTFT
 from predictor.types import Observation
+from predictor.values import replace
 from tests.predictor.fleet import fleet_observations, learned, predict_both, served
 
 

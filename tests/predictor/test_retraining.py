@@ -4,13 +4,13 @@ from itertools import groupby
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from predictor import LatencyPredictor, ModelSnapshot, Retraining, TrainingRefused
 from predictor.boosted import BoostedModels
 from predictor.retraining import Round
 from predictor.settings import PredictorSettings, TrainingSettings
 from predictor.types import Observation
+from predictor.values import replace
 from tests.predictor.fleet import SMALL, fleet_observations
 
 SETTINGS = PredictorSettings(training=SMALL)

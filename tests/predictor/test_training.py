@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from predictor import Evaluation, Score, TrainingRefused, train
+from predictor.values import replace
 from tests.predictor.fleet import SMALL, fleet_observations
 
 

@@ -2,10 +2,9 @@
 
 import gc
 
-import msgspec
 import pytest
 
-from predictor.values import Value
+from predictor.values import Value, replace
 from proxy.http_request import RequestHead
 from proxy.reply import ReplyHead
 from scheduler.objectives import Held
@@ -21,7 +20,7 @@ def test_a_value_is_frozen() -> None:
 def test_values_are_equal_by_what_they_hold_and_can_be_changed_into_others() -> None:
     head = ReplyHead(200, b"a: b\r\n", None)
 
-    other = msgspec.structs.replace(head, status=404)
+    other = replace(head, status=404)
 
     assert head == ReplyHead(200, b"a: b\r\n", None)
     assert (other.status, head.status) == (404, 200)

@@ -5,11 +5,11 @@ from collections import Counter
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from predictor.features import COLUMN
 from predictor.settings import TrainingSettings
 from predictor.types import Observation
+from predictor.values import replace
 from predictor.window import StratifiedWindow
 from tests.predictor.fleet import fleet_observations
 

@@ -2,9 +2,9 @@
 
 import asyncio
 
-import msgspec
 import pytest
 
+from predictor.values import replace
 from proxy import Admission, Passed, Reply, ReplyHead, RequestHead, Serving
 from proxy.errors import ErrorResponse
 from proxy.incoming import IncomingRequest
@@ -57,8 +57,8 @@ class Doorman:
         request: IncomingRequest,
         reply: Reply,
     ) -> Passed | ErrorResponse | Serving:
-        outgoing = msgspec.structs.replace(request.outgoing, body=b'{"model":"m","a":1}')
-        return Passed(request=msgspec.structs.replace(request, outgoing=outgoing), tap=self.tape)
+        outgoing = replace(request.outgoing, body=b'{"model":"m","a":1}')
+        return Passed(request=replace(request, outgoing=outgoing), tap=self.tape)
 
 
 class Answering(Doorman):

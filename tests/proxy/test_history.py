@@ -1,8 +1,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
+from predictor.values import replace
 from proxy.history import History
 from tests.proxy.control.fakes import decision, record, shed_record
 

@@ -4,10 +4,10 @@ import logging
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 
 from predictor.types import Measurement, Objective, Outcome, RequestRecord
+from predictor.values import replace
 from proxy import FleetCollector, ProxyMetrics, log_request
 from scheduler import POLICIES, Dispatch, Scheduler, SchedulerSettings, TierSettings
 from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request

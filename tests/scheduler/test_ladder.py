@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from predictor.features import COLUMN
 from predictor.types import FloatArray, Measurement, Predictions
+from predictor.values import replace
 from scheduler import Dispatch, Scheduler, SchedulerSettings
 from scheduler.ladder import FALLBACK_REASONS
 from scheduler.policies import Policy

@@ -3,11 +3,11 @@
 from typing import Final
 
 import pytest
-from msgspec.structs import replace
 
 from predictor.features import COLUMN
 from predictor.labels import split_total
 from predictor.types import Measurement, Observation
+from predictor.values import replace
 from scheduler import Dispatch, Scheduler, UnknownRequest
 from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
 

@@ -3,10 +3,10 @@
 from array import array
 
 import numpy as np
-from msgspec.structs import replace
 
 from predictor.kv_cache import BlocksCleared, BlocksStored
 from predictor.types import Decision, EndpointState, RequestFeatures
+from predictor.values import replace
 from scheduler.endpoint_table import EndpointTable
 from scheduler.prefix_caches import ANNOUNCED_WITHIN_S, DISTRUST_S, caches_of
 from scheduler.settings import SchedulerSettings

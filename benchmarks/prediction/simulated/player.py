@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 import numpy as np
-from msgspec.structs import replace
 
 from benchmarks.prediction.simulated.recording import KINDS, Recording
 from predictor.protocol import Predictor
 from predictor.types import LEVELS, FloatArray, Observation
+from predictor.values import replace
 from scheduler.learning import use_of_whole
 
 

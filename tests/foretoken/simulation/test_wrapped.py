@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from foretoken.simulation.variants import OBJECTIVES, RANKINGS, TERMS, VARIANTS
 from foretoken.simulation.wrapped import (
@@ -17,6 +16,7 @@ from foretoken.simulation.wrapped import (
 from predictor import LatencyPredictor
 from predictor.features import N_FEATURES
 from predictor.types import FloatArray, Predictions
+from predictor.values import replace
 from tests.scheduler.policy_cases import candidates, load, terms
 
 NAMES = ["a:1", "b:1", "c:1"]

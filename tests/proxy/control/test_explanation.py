@@ -5,11 +5,11 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from predictor.experts import EXPERTS, LAYERS
 from predictor.features import COLUMN, N_FEATURES, NAMES
 from predictor.types import EndpointState, FailedDispatch, SpillReason
+from predictor.values import replace
 from proxy.control.explanation import SPILLED, WHY
 from scheduler import Reason
 from tests.proxy.control.fakes import (

@@ -2,9 +2,9 @@ import json
 import re
 
 import pytest
-from msgspec.structs import replace
 
 from dashboards import live_page
+from predictor.values import replace
 from proxy.control import ControlSettings, TooManyPages
 from proxy.control.live import Pages
 from proxy.control.page_views import Snapshots

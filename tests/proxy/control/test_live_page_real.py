@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from msgspec.structs import replace
 
 from predictor.types import EndpointState
+from predictor.values import replace
 from proxy.control import ControlSettings, build_control
 from proxy.history import History
 from scheduler import Standing, TierSettings

@@ -1,10 +1,10 @@
 """The spans of one record: which there are, and of which times."""
 
-from msgspec.structs import replace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import StatusCode
 
 from predictor.types import FailedDispatch, Measurement, RequestRecord, TraceContext
+from predictor.values import replace
 from proxy.tracing.spans import SCHEMA_URL, spans_of
 from tests.proxy.control.fakes import NAMES, record, shed_record
 
