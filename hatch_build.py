@@ -125,84 +125,95 @@ def compile_modules(
     return [(path, str(path.relative_to(out))) for path in sorted(out.rglob("*.so"))]
 
 
-# What a value is made of where it is compiled: natively is predictor/values.py's counterpart.
+# In the build the second stands in place of the first.
 _VALUES, _NATIVE_VALUES = "predictor/values.py", "predictor/native_values.py"
-
-_FIELDS = "__struct_fields__"
-
-_NATIVE_IMPORTS = """\
-from typing import TYPE_CHECKING as _TYPE_CHECKING, ClassVar as _ClassVar, Final as _Final
-if _TYPE_CHECKING:
-    from mypy_extensions import mypyc_attr as _mypyc_attr
-"""
 
 
 def _make_native(source: Path, modules: Sequence[str]) -> None:
-    """Have values be native classes, whose attributes compiled code reads directly."""
     shutil.copyfile(source / _NATIVE_VALUES, source / _VALUES)
-    for module in set(modules) - {_VALUES}:
-        path = source / module
-        path.write_text(natively(path.read_text()))
+    for module in modules:
+        if module != _VALUES:
+            path = source / module
+            path.write_text(natively(path.read_text(), module))
 
 
-def natively(module: str) -> str:
-    """Write the constructors of a module's values.
+def natively(module: str, name: str) -> str:
+    """Write constructors into a module's values, which are native classes then.
 
-    >>> print(natively("class Point(Value):\\n    x: int\\n    y: int = 0\\n"))
+    Compiled code reads a native class's attribute in an instruction or two, and asks a
+    struct for it by name. What is written takes the place of docstrings, so that every
+    line keeps its number.
+
+    Args:
+        module: Its source.
+        name: Of the module, for errors.
+
+    Raises:
+        ValueError: A value has no docstring with an empty line before its fields.
     """
     tree = ast.parse(module)
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_value(node)]
-    if not classes:
+    values = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_value(node)]
+    if not values:
         return module
-    lines = module.splitlines(keepends=True)
-    for node in reversed(classes):
-        _write_constructor(node, module, lines)
-    first = next(node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom))
-    lines.insert(first.lineno - 1, _NATIVE_IMPORTS)
-    return "".join(lines)
+    lines = module.splitlines()
+    try:
+        for value in values:
+            _write_constructor(value, lines)
+        _put(
+            tree.body[0],
+            lines,
+            "from typing import Final as _Final, TYPE_CHECKING as _TYPE_CHECKING",
+            "if _TYPE_CHECKING: from mypy_extensions import mypyc_attr as _mypyc_attr",
+        )
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return "\n".join([*lines, ""])
 
 
 def _is_value(node: ast.ClassDef) -> bool:
     return any(isinstance(base, ast.Name) and base.id == "Value" for base in node.bases)
 
 
-def _write_constructor(node: ast.ClassDef, module: str, lines: list[str]) -> None:
-    fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
-    by_name = not any(
-        word.arg == "kw_only" and ast.unparse(word.value) == "False" for word in node.keywords
-    )
-    taken, kept = [], []
+def _write_constructor(value: ast.ClassDef, lines: list[str]) -> None:
+    fields = [each for each in value.body if isinstance(each, ast.AnnAssign)]
+    taken, kept, given = [], [], []
     for field in fields:
         name, kind = ast.unparse(field.target), ast.unparse(field.annotation)
         factory = _factory(field.value)
-        if factory:
-            taken.append(f"{name}: {kind} | None = None")
-            kept.append(f"self.{name} = {factory}() if {name} is None else {name}")
-        else:
-            default = "" if field.value is None else f" = {ast.unparse(field.value)}"
-            taken.append(f"{name}: {kind}{default}")
-            kept.append(f"self.{name} = {name}")
-    names = [ast.unparse(field.target) for field in fields]
-    star = "*, " if by_name else ""
-    made = [
-        f"    {_FIELDS}: _ClassVar[tuple[str, ...]] = {tuple(names)!r}\n",
-        f"    def __init__(self, {star}{', '.join(taken)}) -> None:\n",
-        *(f"        {each}\n" for each in kept),
-        "    def _cells(self) -> tuple[object, ...]:\n",
-        f"        return ({''.join(f'self.{name}, ' for name in names)})\n",
-    ]
-    last = fields[-1]
-    lines[last.end_lineno : last.end_lineno] = made
-    for field in reversed(fields):
-        lines[field.lineno - 1 : field.end_lineno] = [
-            f"    {ast.unparse(field.target)}: _Final[{ast.unparse(field.annotation)}]\n"
-        ]
-    lines[node.lineno - 1 : node.body[0].lineno - 1] = [f"class {node.name}(Value):\n"]
-    lines.insert(node.lineno - 1, "@_mypyc_attr(acyclic=True)\n")
+        default = "" if field.value is None else f" = {ast.unparse(field.value)}"
+        taken.append(f"{name}: {kind} | None = None" if factory else f"{name}: {kind}{default}")
+        made = f"{factory}() if {name} is None else {name}" if factory else name
+        kept.append(f"self.{name} = {made}")
+        given.append(f"{name!r}: self.{name}")
+        _replace(lines, field.lineno, field.end_lineno, f"    {name}: _Final[{kind}]")
+    by_place = any(word.arg == "kw_only" for word in value.keywords)  # kw_only=False
+    taken = ["self", *taken] if by_place else ["self", "*", *taken]
+    _put(
+        value.body[0],
+        lines,
+        f"    def __init__({', '.join(taken)}) -> None: {'; '.join(kept)}",
+        f"    def fields(self) -> dict[str, object]: return {{{', '.join(given)}}}",
+    )
+    _replace(lines, value.lineno, value.body[0].lineno - 1, f"class {value.name}(Value):")
+    lines[value.lineno - 2] = "@_mypyc_attr(acyclic=True)"
 
 
-def _factory(value: ast.expr | None) -> str | None:
-    """Give what makes a field's default, where it is made anew each time."""
-    if isinstance(value, ast.Call) and ast.unparse(value.func) == "msgspec.field":
-        return ast.unparse(value.keywords[0].value)
+def _factory(default: ast.expr | None) -> str | None:
+    """Give what makes a field's default where each value has its own."""
+    if isinstance(default, ast.Call) and ast.unparse(default.func) == "msgspec.field":
+        return ast.unparse(default.keywords[0].value)
     return None
+
+
+def _put(docstring: ast.stmt, lines: list[str], first: str, second: str) -> None:
+    """Write two lines in place of a docstring and the empty line after it."""
+    after = docstring.end_lineno or docstring.lineno
+    if not isinstance(docstring, ast.Expr) or lines[after]:
+        raise ValueError(f"line {docstring.lineno}: no docstring with an empty line after it")
+    _replace(lines, docstring.lineno, after + 1, first, second)
+
+
+def _replace(lines: list[str], first: int, last: int | None, *written: str) -> None:
+    """Write lines in place of others, of which there are as many or more."""
+    count = (last or first) - first + 1
+    lines[first - 1 : first - 1 + count] = [*written, *[""] * (count - len(written))]

@@ -4,7 +4,7 @@ The build writes a constructor into every value (hatch_build.py), so that each i
 class: compiled code reads a field in a few instructions, where it asks a struct by name.
 """
 
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from mypy_extensions import mypyc_attr
@@ -14,21 +14,19 @@ if TYPE_CHECKING:
 class Value:
     """Be equal, shown and changed as a msgspec struct is."""
 
-    __struct_fields__: ClassVar[tuple[str, ...]] = ()
+    def fields(self) -> dict[str, object]:
+        """Give the fields by name; the build writes it, as it does the constructor."""
+        return {}
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._cells() == other._cells()
+        return type(self) is type(other) and self.fields() == other.fields()
 
     def __hash__(self) -> int:
-        return hash(self._cells())
+        return hash(tuple(self.fields().values()))
 
     def __repr__(self) -> str:
-        pairs = zip(self.__struct_fields__, self._cells(), strict=True)
-        shown = ", ".join(f"{name}={cell!r}" for name, cell in pairs)
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.fields().items())
         return f"{type(self).__name__}({shown})"
-
-    def _cells(self) -> tuple[object, ...]:
-        return ()
 
 
 _V = TypeVar("_V", bound=Value)
@@ -36,6 +34,4 @@ _V = TypeVar("_V", bound=Value)
 
 def replace(value: _V, **changes: object) -> _V:
     """Make another of the same kind, with some fields changed."""
-    kept = dict(zip(value.__struct_fields__, value._cells(), strict=True))
-    kept.update(changes)
-    return type(value)(**kept)
+    return type(value)(**{**value.fields(), **changes})
