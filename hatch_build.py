@@ -111,7 +111,7 @@ def compile_modules(
     source = folder / "source"  # setuptools would read our pyproject.toml as its own
     for package in _PACKAGES:
         shutil.copytree(root / package, source / package, dirs_exist_ok=True, ignore=_CACHES)
-    _make_native(source, modules)
+    _make_native(root, source, modules)
     config.write_text(_MYPY.format(cache=folder / "cache"))
     c = str(folder / "c")
     script.write_text(_SETUP.format(config=config, modules=list(modules), c=c, level=level))
@@ -126,11 +126,11 @@ def compile_modules(
 
 
 # In the build the second stands in place of the first.
-_VALUES, _NATIVE_VALUES = "predictor/values.py", "predictor/native_values.py"
+_VALUES, _NATIVE_VALUES = "predictor/values.py", "scripts/native_values.py"
 
 
-def _make_native(source: Path, modules: Sequence[str]) -> None:
-    shutil.copyfile(source / _NATIVE_VALUES, source / _VALUES)
+def _make_native(root: Path, source: Path, modules: Sequence[str]) -> None:
+    shutil.copyfile(root / _NATIVE_VALUES, source / _VALUES)
     for module in modules:
         if module != _VALUES:
             path = source / module
@@ -162,7 +162,7 @@ def natively(module: str, name: str) -> str:
         _put(
             tree.body[0],
             lines,
-            "from typing import Final as _Final, TYPE_CHECKING as _TYPE_CHECKING",
+            "from typing import TYPE_CHECKING as _TYPE_CHECKING",
             "if _TYPE_CHECKING: from mypy_extensions import mypyc_attr as _mypyc_attr",
         )
     except ValueError as error:
@@ -185,7 +185,7 @@ def _write_constructor(value: ast.ClassDef, lines: list[str]) -> None:
         made = f"{factory}() if {name} is None else {name}" if factory else name
         kept.append(f"self.{name} = {made}")
         given.append(f"{name!r}: self.{name}")
-        _replace(lines, field.lineno, field.end_lineno, f"    {name}: _Final[{kind}]")
+        _replace(lines, field.lineno, field.end_lineno, f"    {name}: {kind}")
     by_place = any(word.arg == "kw_only" for word in value.keywords)  # kw_only=False
     taken = ["self", *taken] if by_place else ["self", "*", *taken]
     _put(

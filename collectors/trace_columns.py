@@ -1,11 +1,11 @@
 """From many records' cells to a column of Arrow, in a few calls a thousand rows.
 
-Decides by its Arrow type how a column is made. Cells are as the vocabulary has them, one a
+Decides how a column of each Arrow type is made. Cells are as the vocabulary has them, one a
 row, ``None`` where unknown; what a client may have written beyond all bounds is clipped or
 replaced, for it must not break a file. Called by :mod:`collectors.trace_schema`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -15,9 +15,6 @@ import xxhash
 from numpy.typing import NDArray
 
 from predictor.types import LEVELS
-
-Cell = Any  # whatever the type's maker takes; pyarrow checks, and ships no types
-Maker = Callable[[Sequence[Cell]], pa.Array]
 
 TEXT: Final = pa.string()
 SECONDS: Final = pa.float64()
@@ -38,15 +35,18 @@ _NO_ROWS: Final = np.empty((0, 0))
 _NO_QUANTILES: Final = np.empty((2, len(LEVELS), 0))
 
 
-def _seconds(cells: Sequence[float | None]) -> pa.Array:
+def seconds(cells: Sequence[float | None]) -> pa.Array:
+    """Make a column of :data:`SECONDS`."""
     return pa.array(cells, type=SECONDS)
 
 
-def _flags(cells: Sequence[bool | None]) -> pa.Array:
+def flags(cells: Sequence[bool | None]) -> pa.Array:
+    """Make a column of :data:`FLAG`."""
     return pa.array(cells, type=FLAG)
 
 
-def _texts(cells: Sequence[str | None]) -> pa.Array:
+def texts(cells: Sequence[str | None]) -> pa.Array:
+    """Make a column of :data:`TEXT`."""
     try:
         return pa.array(cells, type=TEXT)
     except UnicodeEncodeError:  # halves of characters are no text
@@ -54,7 +54,12 @@ def _texts(cells: Sequence[str | None]) -> pa.Array:
         return pa.array([None if cell is None else cell.decode() for cell in known], type=TEXT)
 
 
-def _counts(cells: Sequence[int | None]) -> pa.Array:
+def counts(cells: Sequence[int | None]) -> pa.Array:
+    """Make a column of :data:`COUNT`.
+
+    >>> counts([7, None, 1 << 70]).to_pylist()
+    [7, None, 9223372036854775807]
+    """
     try:
         return pa.array(cells, type=COUNT)
     except OverflowError:
@@ -62,7 +67,8 @@ def _counts(cells: Sequence[int | None]) -> pa.Array:
         return pa.array(kept, type=COUNT)
 
 
-def _hashes_of_text(cells: Sequence[str | None]) -> pa.Array:
+def hashes_of_text(cells: Sequence[str | None]) -> pa.Array:
+    """Make a column of :data:`HASH`."""
     hashes = [
         None if cell is None else xxhash.xxh3_64_intdigest(cell.encode(errors="replace"))
         for cell in cells
@@ -70,20 +76,20 @@ def _hashes_of_text(cells: Sequence[str | None]) -> pa.Array:
     return pa.array(hashes, type=HASH)
 
 
-def _hash_lists(cells: Sequence[Sequence[int] | None]) -> pa.Array:
-    whole = [cell or () for cell in cells]
-    lengths = list(map(len, whole))
-    numbers = chain.from_iterable(whole)
+def hash_lists(cells: Sequence[Sequence[int]]) -> pa.Array:
+    """Make a column of :data:`HASHES`."""
+    lengths = list(map(len, cells))
+    numbers = chain.from_iterable(cells)
     try:
         values: NDArray[np.uint64] = np.fromiter(numbers, np.uint64, sum(lengths))
     except OverflowError:
-        clipped = (number & _UINT64 for number in chain.from_iterable(whole))
+        clipped = (number & _UINT64 for number in chain.from_iterable(cells))
         values = np.fromiter(clipped, np.uint64, sum(lengths))
-    return _lists(lengths, pa.array(values), missing(cells) if None in cells else None)
+    return _lists(lengths, pa.array(values), None)
 
 
-def _name_lists(cells: Sequence[tuple[str, ...] | None]) -> pa.Array:
-    """Spell a set of names once: successive requests choose among the same."""
+def name_lists(cells: Sequence[tuple[str, ...] | None]) -> pa.Array:
+    """Make a column of :data:`NAMES`: successive requests choose among the same."""
     if cells and cells.count(cells[0]) == len(cells):
         return pa.repeat(pa.array(cells[:1], type=NAMES)[0], len(cells))
     names = list(chain.from_iterable(cell or () for cell in cells))
@@ -92,19 +98,20 @@ def _name_lists(cells: Sequence[tuple[str, ...] | None]) -> pa.Array:
     return _lists(lengths, pa.array(names, type=TEXT), unknown)
 
 
-def _vectors(cells: Sequence[NDArray[Any] | None], dtype: type = np.float32) -> pa.Array:
-    """Join ``(n,)`` arrays in one copy: by far most numbers of a trace are in these."""
+def vectors(cells: Sequence[NDArray[Any] | None], dtype: type = np.float32) -> pa.Array:
+    """Make a column of ``(n,)`` arrays in one copy: by far most numbers are in these."""
     whole, unknown = _filled(cells, _NO_NUMBERS)
     values: NDArray[Any] = np.concatenate([_NO_NUMBERS, *whole]).astype(dtype, copy=False)
     return _lists(list(map(len, whole)), pa.array(values), unknown)
 
 
-def _features(cells: Sequence[NDArray[Any] | None]) -> pa.Array:
-    return _vectors(cells, np.float64)
+def feature_rows(cells: Sequence[NDArray[Any] | None]) -> pa.Array:
+    """Make a column of :data:`FEATURES`."""
+    return vectors(cells, np.float64)
 
 
-def _matrices(cells: Sequence[NDArray[Any] | None]) -> pa.Array:
-    """Join ``(n, k)`` arrays likewise."""
+def matrices(cells: Sequence[NDArray[Any] | None]) -> pa.Array:
+    """Make a column of ``(n, k)`` arrays likewise."""
     whole, unknown = _filled(cells, _NO_ROWS)
     try:
         joined = np.concatenate(whole)
@@ -116,19 +123,15 @@ def _matrices(cells: Sequence[NDArray[Any] | None]) -> pa.Array:
     return _lists(list(map(len, whole)), rows, unknown)
 
 
-def quantiles(target: int, level: int) -> Maker:
+def quantiles(cells: Sequence[NDArray[Any] | None], target: int, level: int) -> pa.Array:
     """Make a column of one target and level of ``(2, n_levels, n)`` arrays."""
-
-    def make(cells: Sequence[NDArray[Any] | None]) -> pa.Array:
-        whole, unknown = _filled(cells, _NO_QUANTILES)
-        try:
-            values = np.concatenate(whole)[target::2, level].reshape(-1)
-        except ValueError:  # not of one size, or none at all
-            values = np.concatenate([_NO_NUMBERS, *[cell[target, level] for cell in whole]])
-        lengths = [cell.shape[2] for cell in whole]
-        return _lists(lengths, pa.array(values.astype(np.float32)), unknown)
-
-    return make
+    whole, unknown = _filled(cells, _NO_QUANTILES)
+    try:
+        values = np.concatenate(whole)[target::2, level].reshape(-1)
+    except ValueError:  # not of one size, or none at all
+        values = np.concatenate([_NO_NUMBERS, *[cell[target, level] for cell in whole]])
+    lengths = [cell.shape[2] for cell in whole]
+    return _lists(lengths, pa.array(values.astype(np.float32)), unknown)
 
 
 def _filled(
@@ -149,25 +152,6 @@ def _lists(
     return pa.ListArray.from_arrays(pa.array(offsets), values, mask=unknown)
 
 
-def missing(cells: Sequence[Cell]) -> pa.Array:
+def missing(cells: Sequence[object]) -> pa.Array:
     """Mark the cells that are unknown."""
     return pa.array([cell is None for cell in cells], type=FLAG)
-
-
-MAKERS: Final[dict[pa.DataType, Maker]] = {
-    TEXT: _texts,
-    SECONDS: _seconds,
-    COUNT: _counts,
-    FLAG: _flags,
-    HASH: _hashes_of_text,
-    HASHES: _hash_lists,
-    NAMES: _name_lists,
-    VECTOR: _vectors,
-    MATRIX: _matrices,
-    FEATURES: _features,
-}
-"""How a column of each type is made.
-
->>> MAKERS[COUNT]([7, None, 1 << 70]).to_pylist()
-[7, None, 9223372036854775807]
-"""

@@ -8,167 +8,108 @@ reader keeps reading the versions before. Called by the recorder and the reader.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
-from types import SimpleNamespace
-from typing import Any, Final, Literal
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final
 
 import pyarrow as pa
 
 from collectors.trace_columns import (
     COUNT,
+    FEATURES,
     FLAG,
     HASH,
     HASHES,
-    MAKERS,
     MATRIX,
     NAMES,
     SECONDS,
     TEXT,
     VECTOR,
-    Cell,
-    Maker,
+    counts,
+    feature_rows,
+    flags,
+    hash_lists,
+    hashes_of_text,
+    matrices,
+    missing,
+    name_lists,
     quantiles,
+    seconds,
+    texts,
+    vectors,
 )
-from collectors.trace_columns import FEATURES as FEATURE_ROW
-from predictor.features import FEATURES, SCHEMA_HASH
-from predictor.types import P90, Decision, Observation, Predictions, RequestRecord
+from predictor import features as vocabulary
+from predictor.types import (
+    P90,
+    Decision,
+    Measurement,
+    Observation,
+    RequestFeatures,
+    RequestRecord,
+)
 
 TRACE_SCHEMA: Final = 1
 KEY_VERSION: Final = b"foretoken.trace_schema"
 KEY_FEATURES: Final = b"foretoken.features"
 KEY_FEATURES_HASH: Final = b"foretoken.features_hash"
 
-_PARTS: Final = (Decision, Predictions, Observation)  # that a record may lack
-Part = Literal["record", "request", "decision", "predictions", "measurement", "observation"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """Name one column of a trace and say what stands in it.
-
-    Attributes:
-        name: Its name, the unit at the end where there is one; epoch seconds by ``_at_s``.
-        form: Its Arrow type.
-        part: What it is read of: the record, or a part of it.
-        cell: Reads it; of a part that is missing every attribute is ``None``.
-        make: Makes the column of many rows' cells.
-    """
-
-    name: str
-    form: pa.DataType
-    part: Part
-    cell: Callable[[Any], Cell]
-    make: Maker
-
-
-def _of(
-    part: Part, *columns: tuple[str, pa.DataType] | tuple[str, pa.DataType, Callable[[Any], Cell]]
-) -> tuple[Column, ...]:
-    """Read columns of one part, each the attribute of its name or what is given third."""
-    return tuple(
-        Column(
-            name=name,
-            form=form,
-            part=part,
-            cell=rest[0] if rest else attrgetter(name),
-            make=MAKERS[form],
-        )
-        for name, form, *rest in columns
-    )
-
-
-def _p90(name: str, target: int) -> Column:
-    return Column(
-        name=name,
-        form=VECTOR,
-        part="predictions",
-        cell=attrgetter("quantiles_s"),
-        make=quantiles(target, P90),
-    )
-
-
-def _since_arrival(record: RequestRecord) -> float | None:
-    return None if record.dispatched_s is None else record.dispatched_s - record.request.arrived_s
-
-
-COLUMNS: Final[tuple[Column, ...]] = (
-    *_of(
-        "request",
-        ("request_id", TEXT),
-        ("arrived_at_s", SECONDS, attrgetter("arrived_s")),
-        ("model", TEXT),
-    ),
-    *_of("record", ("fleet", TEXT)),
-    *_of(
-        "request",
-        ("session_hash", HASH, attrgetter("session_id")),
-        ("tenant_hash", HASH, attrgetter("tenant")),
-        ("tier", TEXT),
-        ("priority", COUNT),
-        ("streamed", FLAG),
-        ("prompt_bytes", COUNT),
-    ),
-    *_of("measurement", ("prompt_tokens", COUNT)),
-    *_of("decision", ("prompt_tokens_estimate", COUNT, attrgetter("prompt_tokens"))),
-    *_of("measurement", ("cached_tokens", COUNT), ("output_tokens", COUNT)),
-    *_of(
-        "request",
-        ("max_tokens", COUNT),
-        ("objective_ttft_s", SECONDS, attrgetter("objective.ttft_s")),
-        ("objective_tpot_s", SECONDS, attrgetter("objective.tpot_s")),
-        ("block_hashes", HASHES),
-        ("block_bytes", COUNT),
-    ),
-    *_of(
-        "decision",
-        ("candidates", NAMES, attrgetter("endpoints")),
-        ("features", MATRIX),
-        ("matched_tokens", VECTOR),
-    ),
-    *_of("predictions", ("predicted_ttft_s", VECTOR, attrgetter("ttft_s"))),
-    _p90("predicted_ttft_p90_s", 0),
-    *_of("predictions", ("predicted_tpot_s", VECTOR, attrgetter("tpot_s"))),
-    _p90("predicted_tpot_p90_s", 1),
-    *_of("predictions", ("layer", TEXT), ("model_version", TEXT, attrgetter("version"))),
-    *_of(
-        "decision",
-        ("costs", VECTOR),
-        ("chosen", COUNT),
-        ("shadow_chosen", COUNT),
-        ("shadow_policy", TEXT),
-        ("predicted_s", SECONDS),
-        ("shadow_predicted_s", SECONDS),
-        ("policy", TEXT),
-        ("reason", TEXT),
-    ),
-    *_of(
-        "record",
-        ("endpoint", TEXT),
-        ("attempts", COUNT),
-        ("dispatched_after_s", SECONDS, _since_arrival),
-        ("ttft_s", SECONDS),
-        ("upstream_ttft_s", SECONDS),
-        ("tpot_s", SECONDS),
-        ("e2e_s", SECONDS),
-    ),
-    *_of(
-        "measurement",
-        ("endpoint_ttft_s", SECONDS),
-        ("endpoint_tpot_s", SECONDS),
-        ("outcome", TEXT),
-        ("status", COUNT),
-    ),
+COLUMNS: Final[tuple[tuple[str, pa.DataType], ...]] = (
+    ("request_id", TEXT),
+    ("arrived_at_s", SECONDS),
+    ("model", TEXT),
+    ("fleet", TEXT),
+    ("session_hash", HASH),
+    ("tenant_hash", HASH),
+    ("tier", TEXT),
+    ("priority", COUNT),
+    ("streamed", FLAG),
+    ("prompt_bytes", COUNT),
+    ("prompt_tokens", COUNT),
+    ("prompt_tokens_estimate", COUNT),
+    ("cached_tokens", COUNT),
+    ("output_tokens", COUNT),
+    ("max_tokens", COUNT),
+    ("objective_ttft_s", SECONDS),
+    ("objective_tpot_s", SECONDS),
+    ("block_hashes", HASHES),
+    ("block_bytes", COUNT),
+    ("candidates", NAMES),
+    ("features", MATRIX),
+    ("matched_tokens", VECTOR),
+    ("predicted_ttft_s", VECTOR),
+    ("predicted_ttft_p90_s", VECTOR),
+    ("predicted_tpot_s", VECTOR),
+    ("predicted_tpot_p90_s", VECTOR),
+    ("layer", TEXT),
+    ("model_version", TEXT),
+    ("costs", VECTOR),
+    ("chosen", COUNT),
+    ("shadow_chosen", COUNT),
+    ("shadow_policy", TEXT),
+    ("predicted_s", SECONDS),
+    ("shadow_predicted_s", SECONDS),
+    ("policy", TEXT),
+    ("reason", TEXT),
+    ("endpoint", TEXT),
+    ("attempts", COUNT),
+    ("dispatched_after_s", SECONDS),
+    ("ttft_s", SECONDS),
+    ("upstream_ttft_s", SECONDS),
+    ("tpot_s", SECONDS),
+    ("e2e_s", SECONDS),
+    ("endpoint_ttft_s", SECONDS),
+    ("endpoint_tpot_s", SECONDS),
+    ("outcome", TEXT),
+    ("status", COUNT),
 )
+"""Names, the unit at the end where there is one, and Arrow types."""
 
-OBSERVATION: Final[tuple[Column, ...]] = _of(
-    "observation",
+OBSERVATION: Final[tuple[tuple[str, pa.DataType], ...]] = (
     ("endpoint", TEXT),
     ("model", TEXT),
     ("hardware", TEXT),
-    ("observed_at_s", SECONDS, attrgetter("observed_s")),
-    ("features", FEATURE_ROW),
+    ("observed_at_s", SECONDS),
+    ("features", FEATURES),
     ("upstream_ttft_s", SECONDS),
     ("tpot_s", SECONDS),
     ("output_tokens", COUNT),
@@ -179,26 +120,14 @@ OBSERVATION: Final[tuple[Column, ...]] = _of(
 )
 """What stands in the last column, ``observation``: the row models learn from, if there is one."""
 
-_ALL_COLUMNS: Final = (*COLUMNS, *OBSERVATION)
-
-
 ARROW_SCHEMA: Final = pa.schema(
-    [
-        *((column.name, column.form) for column in COLUMNS),
-        ("observation", pa.struct([(column.name, column.form) for column in OBSERVATION])),
-    ],
+    [*COLUMNS, ("observation", pa.struct(list(OBSERVATION)))],
     metadata={
         KEY_VERSION: str(TRACE_SCHEMA),
-        KEY_FEATURES: json.dumps([[feature.name, feature.unit] for feature in FEATURES]),
-        KEY_FEATURES_HASH: SCHEMA_HASH,
+        KEY_FEATURES: json.dumps([[feature.name, feature.unit] for feature in vocabulary.FEATURES]),
+        KEY_FEATURES_HASH: vocabulary.SCHEMA_HASH,
     },
 )
-
-
-_NOTHING: Final = SimpleNamespace(
-    **{field: None for part in _PARTS for field in part.__struct_fields__}
-)
-"""Stands for a part that a record lacks: none of it is known."""
 
 
 class TableMaking:
@@ -210,54 +139,128 @@ class TableMaking:
     """
 
     def __init__(self, records: Sequence[RequestRecord], *, epoch_offset_s: float) -> None:
-        self._parts = _parts(records)
-        self._epoch_offset_s = epoch_offset_s
+        self._observations = [record.observation for record in records]
+        self._columns = _columns(records, epoch_offset_s)
+        self._observed = _observed(self._observations, epoch_offset_s)
         self._arrays: list[pa.Array] = []
 
     def go_on(self, columns: int) -> bool:
         """Make so many more columns; say whether there are others still to be made."""
-        made = len(self._arrays)
-        for column in _ALL_COLUMNS[made : made + columns]:
-            self._arrays.append(_array(column, self._parts, self._epoch_offset_s))
-        return len(self._arrays) < len(_ALL_COLUMNS)
+        self._arrays.extend(islice(self._columns, columns))
+        return len(self._arrays) < len(COLUMNS)
 
     def table(self) -> pa.Table:
-        """Give the table, all columns being made."""
-        observations = self._parts["observation"]
+        """Give the table, with what was not made yet."""
+        self._arrays.extend(self._columns)
         observation = pa.StructArray.from_arrays(
-            self._arrays[len(COLUMNS) :],
+            list(self._observed),
             fields=list(ARROW_SCHEMA.field("observation").type),
-            mask=_unseen(observations) if _NOTHING in observations else None,
+            mask=missing(self._observations) if None in self._observations else None,
         )
-        arrays = [*self._arrays[: len(COLUMNS)], observation]
-        return pa.Table.from_arrays(arrays, schema=ARROW_SCHEMA)
+        return pa.Table.from_arrays([*self._arrays, observation], schema=ARROW_SCHEMA)
 
 
 def to_table(records: Sequence[RequestRecord], *, epoch_offset_s: float) -> pa.Table:
     """Turn finished requests into rows at once; both as for :class:`TableMaking`."""
-    making = TableMaking(records, epoch_offset_s=epoch_offset_s)
-    making.go_on(len(_ALL_COLUMNS))
-    return making.table()
+    return TableMaking(records, epoch_offset_s=epoch_offset_s).table()
 
 
-def _unseen(observations: Sequence[object]) -> pa.Array:
-    return pa.array([observation is _NOTHING for observation in observations], type=FLAG)
+def _columns(records: Sequence[RequestRecord], epoch_offset_s: float) -> Iterator[pa.Array]:
+    """Make the columns in the order of :data:`COLUMNS`.
+
+    Written out one by one: compiled, each reads its attribute without asking for its name.
+    """
+    decisions = [record.decision for record in records]
+    measured = [record.measurement for record in records]
+    yield from _asked([r.request for r in records], records, epoch_offset_s)
+    yield from _counted([r.request for r in records], decisions, measured)
+    yield from _decided(decisions)
+    yield from _ended(records, measured)
 
 
-def _parts(records: Sequence[RequestRecord]) -> Mapping[Part, Sequence[Any]]:
-    decisions = [record.decision or _NOTHING for record in records]
-    return {
-        "record": records,
-        "request": [record.request for record in records],
-        "decision": decisions,
-        "predictions": [decision.predictions or _NOTHING for decision in decisions],
-        "measurement": [record.measurement for record in records],
-        "observation": [record.observation or _NOTHING for record in records],
-    }
+def _asked(
+    requests: Sequence[RequestFeatures], records: Sequence[RequestRecord], epoch_offset_s: float
+) -> Iterator[pa.Array]:
+    yield texts([r.request_id for r in requests])
+    yield seconds([r.arrived_s + epoch_offset_s for r in requests])
+    yield texts([r.model for r in requests])
+    yield texts([r.fleet for r in records])
+    yield hashes_of_text([r.session_id for r in requests])
+    yield hashes_of_text([r.tenant for r in requests])
+    yield texts([r.tier for r in requests])
+    yield counts([r.priority for r in requests])
+    yield flags([r.streamed for r in requests])
+    yield counts([r.prompt_bytes for r in requests])
 
 
-def _array(column: Column, parts: Mapping[Part, Sequence[Any]], epoch_offset_s: float) -> pa.Array:
-    cells = list(map(column.cell, parts[column.part]))
-    if column.name.endswith("_at_s"):
-        cells = [None if cell is None else cell + epoch_offset_s for cell in cells]
-    return column.make(cells)
+def _counted(
+    requests: Sequence[RequestFeatures],
+    decisions: Sequence[Decision | None],
+    measured: Sequence[Measurement],
+) -> Iterator[pa.Array]:
+    yield counts([m.prompt_tokens for m in measured])
+    yield counts([None if d is None else d.prompt_tokens for d in decisions])
+    yield counts([m.cached_tokens for m in measured])
+    yield counts([m.output_tokens for m in measured])
+    yield counts([r.max_tokens for r in requests])
+    yield seconds([r.objective.ttft_s for r in requests])
+    yield seconds([r.objective.tpot_s for r in requests])
+    yield hash_lists([r.block_hashes for r in requests])
+    yield counts([r.block_bytes for r in requests])
+
+
+def _decided(decisions: Sequence[Decision | None]) -> Iterator[pa.Array]:
+    said = [None if d is None else d.predictions for d in decisions]
+    yield name_lists([None if d is None else d.endpoints for d in decisions])
+    yield matrices([None if d is None else d.features for d in decisions])
+    yield vectors([None if d is None else d.matched_tokens for d in decisions])
+    yield vectors([None if p is None else p.ttft_s for p in said])
+    yield quantiles([None if p is None else p.quantiles_s for p in said], 0, P90)
+    yield vectors([None if p is None else p.tpot_s for p in said])
+    yield quantiles([None if p is None else p.quantiles_s for p in said], 1, P90)
+    yield texts([None if p is None else p.layer for p in said])
+    yield texts([None if p is None else p.version for p in said])
+    yield vectors([None if d is None else d.costs for d in decisions])
+    yield counts([None if d is None else d.chosen for d in decisions])
+    yield counts([None if d is None else d.shadow_chosen for d in decisions])
+    yield texts([None if d is None else d.shadow_policy for d in decisions])
+    yield seconds([None if d is None else d.predicted_s for d in decisions])
+    yield seconds([None if d is None else d.shadow_predicted_s for d in decisions])
+    yield texts([None if d is None else d.policy for d in decisions])
+    yield texts([None if d is None else d.reason for d in decisions])
+
+
+def _ended(records: Sequence[RequestRecord], measured: Sequence[Measurement]) -> Iterator[pa.Array]:
+    yield texts([r.endpoint for r in records])
+    yield counts([r.attempts for r in records])
+    yield seconds([_since_arrival(r) for r in records])
+    yield seconds([r.ttft_s for r in records])
+    yield seconds([r.upstream_ttft_s for r in records])
+    yield seconds([r.tpot_s for r in records])
+    yield seconds([r.e2e_s for r in records])
+    yield seconds([m.endpoint_ttft_s for m in measured])
+    yield seconds([m.endpoint_tpot_s for m in measured])
+    yield texts([m.outcome for m in measured])
+    yield counts([m.status for m in measured])
+
+
+def _observed(
+    observations: Sequence[Observation | None], epoch_offset_s: float
+) -> Iterator[pa.Array]:
+    """Make the columns of :data:`OBSERVATION`, likewise."""
+    yield texts([None if o is None else o.endpoint for o in observations])
+    yield texts([None if o is None else o.model for o in observations])
+    yield texts([None if o is None else o.hardware for o in observations])
+    yield seconds([None if o is None else o.observed_s + epoch_offset_s for o in observations])
+    yield feature_rows([None if o is None else o.features for o in observations])
+    yield seconds([None if o is None else o.upstream_ttft_s for o in observations])
+    yield seconds([None if o is None else o.tpot_s for o in observations])
+    yield counts([None if o is None else o.output_tokens for o in observations])
+    yield seconds([None if o is None else o.predicted_ttft_s for o in observations])
+    yield seconds([None if o is None else o.predicted_tpot_s for o in observations])
+    yield seconds([None if o is None else o.predicted_ttft_p90_s for o in observations])
+    yield seconds([None if o is None else o.predicted_tpot_p90_s for o in observations])
+
+
+def _since_arrival(record: RequestRecord) -> float | None:
+    return None if record.dispatched_s is None else record.dispatched_s - record.request.arrived_s

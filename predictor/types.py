@@ -286,18 +286,18 @@ class Decision(Value):
         announced: Whether the chosen one itself announced what it holds of the prompt.
         predictions: What the predictor said, ``None`` when it could not be asked.
         costs: ``(n,)`` score of the policy that decided; the lowest wins.
-        terms: Named parts that sum up to the cost, ``(n,)`` each, in the policy's unit.
         chosen: Index of the endpoint dispatched to.
         order: Indices of all candidates, best first.
         policy: Name of the policy that decided.
         reason: Why it was this policy and this path, from a small closed set.
+        prompt_tokens: The count the features were made with.
+        decided_s: When.
+        terms: Named parts that sum up to the cost, ``(n,)`` each, in the policy's unit.
         shadow_chosen: Index another policy would have picked, when one runs in shadow.
         shadow_policy: Name of that policy.
         predicted_s: Expected seconds from dispatch to the last token where it goes,
             ``None`` without predictions.
         shadow_predicted_s: The same where the policy in shadow would have sent it.
-        prompt_tokens: The count the features were made with.
-        decided_s: When.
         likely: Probability that the request's objective is met, ``None`` without one.
         broken: Promises to others that it is expected to break, ``None`` without an objective.
         priority_class: That of its candidates, above 0 for endpoints that stand by.
@@ -309,18 +309,18 @@ class Decision(Value):
     matched_tokens: FloatArray
     predictions: Predictions | None
     costs: FloatArray
-    terms: Mapping[str, FloatArray] = msgspec.field(default_factory=dict)
     chosen: int
     order: tuple[int, ...]
     policy: str
     reason: str
+    prompt_tokens: int
+    decided_s: float
+    terms: Mapping[str, FloatArray] = msgspec.field(default_factory=dict)
     shadow_chosen: int | None = None
     shadow_policy: str | None = None
     predicted_s: float | None = None
     shadow_predicted_s: float | None = None
     announced: bool = False
-    prompt_tokens: int
-    decided_s: float
     likely: float | None = None
     broken: float | None = None
     priority_class: int = 0

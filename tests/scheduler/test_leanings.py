@@ -4,9 +4,9 @@ import random
 
 import numpy as np
 import pytest
-from msgspec import structs
 
 from predictor.physics import TPOT, TTFT
+from predictor.values import replace
 from scheduler.leanings import Leanings
 from tests.scheduler.policy_cases import candidates, load, terms
 
@@ -68,7 +68,7 @@ def test_only_what_ranks_is_corrected() -> None:
     assert said is not None
     leanings = taught({"a:1": 0.3, "b:1": 0.0, "c:1": -0.1, "d:1": -0.2})
 
-    corrected = structs.replace(given, leanings=leanings.factors(NAMES))
+    corrected = replace(given, leanings=leanings.factors(NAMES))
 
     assert corrected.rank_s(said)[TTFT][0] > said.rank_ttft_s[0]
     assert corrected.prefill_s(said)[3] < said.prefill_s[3]

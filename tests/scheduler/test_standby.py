@@ -1,10 +1,8 @@
 """Standby endpoints: who goes there, why, and when requests return."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from msgspec import structs
 
 from predictor.types import (
     Decision,
@@ -14,6 +12,7 @@ from predictor.types import (
     Objective,
     Predictions,
 )
+from predictor.values import replace
 from scheduler import POLICIES, Dispatch, Scheduler, SchedulerSettings, Shed, Wait
 from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
 
@@ -248,7 +247,7 @@ class HeavySteps(KnownPhysics):
 
     def predict(self, features: FloatArray, endpoints: object, hardware: object) -> Predictions:
         said = super().predict(features, endpoints, hardware)  # type: ignore[arg-type]  # passed on
-        return structs.replace(said, decode_step_s=np.full(len(features), 0.01))
+        return replace(said, decode_step_s=np.full(len(features), 0.01))
 
 
 def test_what_would_break_promises_of_others_goes_to_standby() -> None:
