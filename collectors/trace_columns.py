@@ -123,15 +123,22 @@ def matrices(cells: Sequence[NDArray[Any] | None]) -> pa.Array:
     return _lists(list(map(len, whole)), rows, unknown)
 
 
-def quantiles(cells: Sequence[NDArray[Any] | None], target: int, level: int) -> pa.Array:
-    """Make a column of one target and level of ``(2, n_levels, n)`` arrays."""
+def quantiles(cells: Sequence[NDArray[Any] | None], level: int) -> tuple[pa.Array, pa.Array]:
+    """Make two columns, one a target, of one level of ``(2, n_levels, n)`` arrays."""
     whole, unknown = _filled(cells, _NO_QUANTILES)
-    try:
-        values = np.concatenate(whole)[target::2, level].reshape(-1)
-    except ValueError:  # not of one size, or none at all
-        values = np.concatenate([_NO_NUMBERS, *[cell[target, level] for cell in whole]])
     lengths = [cell.shape[2] for cell in whole]
-    return _lists(lengths, pa.array(values.astype(np.float32)), unknown)
+    try:
+        joined = np.concatenate(whole)
+        by_target = [joined[target::2, level].reshape(-1) for target in range(2)]
+    except ValueError:  # not of one size, or none at all
+        by_target = [
+            np.concatenate([_NO_NUMBERS, *[cell[target, level] for cell in whole]])
+            for target in range(2)
+        ]
+    ttft, tpot = (
+        _lists(lengths, pa.array(values.astype(np.float32)), unknown) for values in by_target
+    )
+    return ttft, tpot
 
 
 def _filled(

@@ -215,9 +215,10 @@ def _decided(decisions: Sequence[Decision | None]) -> Iterator[pa.Array]:
     yield matrices([None if d is None else d.features for d in decisions])
     yield vectors([None if d is None else d.matched_tokens for d in decisions])
     yield vectors([None if p is None else p.ttft_s for p in said])
-    yield quantiles([None if p is None else p.quantiles_s for p in said], 0, P90)
+    ttft_p90_s, tpot_p90_s = quantiles([None if p is None else p.quantiles_s for p in said], P90)
+    yield ttft_p90_s
     yield vectors([None if p is None else p.tpot_s for p in said])
-    yield quantiles([None if p is None else p.quantiles_s for p in said], 1, P90)
+    yield tpot_p90_s
     yield texts([None if p is None else p.layer for p in said])
     yield texts([None if p is None else p.version for p in said])
     yield vectors([None if d is None else d.costs for d in decisions])

@@ -86,9 +86,8 @@ class LogLines:
 
     def _take(self) -> bool:
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        for line in lines:
-            self._rest += line
-            self._rest += b"\n"
+        if lines:
+            self._rest += b"\n".join((*lines, b""))
         return bool(lines)
 
     def _write_piece(self, patience_s: float) -> bool:

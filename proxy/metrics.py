@@ -141,7 +141,8 @@ class ProxyMetrics:
             self._families.waited.labels(record.waited_for).observe(record.queued_s)
         if record.attempts > 1:
             self._families.retries.inc(record.attempts - 1)
-        self._objectives.judge(record, tier)
+        if record.request.objective or tier in self._objectives.wanting:
+            self._objectives.judge(record, tier)
 
     def _count_ended(self, model: str, outcome: str, reason: str, tier: str) -> None:
         key = (model, outcome, reason, tier)

@@ -28,7 +28,11 @@ class _TierSeries:
 
 
 class ObjectiveMetrics(Collector):
-    """Judge finished requests; publish what is asked of each tier."""
+    """Judge finished requests; publish what is asked of each tier.
+
+    Attributes:
+        wanting: Tiers whose requests have an objective without one of their own.
+    """
 
     def __init__(self, families: RequestFamilies, settings: SchedulerSettings) -> None:
         self._families = families
@@ -38,9 +42,9 @@ class ObjectiveMetrics(Collector):
     def configure(self, settings: SchedulerSettings) -> None:
         """Judge by other tiers from the next finished request on."""
         self._tiers = dict(settings.tiers)
-        for name, tier in self._tiers.items():
-            if tier.objective:
-                self._of(name)
+        self.wanting = frozenset(name for name, tier in self._tiers.items() if tier.objective)
+        for name in sorted(self.wanting):
+            self._of(name)
 
     def judge(self, record: RequestRecord, tier: str) -> None:
         """Count whether a request met its objective, or that of its tier."""

@@ -1,6 +1,5 @@
 """Standby endpoints: who goes there, why, and when requests return."""
 
-
 import numpy as np
 import pytest
 
