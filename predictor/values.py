@@ -32,6 +32,9 @@ _V = TypeVar("_V", bound=Value)
 def replace(value: _V, **changes: object) -> _V:
     """Make another of the same kind, with some fields changed.
 
+    >>> class Point(Value):
+    ...     x: int
+    ...     y: int = 0
     >>> replace(Point(x=1), y=2)
     Point(x=1, y=2)
     """

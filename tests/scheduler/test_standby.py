@@ -1,8 +1,11 @@
 """Standby endpoints: who goes there, why, and when requests return."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from predictor import values
 from predictor.types import (
     Decision,
     EndpointState,
@@ -11,7 +14,6 @@ from predictor.types import (
     Objective,
     Predictions,
 )
-from predictor.values import replace
 from scheduler import POLICIES, Dispatch, Scheduler, SchedulerSettings, Shed, Wait
 from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
 
@@ -246,7 +248,7 @@ class HeavySteps(KnownPhysics):
 
     def predict(self, features: FloatArray, endpoints: object, hardware: object) -> Predictions:
         said = super().predict(features, endpoints, hardware)  # type: ignore[arg-type]  # passed on
-        return replace(said, decode_step_s=np.full(len(features), 0.01))
+        return values.replace(said, decode_step_s=np.full(len(features), 0.01))
 
 
 def test_what_would_break_promises_of_others_goes_to_standby() -> None:
