@@ -1,5 +1,6 @@
 """Prequential errors of the experts, the weights they give, and the average by these."""
 
+from functools import lru_cache
 from math import isfinite
 from typing import Final
 
@@ -16,6 +17,7 @@ MAX_ERROR: Final = 3.0
 """What one error counts at most."""
 
 
+@lru_cache(maxsize=16)  # calls with the same one take half the time of calls with its equal
 def mixture_dtype(n_experts: int) -> np.dtype[np.void]:
     """Name the numbers of a :class:`predictor.mixture.Mixture`.
 
