@@ -11,7 +11,7 @@ RUN /venv/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r
     && /venv/bin/pip install --no-cache-dir --require-hashes --no-deps --force-reinstall -r /tmp/telemetry.lock \
     && /builder/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r deploy/build.lock
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
-COPY scripts/native_values.py scripts/
+COPY scripts/natively.py scripts/native_values.py scripts/
 COPY predictor predictor
 COPY scheduler scheduler
 COPY collectors collectors
