@@ -20,6 +20,9 @@ the fallback or a configured heuristic, our own count of requests in flight."""
 
 Distrust = Literal["prediction_failed", "prediction_slow", "prediction_inaccurate"]
 
+_NOISE_S: Final = 1e-3
+"""Times below this count as this: what an event loop adds to a token is no engine's doing."""
+
 _MOST_CHANGES: Final = 100  # kept until somebody asks; a fleet has a few a day
 
 
@@ -82,6 +85,9 @@ class ErrorWatch:
     ...     watch.learn(predicted_s, 1.0)
     >>> watch.is_bad, watch.is_good
     (True, False)
+    >>> watch.learn(0.00001, 0.0005)
+    >>> watch.is_bad
+    False
     """
 
     def __init__(self, *, rows: int, max_factor: float, good_factor: float) -> None:
@@ -91,6 +97,7 @@ class ErrorWatch:
 
     def learn(self, predicted_s: float, actual_s: float) -> None:
         """Take in one prediction, positive, and what it was of."""
+        predicted_s, actual_s = max(predicted_s, _NOISE_S), max(actual_s, _NOISE_S)
         factor = max(predicted_s / actual_s, actual_s / predicted_s)
         if len(self._last) == self._last.maxlen:
             first_max, first_good = self._last[0]
