@@ -197,7 +197,7 @@ class LadderSettings(_Section):
     them are felt by the streams that share the event loop."""
     max_error_factor: float = Field(default=3.0, gt=1, le=100)
     """Predictions do not decide when the median of the last labels is further off than this factor,
-    either way, in TTFT or TPOT ..."""
+    either way, in TTFT or TPOT; times below a millisecond count as one ..."""
     good_error_factor: float = Field(default=2.0, gt=1, le=100)
     """... until it has been within this one for hold_s. Ranking bears a factor common to all
     endpoints, so both are wide: they catch a broken model, not a bad day."""
