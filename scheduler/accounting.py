@@ -2,7 +2,8 @@
 
 Polled load herds: two decisions within one scrape see the same numbers. So each
 dispatch is booked at once and released exactly once, and the next decision sees
-it: every event writes the endpoint's row of the table that decisions gather from.
+it: the endpoint's row of the table that decisions gather from is written before it is
+next read, once for all that happened in between.
 Called by the scheduler only.
 """
 
@@ -120,6 +121,8 @@ class InflightAccounting:
 
     def __init__(self, table: EndpointTable | None = None) -> None:
         self._table = table or EndpointTable()
+        self._table.counted_by(self._settle)
+        self._unwritten: dict[str, _Account] = {}  # whose rows do not stand for them any more
         self._accounts: dict[str, _Account] = {}
         self._dispatches = 0
         self.ledger: Ledger | None = None
@@ -161,7 +164,7 @@ class InflightAccounting:
         )
         account.dispatches_per_s = account.dispatches_per_s * keep + 1.0 / RATE_TAU_S
         account.rated_s = now
-        self._write(account)
+        self._changed(account)
 
     def book_decision(self, request_id: str, endpoint: str, decision: Decision, now: float) -> None:
         """Count a request as sent where it was decided to go, with what was expected of it."""
@@ -188,7 +191,7 @@ class InflightAccounting:
         account.context_tokens += booking.context_tokens
         _stream(account.streams, booking, 1)
         account.recent_ttft_s = _blend(account.recent_ttft_s, ttft_s)
-        self._write(account)
+        self._changed(account)
 
     def release(self, request_id: str, endpoint: str, *, tpot_s: float | None) -> None:
         """Forget a request, whatever phase it is in."""
@@ -206,13 +209,13 @@ class InflightAccounting:
             account.streams = _Streams(booking.booked_s)
         if tpot_s is not None:
             account.recent_tpot_s = _blend(account.recent_tpot_s, tpot_s)
-        self._write(account)
+        self._changed(account)
 
     def hear(self, endpoint: str, others: Bookings, now: float) -> None:
         """Take in what all other workers together have in flight at an endpoint."""
         account = self._account(endpoint, now)
         account.others = others
-        self._count(account, _bookings(account))
+        self._unwritten[endpoint] = account
 
     def load(self, endpoint: str, now: float) -> EndpointLoad:
         """Give the snapshot of what we have at one endpoint; an unknown one is idle."""
@@ -240,6 +243,7 @@ class InflightAccounting:
         account = self._accounts.get(endpoint)
         if account is None or not account.bookings:
             self._accounts.pop(endpoint, None)
+            self._unwritten.pop(endpoint, None)
             self._table.forget(endpoint)
 
     def inflight_requests(self) -> int:
@@ -252,17 +256,24 @@ class InflightAccounting:
             account = self._accounts[endpoint] = _Account(endpoint, self._table.row(endpoint), now)
         return account
 
-    def _count(self, account: _Account, own: Bookings) -> None:
-        """Write the endpoint's row with the others' bookings added to ours."""
-        values, clocks = columns(together(own, account.others))
-        self._table.count(account.row, values, clocks, turn=account.last_dispatch)
+    def _changed(self, account: _Account) -> None:
+        """Tell the other workers at once; the row is written when it is next read."""
+        self._unwritten[account.name] = account
+        if self.ledger is not None:
+            self.ledger.booked(account.name, _bookings(account))
+
+    def _settle(self) -> None:
+        """Write the rows of all that has changed."""
+        if self._unwritten:
+            for account in self._unwritten.values():
+                self._write(account)
+            self._unwritten.clear()
 
     def _write(self, account: _Account) -> None:
         """Write the endpoint's row, as of the clocks beside it."""
         if self.ledger is not None:
-            own = _bookings(account)
-            self.ledger.booked(account.name, own)
-            self._count(account, own)
+            values, clocks = columns(together(_bookings(account), account.others))
+            self._table.count(account.row, values, clocks, turn=account.last_dispatch)
             return
         inflight, queued = len(account.bookings), len(account.queued)
         output, since_s, drain = _outlook(account)

@@ -8,7 +8,7 @@ its number as long as the endpoint is known or has requests. Called by these thr
 by the decider.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from typing import Final
 
@@ -78,6 +78,7 @@ class EndpointTable:
         self._clocks = np.empty((0, CLOCKS))
         self._turns = np.empty(0)
         self._trust = np.empty(0)
+        self._settle: Callable[[], None] | None = None
         self._grow()
 
     @property
@@ -110,11 +111,15 @@ class EndpointTable:
         self._values[row, OUTSIDE] = outside_columns(state)
         self._clocks[row, SCRAPED] = UNKNOWN if state.scraped_s is None else state.scraped_s
 
+    def counted_by(self, settle: Callable[[], None]) -> None:
+        """Name who writes what is in flight: asked to whenever that is about to be read."""
+        self._settle = settle
+
     def count(
         self, row: int, own: tuple[float, ...], clocks: tuple[float, ...], *, turn: float
     ) -> None:
         """Write what is in flight: the columns ``OWN``, their clocks, the last dispatch."""
-        # At every event of every request: half the time of assigning to slices.
+        # Before every decision: half the time of assigning to slices.
         _OWN.pack_into(self._values_bytes, 8 * (row * N_FEATURES + OWN.start), *own)
         _OWN_CLOCKS.pack_into(self._clocks_bytes, 8 * (row * CLOCKS + OLDEST), *clocks)
         self._turns[row] = turn
@@ -133,10 +138,12 @@ class EndpointTable:
     @property
     def columns(self) -> EndpointRows:
         """Give all rows as they stand, to be completed for a request; only to be read."""
+        self._be_settled()
         return self._columns
 
     def turns(self, rows: Rows) -> FloatArray:
         """Give the sequence number of our last dispatch to each, 0 for none, ``(n,)``."""
+        self._be_settled()
         return self._turns.take(rows)
 
     def effectiveness(self, rows: Rows) -> FloatArray:
@@ -145,12 +152,17 @@ class EndpointTable:
 
     def inflight(self, rows: Rows) -> FloatArray:
         """Give what each has in flight, by our own count and that of our peers, ``(n,)``."""
+        self._be_settled()
         counts: FloatArray = self._values[:, _INFLIGHT].take(rows)
         return np.nan_to_num(counts)
 
     def scraped_s(self, rows: Rows) -> FloatArray:
         """Give when each was scraped, NaN for never, ``(n,)``."""
         return self._clocks[:, SCRAPED].take(rows)
+
+    def _be_settled(self) -> None:
+        if self._settle is not None:
+            self._settle()
 
     def _grow(self) -> None:
         before = len(self._turns)
