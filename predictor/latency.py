@@ -153,15 +153,16 @@ class LatencyPredictor:
             rows, boosted, coefficients, places, biases, *self._learned, *self._offsets,
             experts, seconds,
         )  # fmt: skip
+        means = list(seconds[:QUANTILES])  # at once: half the time of one after the other
         return Predictions(
-            ttft_s=seconds[TTFT],
-            tpot_s=seconds[TPOT],
+            ttft_s=means[TTFT],
+            tpot_s=means[TPOT],
             quantiles_s=seconds[QUANTILES:].reshape(len(TARGETS), len(LEVELS), n),
-            rank_ttft_s=seconds[RANKS + TTFT],
-            rank_tpot_s=seconds[RANKS + TPOT],
-            prefill_s=seconds[PREFILL],
-            decode_step_s=seconds[DECODE_STEP],
-            prefill_token_s=seconds[PREFILL_TOKEN],
+            rank_ttft_s=means[RANKS + TTFT],
+            rank_tpot_s=means[RANKS + TPOT],
+            prefill_s=means[PREFILL],
+            decode_step_s=means[DECODE_STEP],
+            prefill_token_s=means[PREFILL_TOKEN],
             experts=experts.transpose(1, 2, 0),
             layer=self.layer,
             version=None if trained is None else trained.version,

@@ -12,6 +12,7 @@ from predictor.features import COLUMN
 from predictor.physics import TPOT, TTFT
 from predictor.types import FloatArray, Predictions, RequestFeatures
 from predictor.values import Value
+from scheduler.endpoint_table import Rows
 
 _INFLIGHT: Final = COLUMN["inflight_requests"]
 _UNCACHED: Final = COLUMN["uncached_tokens"]
@@ -78,7 +79,8 @@ class Candidates(Value):
     Attributes:
         request: The request to place.
         names: The endpoints, ``n`` of them.
-        turns: ``(n,)`` sequence number of our last dispatch to each, 0 for none.
+        rows: ``(n,)`` where each is in what the table has of all.
+        all_turns: Sequence numbers of our last dispatches, 0 for none, by these rows.
         features: ``(n, n_features)`` matrix of ``predictor.features``.
         matched_tokens: ``(n,)`` prompt tokens believed cached in any tier, before
             effectiveness.
@@ -93,7 +95,8 @@ class Candidates(Value):
 
     request: RequestFeatures
     names: tuple[str, ...]
-    turns: FloatArray
+    rows: Rows
+    all_turns: FloatArray
     features: FloatArray
     matched_tokens: FloatArray
     prompt_tokens: float
@@ -105,6 +108,11 @@ class Candidates(Value):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def turns(self) -> FloatArray:
+        """Give the sequence number of our last dispatch to each, 0 for none, ``(n,)``."""
+        return self.all_turns.take(self.rows)
 
     def feature(self, name: str) -> FloatArray:
         """Give one feature column, ``(n,)``."""

@@ -175,7 +175,8 @@ class Decider:
         return Candidates(
             request=request,
             names=members.names,
-            turns=table.turns(rows),
+            rows=rows,
+            all_turns=table.turns,
             features=features,
             matched_tokens=matches.tokens,
             prompt_tokens=prompt_tokens,

@@ -141,10 +141,11 @@ class EndpointTable:
         self._be_settled()
         return self._columns
 
-    def turns(self, rows: Rows) -> FloatArray:
-        """Give the sequence number of our last dispatch to each, 0 for none, ``(n,)``."""
+    @property
+    def turns(self) -> FloatArray:
+        """Give the sequence numbers of our last dispatches, 0 for none, by row."""
         self._be_settled()
-        return self._turns.take(rows)
+        return self._turns
 
     def effectiveness(self, rows: Rows) -> FloatArray:
         """Give the share of a match that each really finds, 0 to 1, ``(n,)``."""

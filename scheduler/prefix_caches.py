@@ -66,6 +66,7 @@ class PrefixCaches:
         self._approximate = approximate
         self._exact = exact
         self._table = table
+        self._nothing: dict[int, Matches] = {}  # by the number of endpoints
         self._followed: dict[str, int] = {}  # rows of endpoints that announce
         self._states: dict[str, EndpointState] = {}  # of these
         self._agreement: dict[str, float] = {}
@@ -93,10 +94,19 @@ class PrefixCaches:
             if exact.any():
                 return self._announced_match(request, rows, exact, block_tokens, most)
         if not self._approximate.knows(request.block_hashes):
-            return _no_matches(len(rows))
+            return self._no_matches(len(rows))
         matched = self._approximate.matched_blocks(request.block_hashes, rows)
         self._to_tokens(matched, block_tokens, most)
         return _matches(matched, self._table.effectiveness(rows))
+
+    def _no_matches(self, n: int) -> Matches:
+        """Give zeros, which nobody writes to: the same each time."""
+        found = self._nothing.get(n)
+        if found is None:
+            zeros = np.zeros(n)
+            found = Matches(believed=np.zeros((n, len(TIERS))), trust=zeros, tokens=zeros)
+            self._nothing[n] = found
+        return found
 
     def _announced_match(
         self,
@@ -299,11 +309,6 @@ def caches_of(settings: SchedulerSettings, table: EndpointTable) -> PrefixCaches
         exact=ExactIndex(table, most_blocks=settings.announced_blocks),
         table=table,
     )
-
-
-def _no_matches(n: int) -> Matches:
-    nothing = np.zeros(n)
-    return Matches(believed=np.zeros((n, len(TIERS))), trust=nothing, tokens=nothing)
 
 
 def _matches(believed: FloatArray, trust: FloatArray) -> Matches:

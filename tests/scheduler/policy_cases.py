@@ -41,7 +41,8 @@ def candidates(
     return Candidates(
         request=asked or request(),
         names=tuple(names),
-        turns=np.array([float(load.last_dispatch) for load in loads]),
+        rows=np.arange(len(loads)),
+        all_turns=np.array([float(load.last_dispatch) for load in loads]),
         features=features,
         matched_tokens=matched_tokens,
         prompt_tokens=1000,

@@ -191,7 +191,7 @@ def test_the_row_of_an_endpoint_that_left_is_given_to_another_clean() -> None:
 
     assert freed in rows
     assert len(set(rows)) == len(names)
-    assert table.turns(rows).tolist() == [0.0] * len(names)
+    assert table.turns[rows].tolist() == [0.0] * len(names)
     assert table.effectiveness(rows).tolist() == [1.0] * len(names)
     assert np.isnan(table.scraped_s(rows)).all()
     np.testing.assert_array_equal(from_table(table, 5.0), from_snapshots(InflightAccounting(), 5.0))
