@@ -9,7 +9,7 @@ reader keeps reading the versions before. Called by the recorder and the reader.
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 import pyarrow as pa
@@ -140,24 +140,26 @@ class TableMaking:
 
     def __init__(self, records: Sequence[RequestRecord], *, epoch_offset_s: float) -> None:
         self._observations = [record.observation for record in records]
-        self._columns = _columns(records, epoch_offset_s)
-        self._observed = _observed(self._observations, epoch_offset_s)
+        self._columns = chain(
+            _columns(records, epoch_offset_s), _observed(self._observations, epoch_offset_s)
+        )
         self._arrays: list[pa.Array] = []
 
     def go_on(self, columns: int) -> bool:
         """Make so many more columns; say whether there are others still to be made."""
         self._arrays.extend(islice(self._columns, columns))
-        return len(self._arrays) < len(COLUMNS)
+        return len(self._arrays) < len(COLUMNS) + len(OBSERVATION)
 
     def table(self) -> pa.Table:
         """Give the table, with what was not made yet."""
         self._arrays.extend(self._columns)
         observation = pa.StructArray.from_arrays(
-            list(self._observed),
+            self._arrays[len(COLUMNS) :],
             fields=list(ARROW_SCHEMA.field("observation").type),
             mask=missing(self._observations) if None in self._observations else None,
         )
-        return pa.Table.from_arrays([*self._arrays, observation], schema=ARROW_SCHEMA)
+        arrays = [*self._arrays[: len(COLUMNS)], observation]
+        return pa.Table.from_arrays(arrays, schema=ARROW_SCHEMA)
 
 
 def to_table(records: Sequence[RequestRecord], *, epoch_offset_s: float) -> pa.Table:
@@ -170,10 +172,11 @@ def _columns(records: Sequence[RequestRecord], epoch_offset_s: float) -> Iterato
 
     Written out one by one: compiled, each reads its attribute without asking for its name.
     """
+    requests = [record.request for record in records]
     decisions = [record.decision for record in records]
     measured = [record.measurement for record in records]
-    yield from _asked([r.request for r in records], records, epoch_offset_s)
-    yield from _counted([r.request for r in records], decisions, measured)
+    yield from _asked(requests, records, epoch_offset_s)
+    yield from _counted(requests, decisions, measured)
     yield from _decided(decisions)
     yield from _ended(records, measured)
 
