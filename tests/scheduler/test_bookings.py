@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictor.features import COLUMN, OWN, UNKNOWN
+from predictor.features import COLUMN, OLDEST, OWN, UNKNOWN
 from scheduler.accounting import InflightAccounting
 from scheduler.bookings import NOTHING, Bookings, columns, together
 from scheduler.endpoint_table import EndpointTable
@@ -27,11 +27,6 @@ class Shared:
             for endpoint, bookings in self.ledgers[theirs].rows.items():
                 self.accountings[ours].hear(endpoint, bookings, now)
 
-    def own(self, which: int, endpoint: str) -> list[float]:
-        table = self.tables[which]
-        values: list[float] = table._values[table.row(endpoint), OWN].tolist()
-        return values
-
 
 class Ledger:
     def __init__(self) -> None:
@@ -46,6 +41,16 @@ class Ledger:
 
     def changed(self, now: float) -> tuple[()]:
         return ()
+
+
+def own(table: EndpointTable, endpoint: str) -> list[float]:
+    values: list[float] = table.columns.values[table.row(endpoint), OWN].tolist()
+    return values
+
+
+def clocks(table: EndpointTable, endpoint: str) -> list[float]:
+    values: list[float] = table.columns.clocks[table.row(endpoint), OLDEST:].tolist()
+    return values
 
 
 def play(accounting: InflightAccounting, number: int, at_s: float) -> None:
@@ -68,13 +73,11 @@ def test_two_workers_together_see_what_one_alone_would() -> None:
         play(shared.accountings[number % 2], number, number / 10)
     shared.exchange(2.0)
 
-    row = alone_table.row("a:1")
-    expected = alone_table._values[row, OWN].tolist()
-    for which in (0, 1):
-        assert shared.own(which, "a:1") == pytest.approx(expected, nan_ok=True)
-        assert shared.tables[which]._clocks[0, 1:] == pytest.approx(
-            alone_table._clocks[row, 1:], nan_ok=True
-        )
+    expected = own(alone_table, "a:1")
+    assert expected != pytest.approx(own(EndpointTable(), "a:1"), nan_ok=True)
+    for table in shared.tables:
+        assert own(table, "a:1") == pytest.approx(expected, nan_ok=True)
+        assert clocks(table, "a:1") == pytest.approx(clocks(alone_table, "a:1"), nan_ok=True)
 
 
 def test_hearing_of_others_is_no_news_to_them() -> None:
