@@ -38,6 +38,7 @@ _CUT: Final = to_response(UpstreamError("", ""))
 _SHUTTING_DOWN: Final = to_response(ShuttingDown())
 STREAM_LINES: Final = b"content-type: text/event-stream; charset=utf-8\r\nx-accel-buffering: no\r\n"
 _LOOK_EVERY: Final = 4  # token events
+_NEVER_S: Final = 1e9  # thirty years
 COMMENT: Final = b": keepalive\n\n"
 
 
@@ -339,15 +340,28 @@ class Exchange:
         said, chosen = decision.predictions, decision.chosen
         if said is not None:
             ttft_s = decision.decided_s - features.arrived_s + said.ttft_s.item(chosen)
-            lines += (
-                f"x-foretoken-predicted-ttft-ms: {_milliseconds(ttft_s)}\r\n"
-                f"x-foretoken-predicted-tpot-ms: {_milliseconds(said.tpot_s.item(chosen))}\r\n"
-            )
+            lines += _predicted_lines(ttft_s, said.tpot_s.item(chosen))
         return lines.encode("latin-1")
 
 
+def _predicted_lines(ttft_s: float, tpot_s: float) -> str:
+    """Say what was expected; nothing where a predictor gone wrong gave no times.
+
+    >>> _predicted_lines(0.25, 0.01).split()
+    ['x-foretoken-predicted-ttft-ms:', '250.000', 'x-foretoken-predicted-tpot-ms:', '10.000']
+    >>> _predicted_lines(float("nan"), 0.01), _predicted_lines(0.25, float("inf"))
+    ('', '')
+    """
+    if not (0.0 <= ttft_s < _NEVER_S and 0.0 <= tpot_s < _NEVER_S):
+        return ""
+    return (
+        f"x-foretoken-predicted-ttft-ms: {_milliseconds(ttft_s)}\r\n"
+        f"x-foretoken-predicted-tpot-ms: {_milliseconds(tpot_s)}\r\n"
+    )
+
+
 def _milliseconds(seconds: float) -> str:
-    """Write a time with three decimals, in half the time that formatting a float takes.
+    """Write a time, finite and not negative, in half the time that formatting a float takes.
 
     >>> _milliseconds(0.0123456), _milliseconds(0.0000004)
     ('12.346', '0.000')

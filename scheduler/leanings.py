@@ -8,7 +8,7 @@ Written by the lessons, read by the decider; one writer, no clock.
 """
 
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 from typing import Final
 
 import numpy as np
@@ -59,7 +59,7 @@ class Leanings:
 
     def learn(self, target: int, endpoint: str, *, actual_s: float, ranked_s: float) -> None:
         """Take in a label of ``TTFT`` or ``TPOT`` beside what the request was ranked by."""
-        if not (actual_s > 0 and ranked_s > 0):
+        if not (actual_s > 0 and 0 < ranked_s < inf):
             return
         error = log(actual_s / ranked_s) + self._logs[target].get(endpoint, 0.0)
         self._errors[target].setdefault(endpoint, _Error()).learn(error)

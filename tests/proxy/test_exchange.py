@@ -1,19 +1,23 @@
 """The exchange by itself: what it shows of a response cut anywhere, without a socket."""
 
 import itertools
+import math
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictor.types import EndpointState
+from predictor.types import EndpointState, Predictions
+from predictor.values import replace
 from proxy.errors import UpstreamBroken
 from proxy.exchange import Exchange, Output
 from proxy.http_request import RequestHead
-from proxy.http_response import ResponseParser
+from proxy.http_response import ResponseHead, ResponseParser
 from proxy.incoming import read_request
 from scheduler import Dispatch, Scheduler
 from tests.fakes import LAST_CHUNK, chunk, token_event
-from tests.scheduler.known_physics import MODEL, KnownPhysics, make_scheduler
+from tests.scheduler.known_physics import MODEL, KnownPhysics, endpoint, make_scheduler
 
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}\n\n'
 DONE = b"data: [DONE]\n\n"
@@ -26,6 +30,19 @@ def scheduler_of(endpoints: int) -> Scheduler:
         for n in range(endpoints)
     ]
     return make_scheduler(KnownPhysics({f"e{n}:1": 1e-3 for n in range(endpoints)}), states)
+
+
+class Numberless(KnownPhysics):
+    """Predictions that are no times."""
+
+    def __init__(self, said: float) -> None:
+        super().__init__()
+        self.said = said
+
+    def predict(self, *args: object) -> Predictions:
+        one = np.array([self.said])
+        names = ("ttft_s", "tpot_s", "rank_ttft_s", "rank_tpot_s", "prefill_s")
+        return replace(super().predict(*args), **dict.fromkeys(names, one))  # type: ignore[arg-type]  # passed on
 
 
 def exchange_of(scheduler: Scheduler) -> Exchange:
@@ -99,6 +116,22 @@ def test_a_stream_that_breaks_says_so_and_never_that_it_is_done(cut: int) -> Non
     assert step.data.startswith(b"\n\ndata: {")
     assert b"[DONE]" not in step.data
     assert exchange.finish().measurement.outcome == "cut"
+    assert scheduler.inflight_requests == 0
+
+
+@pytest.mark.parametrize("said", [math.nan, math.inf, -math.inf, -0.0005, 1e305])
+def test_predictions_that_are_no_times_fail_no_request(said: float) -> None:
+    scheduler = make_scheduler(Numberless(said), [endpoint("e0:1")])
+    exchange = exchange_of(scheduler)
+
+    step = exchange.received(ResponseHead(status=200, headers=[]), b"{}", b"")
+
+    assert isinstance(step, Output)
+    assert step.head is not None
+    assert b"x-foretoken-endpoint: e0:1" in step.head.lines
+    assert b"x-foretoken-predicted" not in step.head.lines
+    assert (step.data, step.end) == (b"{}", "whole")
+    assert exchange.finish().measurement.outcome == "completed"
     assert scheduler.inflight_requests == 0
 
 

@@ -32,6 +32,17 @@ def test_a_fixed_error_is_taken_out() -> None:
     assert tpot.tolist() == [1.0] * 4
 
 
+@pytest.mark.parametrize("ranked_s", [0.0, -1.0, np.nan, np.inf])
+def test_what_was_ranked_by_no_time_teaches_nothing(ranked_s: float) -> None:
+    leanings = Leanings()
+
+    for _ in range(32):
+        leanings.learn(TTFT, "a:1", actual_s=1.0, ranked_s=ranked_s)
+        leanings.learn(TTFT, "b:1", actual_s=1.0, ranked_s=1.0)
+
+    assert leanings.factors(NAMES).tolist() == [[1.0] * 4] * 2
+
+
 def test_an_error_that_all_share_changes_nothing() -> None:
     leanings = taught(dict.fromkeys(NAMES, 0.5))
 
