@@ -4,18 +4,18 @@ Reads what decisions read and writes nothing: no booking, no draw, nothing held 
 predictor. Called by the scheduler only.
 """
 
-import msgspec
 import numpy as np
 
 from predictor import PredictorError
 from predictor.feature_rows import request_rows
 from predictor.features import TIERS
 from predictor.types import Predictions
+from predictor.values import Value
 from scheduler.endpoint_table import EndpointTable, Members
 from scheduler.fleet import Fleet
 
 
-class Typical(msgspec.Struct, frozen=True, kw_only=True):
+class Typical(Value):
     """Describe the request that is asked about.
 
     Attributes:
@@ -31,7 +31,7 @@ class Typical(msgspec.Struct, frozen=True, kw_only=True):
     requests: int = 0
 
 
-class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+class Forecast(Value):
     """Hold what was said of ``n`` endpoints.
 
     Attributes:
