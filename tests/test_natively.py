@@ -90,3 +90,39 @@ def test_a_value_without_room_for_a_constructor_is_named() -> None:
 
     with pytest.raises(ValueError, match=r"somewhere: line 7"):
         natively(bare, "somewhere")
+
+
+@pytest.mark.parametrize("default", ["None", "NOTHING", "('a', (1, NOTHING))", "frozenset()"])
+def test_what_cannot_change_is_a_default(default: str) -> None:
+    written = natively(MODULE.replace("y: int = 0", f"y: int = {default}"), "points")
+
+    assert f"y: int = {default}, names" in written
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "problem"),
+    [
+        ("class Pair(Value, kw_only=False)", "@final\nclass Pair(Value)", "line 29: a value says"),
+        ("class Pair(Value, kw_only=False)", "class Pair(Value, kw_only=True)", "line 28: a value"),
+        ("class Point(Value)", "class Point(Value, Mixin)", "line 11: a value says"),
+        ("class Point(Value)", "class Point(values.Value)", "line 11: a value says"),
+        ("y: int = 0", "y: list[int] = []", "line 19: values would share"),
+        ("y: int = 0", "y: tuple[list[int]] = ([],)", "line 19: values would share"),
+        ("msgspec.field(default_factory=dict)", "field(default_factory=dict)", "line 20: values"),
+        ("msgspec.field(default_factory=dict)", "msgspec.field(default=0)", "line 20: values"),
+        ("class Plain", "class Plain(Point)", "line 35: derives from a value"),
+        ("class Plain", "class Plain(Struct, frozen=True)", "line 35: mypyc drops the keywords"),
+    ],
+)
+def test_what_compiled_code_would_take_in_another_way_is_named(
+    line: str, instead: str, problem: str
+) -> None:
+    assert line in MODULE
+
+    with pytest.raises(ValueError, match=problem):
+        natively(MODULE.replace(line, instead), "somewhere")
+
+
+def test_a_value_that_ends_with_its_docstring_is_named() -> None:
+    with pytest.raises(ValueError, match="line 4: no docstring"):
+        natively('"""Say."""\n\nclass A(Value):\n    """Say."""', "somewhere")
