@@ -19,7 +19,9 @@ class Value:
         return {}
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.fields() == other.fields()
+        if type(self) is not type(other):
+            return NotImplemented
+        return self is other or self.fields() == other.fields()
 
     def __hash__(self) -> int:
         return hash(tuple(self.fields().values()))

@@ -1,10 +1,12 @@
 """What all small immutable values have in common, in either build."""
 
 import gc
+from unittest.mock import ANY
 
 import pytest
 
 from foretoken.kind import kind
+from predictor.types import Objective, RequestFeatures
 from predictor.values import Value, replace
 from proxy.http_request import RequestHead
 from proxy.reply import ReplyHead
@@ -26,6 +28,25 @@ def test_values_are_equal_by_what_they_hold_and_can_be_changed_into_others() -> 
 
     assert head == ReplyHead(200, b"a: b\r\n", None)
     assert (other.status, head.status) == (404, 200)
+
+
+def test_equal_values_have_one_hash_and_show_what_they_hold() -> None:
+    one, other = Objective(ttft_s=0.5), Objective(ttft_s=0.5)
+
+    assert hash(one) == hash(other)
+    assert repr(one) == "Objective(ttft_s=0.5, tpot_s=None)"
+
+
+def test_a_value_with_an_unknown_number_is_equal_to_itself() -> None:
+    asked = RequestFeatures(request_id="r", arrived_s=float("nan"), model="m")
+
+    same = asked
+    assert asked == same
+
+
+def test_a_value_lets_what_is_none_say_whether_they_are_equal() -> None:
+    assert Objective() == ANY
+    assert Objective() != 0.5
 
 
 def test_the_garbage_collector_passes_values_over() -> None:
