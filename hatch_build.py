@@ -1,10 +1,11 @@
 """Compile the hot path into the wheel, where it is asked for.
 
 Off unless ``HATCH_BUILD_HOOK_ENABLE_CUSTOM=true``: then mypyc compiles the modules that
-pyproject.toml names, from the same source that runs interpreted otherwise, and the wheel
-carries extension modules beside every ``.py``. All is built in a folder of its own, so that
-none is ever left beside the sources. Called by hatchling; why, and what it brings and
-costs: docs/decisions/compiled.md.
+pyproject.toml names, from the source that runs interpreted otherwise, and the wheel carries
+extension modules beside every ``.py``. Constructors are first written into its values, whose
+base is another one (scripts/natively.py, scripts/native_values.py). All is built in a folder
+of its own, so that none is ever left beside the sources. Called by hatchling; why, and what
+it brings and costs: docs/decisions/compiled.md.
 """
 
 import os

@@ -1,9 +1,10 @@
 """What values that come once a request are made of.
 
-A msgspec struct takes its configuration from class keywords or from its base. mypyc, which
-compiles most of this source (docs/decisions/compiled.md), makes classes without their
-keywords, so that only the base speaks in both builds. Structs that are read from JSON need
-keywords of other kinds, and stay in modules that are not compiled.
+Here they are msgspec structs, which take their configuration from this base. The compiled
+build (docs/decisions/compiled.md) has scripts/native_values.py in this module's place and
+writes a constructor into each value (scripts/natively.py): it is then a native class, which
+the type checker alone keeps from being changed. Structs that are read from JSON need class
+keywords, which mypyc drops, and stay in modules that are not compiled.
 """
 
 from typing import TypeVar, dataclass_transform
@@ -15,8 +16,9 @@ import msgspec
 class Value(msgspec.Struct, frozen=True, gc=False):
     """Be immutable; fields without a default come first, and are given by name.
 
-    A class that says ``kw_only=False`` lets them be given by position. The garbage
-    collector passes values over: what never changes is in no cycle of its own making.
+    A class that says ``kw_only=False`` lets them be given by position; msgspec lets all, the
+    type checker and the compiled build do not. The garbage collector passes values over: what
+    never changes is in no cycle of its own making.
 
     >>> class Point(Value):
     ...     x: int
