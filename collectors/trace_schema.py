@@ -1,10 +1,11 @@
 """The form of a trace: one row per finished request, version 1.
 
-Decides the columns, their units and where each comes from; :data:`COLUMNS` is the one
-table of them. Counts, hashes and times, never text of a prompt or an output. Times are
-epoch seconds in columns ending in ``_at_s`` and durations in all others. A column may
-be added, null in older files; any other change raises :data:`TRACE_SCHEMA`, and the
-reader keeps reading the versions before. Called by the recorder and the reader.
+Decides the columns, their units and where each comes from: :data:`COLUMNS` names them, and
+the generators at the end give them in that order, which is all that pairs the two. Counts,
+hashes and times, never text of a prompt or an output. Times are epoch seconds in columns
+ending in ``_at_s`` and durations in all others. A column may be added, null in older files;
+any other change raises :data:`TRACE_SCHEMA`, and the reader keeps reading the versions
+before. Called by the recorder and the reader.
 """
 
 import json
