@@ -33,6 +33,12 @@ from predictor.types import Observation
 
 logger = logging.getLogger(__name__)
 
+_IN_ALL: Final = (
+    "request_id", "arrived_at_s", "model", "priority", "streamed", "prompt_bytes",
+    "block_bytes", "outcome",
+)  # fmt: skip
+"""Columns of every version whose cells are never null: no request is read without them."""
+
 _NOT_REPLAYED: Final = {
     "predicted_ttft_s", "predicted_ttft_p90_s", "predicted_tpot_s", "predicted_tpot_p90_s",
     "costs", "matched_tokens", "layer", "model_version", "shadow_chosen", "observation",
@@ -169,7 +175,7 @@ def _open(path: Path) -> TraceFile:
 
 
 def _check_columns(path: Path, schema: pa.Schema) -> None:
-    for name in ("request_id", "arrived_at_s", "outcome"):
+    for name in _IN_ALL:
         if name not in schema.names:
             raise TraceUnreadable(path, f"lacks the column {name}")
     for name in schema.names:

@@ -189,6 +189,20 @@ def test_columns_that_are_not_there_yet_are_unknown(
     assert (row.measurement.status, row.request.tier) == (None, None)
 
 
+@pytest.mark.parametrize("name", ["model", "priority", "streamed", "prompt_bytes", "block_bytes"])
+def test_a_file_without_what_every_request_has_is_named_and_skipped(
+    tmp_path: Path, make_record: MakeRecord, name: str
+) -> None:
+    table = to_table([make_record(1)], epoch_offset_s=0.0).drop_columns([name])
+    pq.write_table(table, tmp_path / "a.parquet")
+    problems: list[TraceProblem] = []
+
+    rows = list(read_traces([tmp_path], on_problem=problems.append))
+
+    assert rows == []
+    assert problems[0].reason == f"lacks the column {name}"
+
+
 def test_column_of_another_type_is_refused(tmp_path: Path, make_record: MakeRecord) -> None:
     table = to_table([make_record(1)], epoch_offset_s=0.0)
     index = table.schema.get_field_index("status")
