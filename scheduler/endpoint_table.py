@@ -1,11 +1,11 @@
 """What a decision reads of every endpoint, as one row each of shared arrays.
 
 A decision over a hundred endpoints must not make a hundred objects: whoever learns
-something writes it into the endpoint's row at once, and a decision completes rows. Each
-part has one writer: the scheduler what scrapes say, the accounting what is in flight
-and whose turn it was, the prefix index how far its matches can be trusted. A row keeps
-its number as long as the endpoint is known or has requests. Called by these three and
-by the decider.
+something writes it into the endpoint's row, and a decision completes rows. Each part has
+one writer: the scheduler what scrapes say, the prefix index how far its matches can be
+trusted, both at once; the accounting what is in flight and whose turn it was, when a row is
+next read. A row keeps its number as long as the endpoint is known or has requests. Called
+by these three and by the decider.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -137,13 +137,19 @@ class EndpointTable:
 
     @property
     def columns(self) -> EndpointRows:
-        """Give all rows as they stand, to be completed for a request; only to be read."""
+        """Give all rows as they stand, to be completed for a request.
+
+        Only to be read, and before anything else is booked.
+        """
         self._be_settled()
         return self._columns
 
     @property
     def turns(self) -> FloatArray:
-        """Give the sequence numbers of our last dispatches, 0 for none, by row."""
+        """Give the sequence numbers of our last dispatches, 0 for none, by row.
+
+        Only to be read, and before anything else is booked.
+        """
         self._be_settled()
         return self._turns
 
