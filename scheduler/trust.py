@@ -96,7 +96,7 @@ class ErrorWatch:
         self._beyond_max = self._beyond_good = 0
 
     def learn(self, predicted_s: float, actual_s: float) -> None:
-        """Take in one prediction, positive, and what it was of."""
+        """Take in a prediction and what it was of, positive; below a millisecond, each is one."""
         predicted_s, actual_s = max(predicted_s, _NOISE_S), max(actual_s, _NOISE_S)
         factor = max(predicted_s / actual_s, actual_s / predicted_s)
         if len(self._last) == self._last.maxlen:

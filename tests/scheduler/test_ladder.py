@@ -121,6 +121,26 @@ def test_predictions_far_off_either_way_decide_no_more_until_they_are_good_for_a
     assert set(better[12:]) == {"predicted"}
 
 
+class AtOnce(KnownPhysics):
+    """Endpoints that answer at once, predicted to do so in 10 us."""
+
+    def predict(self, *args: object) -> Predictions:
+        said = super().predict(*args)  # type: ignore[arg-type]  # passed on
+        return replace(said, ttft_s=np.full(len(TWO), 1e-5))
+
+
+@pytest.mark.parametrize(
+    ("ttft_s", "reasons"),
+    [(3e-4, {"predicted"}), (5e-3, {"predicted", "prediction_inaccurate"})],
+)
+def test_a_time_below_a_millisecond_counts_as_one(ttft_s: float, reasons: set[str]) -> None:
+    traffic = Traffic(AtOnce(SLOW_AND_FAST))
+
+    seen = {traffic.serve(ttft_factor=ttft_s / 1e-5, now=float(i)) for i in range(30)}
+
+    assert seen == reasons
+
+
 def test_between_the_two_bounds_nothing_changes() -> None:
     traffic = Traffic()
 
