@@ -13,7 +13,6 @@ from foretoken.routers.exchange import ABSENT_S, MOST_UNTOLD
 from foretoken.routers.frames import MAGIC, MOST_FRAME_BYTES, VERSION, read, written
 from foretoken.trainer_protocol import Report
 from foretoken.workers.messages import Fed, Lesson, Trained
-from predictor.values import replace
 from scheduler.bookings import NOTHING, Bookings
 from scheduler.words import Left, Sent, Shown, Suspected
 from tests.foretoken.routers.exchanging import Router, move, one_frame, spread
@@ -201,10 +200,10 @@ def test_a_request_without_an_objective_needs_no_name() -> None:
     one, two = Router("one"), Router("two")
     spread(one, two)
 
-    one.exchange.tell(replace(SENT, ttft_s=None))
+    one.exchange.tell(msgspec.structs.replace(SENT, ttft_s=None))
     spread(one, two)
 
-    assert two.ear.take() == [replace(SENT, ttft_s=None, request_id="")]
+    assert two.ear.take() == [msgspec.structs.replace(SENT, ttft_s=None, request_id="")]
 
 
 def test_later_turns_of_a_conversation_cost_few_bytes_whoever_has_them() -> None:
@@ -214,7 +213,7 @@ def test_later_turns_of_a_conversation_cost_few_bytes_whoever_has_them() -> None
     sizes: list[int] = []
 
     for turn, length in enumerate((300, 320, 350, 400)):
-        sent = replace(SENT, block_hashes=chain[:length])
+        sent = msgspec.structs.replace(SENT, block_hashes=chain[:length])
         routers[turn % 3].exchange.tell(sent)
         sizes.append(sum(map(len, spread(*routers))))
         heard = [router.ear.take() for router in routers]
@@ -229,7 +228,7 @@ def test_a_beginning_that_somebody_does_not_know_is_told_again() -> None:
     spread(one, two)
     one.exchange.tell(SENT)
     one.exchange.take()  # lost on its way
-    longer = replace(SENT, block_hashes=(1, 2, 3, 4))
+    longer = msgspec.structs.replace(SENT, block_hashes=(1, 2, 3, 4))
 
     one.exchange.tell(longer)
     spread(one, two)
@@ -237,7 +236,7 @@ def test_a_beginning_that_somebody_does_not_know_is_told_again() -> None:
     spread(one, two)
 
     missing, whole = two.ear.take()
-    assert missing == replace(SENT, block_hashes=())  # its session counts
+    assert missing == msgspec.structs.replace(SENT, block_hashes=())  # its session counts
     assert whole == longer
     assert two.exchange.counts.unresolved == 1
 
@@ -304,9 +303,9 @@ def test_what_is_none_of_ours_is_ignored_and_counted() -> None:
     one, two = Router("one"), Router("two")
     spread(one, two)
     good = read(one_frame(one))
-    bad_row = replace(good, rows={"a:1": (math.nan,) * 13})
-    short_row = replace(good, number=good.number + 1, rows={"a:1": (1.0,)})
-    later = replace(good, version=VERSION + 1)
+    bad_row = msgspec.structs.replace(good, rows={"a:1": (math.nan,) * 13})
+    short_row = msgspec.structs.replace(good, number=good.number + 1, rows={"a:1": (1.0,)})
+    later = msgspec.structs.replace(good, version=VERSION + 1)
     damaged = msgspec.msgpack.encode([MAGIC, VERSION, "not a name"])
 
     for frame in (b"", b"\x00", b"hello", b"\xff" * 100, msgspec.msgpack.encode({"a": 1})):

@@ -24,7 +24,6 @@ from foretoken.workers.messages import (
     observation_of,
 )
 from predictor.types import EndpointState
-from predictor.values import replace
 from scheduler.words import Left, Sent
 from tests.foretoken.observed import observe
 
@@ -107,7 +106,7 @@ def test_what_one_tells_all_others_hear_in_order() -> None:
 
     async def scenario(workers: Workers) -> None:
         for number in range(100):
-            workers.buses[0].tell(replace(SENT, request_id=str(number)))
+            workers.buses[0].tell(msgspec.structs.replace(SENT, request_id=str(number)))
 
         for ear in workers.ears[1:]:
             await ear.until(partial(heard_all, ear))
