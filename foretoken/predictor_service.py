@@ -33,7 +33,7 @@ class PredictorService:
         store: ModelsStore,
         metrics: ProxyMetrics,
         trainer: Trainer | None,
-        scratch: AbstractContextManager[str],
+        scratch: AbstractContextManager[object],
     ) -> None:
         self.host = host
         self.models = models

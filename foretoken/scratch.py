@@ -1,30 +1,19 @@
-"""A folder for as long as a service runs, made before it does."""
+"""A folder for as long as a service runs, made before it does where it needs one."""
 
 import shutil
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
+from functools import cached_property
 from tempfile import mkdtemp
-from types import TracebackType
+from weakref import finalize
 
 
-class Scratch(AbstractContextManager[str]):
-    """Make a folder now and remove it on leaving; one never entered stays, and is empty.
+class Scratch(ExitStack):
+    """Make a folder when it is first asked for; remove it on leaving, or with this object."""
 
-    Attributes:
-        name: Its path.
-    """
-
-    def __init__(self) -> None:
-        self.name = mkdtemp(prefix="foretoken-")
-
-    def __enter__(self) -> str:
-        """Give the path."""
-        return self.name
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Remove the folder with all in it."""
-        shutil.rmtree(self.name, ignore_errors=True)
+    @cached_property
+    def name(self) -> str:
+        """Give the folder's path."""
+        name = mkdtemp(prefix="foretoken-")
+        # tempfile's own folders warn where one is dropped that was never entered.
+        self.callback(finalize(self, shutil.rmtree, name, ignore_errors=True))
+        return name

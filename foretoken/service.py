@@ -110,7 +110,7 @@ class Service:
         recorder: TraceRecorder | None,
         log_lines: LogLines | None,
         exporting: AbstractAsyncContextManager[None],
-        scratch: AbstractContextManager[str],
+        scratch: AbstractContextManager[object],
         arrange: Callable[[Sequence[Job]], list[Job]] = list,
         on_drain: OnDrain,
     ) -> None:
