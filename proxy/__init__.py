@@ -3,8 +3,8 @@
 from proxy.acceptor import Acceptor
 from proxy.access import Access, KeyRing, read_keys
 from proxy.app import Lifespan, ProxyApp
-from proxy.cache_counts import CacheMetrics
-from proxy.cache_metrics import CacheCollector
+from proxy.cache_collector import CacheCollector
+from proxy.cache_metrics import CacheMetrics
 from proxy.connection import OutgoingRequest
 from proxy.discovery_metrics import DiscoveryMetrics
 from proxy.errors import (

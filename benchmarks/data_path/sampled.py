@@ -43,7 +43,7 @@ RULES: Final = {
     ("foretoken/trainer.py", ""): "record",
     ("proxy/history.py", ""): "record",
     ("proxy/metrics.py", ""): "metrics",
-    ("proxy/cache_counts.py", ""): "metrics",
+    ("proxy/cache_metrics.py", ""): "metrics",
     ("proxy/fleet_metrics.py", ""): "metrics",
     ("proxy/objective_metrics.py", ""): "metrics",
     ("proxy/queue_metrics.py", ""): "metrics",
