@@ -141,6 +141,7 @@ class ProxyMetrics:
             self._families.waited.labels(record.waited_for).observe(record.queued_s)
         if record.attempts > 1:
             self._families.retries.inc(record.attempts - 1)
+        # Judging asks the same, but is not compiled: most requests have no objective.
         if record.request.objective or tier in self._objectives.wanting:
             self._objectives.judge(record, tier)
 

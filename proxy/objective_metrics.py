@@ -37,6 +37,7 @@ class ObjectiveMetrics(Collector):
     def __init__(self, families: RequestFamilies, settings: SchedulerSettings) -> None:
         self._families = families
         self._series: dict[str, _TierSeries] = {}
+        self.wanting: frozenset[str] = frozenset()
         self.configure(settings)
 
     def configure(self, settings: SchedulerSettings) -> None:
