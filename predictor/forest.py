@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from predictor.kernels import forest as kernels
 from predictor.kernels.compiled import plain
 from predictor.kernels.forest import Masks, Tables
-from predictor.tree_text import Integers, TreeArrays, joined, parse_trees
+from predictor.tree_text import Integers, TreeArrays, parse_trees
 from predictor.types import FloatArray
 
 _MASKS: Final = {16: np.uint16, 32: np.uint32, 64: np.uint64}  # by the leaves they have bits for
@@ -44,14 +43,7 @@ class Forest:
 
     def __init__(self, texts: Mapping[str, str], *, n_inputs: int) -> None:
         self._n_inputs = n_inputs
-        models = []
-        for name, text in texts.items():
-            try:
-                models.append(parse_trees(text, n_inputs=n_inputs))
-            except (ValueError, OverflowError) as error:
-                raise ValueError(f"trees of {name}: {error}") from error
-        counts = [len(model.value) for model in models]
-        self.tables = _laid_out(joined(models), np.cumsum([0, *counts]))
+        self.tables = _laid_out(*_trees(texts, n_inputs))
 
     def predict(self, inputs: FloatArray) -> FloatArray:
         """Give ``(n_models, n)`` from ``(n, n_inputs)``; NaN is LightGBM's own missing.
@@ -66,42 +58,44 @@ class Forest:
         return said.T
 
 
+def _trees(texts: Mapping[str, str], n_inputs: int) -> tuple[TreeArrays, Integers]:
+    try:
+        return parse_trees(list(texts.values()), n_inputs=n_inputs)
+    except (ValueError, OverflowError) as error:
+        if len(texts) > 1:
+            for name, text in texts.items():  # which of them is it?
+                _trees({name: text}, n_inputs)
+        raise ValueError(f"trees of {', '.join(texts)}: {error}") from error
+
+
 def _laid_out(trees: TreeArrays, first_tree: Integers) -> Tables:
     """Write the table: for each column rows of masks by the thresholds passed, last NaN's."""
     n_trees, n_leaves = trees.value.shape
     without_left = _without_left(trees, n_leaves)
-    everything = np.full(n_trees, ~without_left.dtype.type(0))
-    columns = np.unique(trees.feature)
-    thresholds, masks = [], [everything[None]]
-    for column in columns.tolist():
-        own = trees.feature == column
-        found, rows = _column(trees, own, without_left, everything)
-        thresholds.append(found)
-        masks.append(rows)
-    starts = np.cumsum([0, *map(len, thresholds)])
+    columns, column = np.unique(trees.feature, return_inverse=True)
+    rising = np.lexsort((trees.threshold, column))
+    rising = rising[trees.threshold[rising] < np.inf]  # splits that a value can pass
+    threshold, passed_in = trees.threshold[rising], column[rising]
+    differs = (np.diff(threshold, prepend=np.nan) != 0) | (np.diff(passed_in, prepend=-1) != 0)
+    starts = np.searchsorted(passed_in[differs], np.arange(len(columns) + 1))
+    first_row = 1 + starts[:-1] + 2 * np.arange(len(columns))
+    nan_row = 2 + starts[1:] + 2 * np.arange(len(columns))
+    masks = np.full((1 + starts[-1] + 2 * len(columns), n_trees), ~without_left.dtype.type(0))
+    passed_row = 1 + np.cumsum(differs) + 2 * passed_in
+    np.bitwise_and.at(masks, (passed_row, trees.tree[rising]), without_left[rising])
+    for first, end in zip(first_row.tolist(), nan_row.tolist(), strict=True):
+        np.bitwise_and.accumulate(masks[first:end], axis=0, out=masks[first:end])
+    missing = trees.nan_right
+    np.bitwise_and.at(masks, (nan_row[column[missing]], trees.tree[missing]), without_left[missing])
     return Tables(
         columns=columns.astype(np.intp),
         starts=starts,
-        thresholds=np.concatenate([np.empty(0), *thresholds]),
-        first_row=1 + starts[:-1] + 2 * np.arange(len(columns)),
-        masks=np.concatenate(masks),
+        thresholds=threshold[differs],
+        first_row=first_row,
+        masks=masks,
         values=np.ascontiguousarray(trees.value),
         first_tree=first_tree,
     )
-
-
-def _column(
-    trees: TreeArrays, own: NDArray[np.bool_], without_left: Masks, everything: Masks
-) -> tuple[FloatArray, Masks]:
-    """Give the thresholds of a column, rising, and its rows of masks, two more than these."""
-    passable = own & (trees.threshold < np.inf)
-    thresholds, place = np.unique(trees.threshold[passable], return_inverse=True)
-    masks = np.repeat(everything[None], len(thresholds) + 2, axis=0)
-    np.bitwise_and.at(masks, (place + 1, trees.tree[passable]), without_left[passable])
-    np.bitwise_and.accumulate(masks[:-1], axis=0, out=masks[:-1])
-    missing = own & trees.nan_right
-    np.bitwise_and.at(masks[-1], trees.tree[missing], without_left[missing])
-    return thresholds, masks
 
 
 def _without_left(trees: TreeArrays, n_leaves: int) -> Masks:

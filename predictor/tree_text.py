@@ -8,24 +8,39 @@ Source: LightGBM 4.6, ``src/boosting/gbdt_model_text.cpp``, ``src/io/tree.cpp``
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import chain
+from typing import Final, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from predictor.types import FloatArray
 
 Integers = NDArray[np.intp]
+Number = TypeVar("Number")
 
 MAX_LEAVES: Final = 64
 """Leaves of a tree, at most: a mask of them is one machine word."""
 
 _CATEGORICAL, _DEFAULT_LEFT, _ZERO_MISSING, _NAN_MISSING = 1, 2, 4, 8  # bits of decision_type
+_FIELDS: Final = (
+    "num_leaves",
+    "split_feature",
+    "threshold",
+    "decision_type",
+    "left_child",
+    "right_child",
+    "leaf_value",
+    "is_linear",
+)
+_INTEGERS: Final = msgspec.json.Decoder(list[int])
+_NUMBERS: Final = msgspec.json.Decoder(list[float | None])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeArrays:
-    """Hold the trees of a model; the splits of all trees behind each other.
+    """Hold trees of one or several models; the splits of all trees behind each other.
 
     The leaves of a tree are numbered from left to right.
 
@@ -49,39 +64,55 @@ class TreeArrays:
     value: FloatArray
 
 
-def parse_trees(text: str, *, n_inputs: int) -> TreeArrays:
-    """Read a model of ``n_inputs`` inputs.
+def parse_trees(texts: Sequence[str], *, n_inputs: int) -> tuple[TreeArrays, Integers]:
+    """Read models of ``n_inputs`` inputs together: what NumPy's calls cost is paid once.
+
+    Returns:
+        The trees of all behind each other, and ``(n_models + 1,)`` where those of each start.
 
     Raises:
-        ValueError: It is damaged, or of another kind.
+        ValueError: One is damaged, or of another kind.
 
     >>> import lightgbm
     >>> data = lightgbm.Dataset(np.arange(100.0)[:, None], np.arange(100.0))
     >>> options = {"objective": "l1", "verbose": -1, "num_threads": 1, "num_leaves": 2}
-    >>> trees = parse_trees(lightgbm.train(options, data, 3).model_to_string(), n_inputs=1)
-    >>> trees.feature, trees.threshold.shape, trees.count, trees.value.shape
-    (array([0, 0, 0]), (3,), array([1, 1, 1]), (3, 2))
+    >>> model = lightgbm.train(options, data, 3).model_to_string()
+    >>> trees, starts = parse_trees([model, model], n_inputs=1)
+    >>> starts, trees.feature, trees.threshold.shape, trees.count, trees.value.shape
+    (array([0, 3, 6]), array([0, 0, 0, 0, 0, 0]), (6,), array([1, 1, 1, 1, 1, 1]), (6, 2))
     """
+    models = [_trees(text, n_inputs) for text in texts]
+    starts = np.cumsum([0, *map(len, models)])
+    trees = list(chain.from_iterable(models))
+    return (_arrays(trees, n_inputs) if trees else _nothing()), starts
+
+
+def _trees(text: str, n_inputs: int) -> list[str]:
+    """Take a model's text apart."""
     body, end, _ = text.partition("\nend of trees\n")
     if not end:
         raise ValueError("no LightGBM model, or not all of one")
     header, *trees = body.split("\n\nTree=")
     _check_header(header, len(trees), n_inputs)
+    return trees
+
+
+def _arrays(trees: Sequence[str], n_inputs: int) -> TreeArrays:
     fields = _fields(trees)
-    leaves = _integers(fields, "num_leaves", len(trees))
+    leaves = _integers(fields, "num_leaves", np.ones(len(trees), dtype=np.intp))
     if not 1 <= leaves.min() <= leaves.max() <= MAX_LEAVES:
         raise ValueError(f"a tree has from 1 to {MAX_LEAVES} leaves")
     is_split = np.arange(leaves.max() - 1) < leaves[:, None] - 1
     tree, split = np.nonzero(is_split)
-    n_splits = len(tree)
-    decision = _integers(fields, "decision_type", n_splits)
-    if (decision & (_CATEGORICAL | _ZERO_MISSING)).any() or "1" in fields.get("is_linear", ()):
+    splits = leaves - 1
+    decision = _integers(fields, "decision_type", splits)
+    if (decision & (_CATEGORICAL | _ZERO_MISSING)).any() or "1" in fields["is_linear"]:
         raise ValueError("splits by category, zeros as missing, or linear leaves")
-    feature = _integers(fields, "split_feature", n_splits)
+    feature = _integers(fields, "split_feature", splits)
     if ((feature < 0) | (feature >= n_inputs)).any():
         raise ValueError("splits by inputs that there are not")
-    threshold = _numbers(fields, "threshold", n_splits)
-    sides = [_integers(fields, side, n_splits) for side in ("left_child", "right_child")]
+    threshold = _numbers(fields, "threshold", splits)
+    sides = [_integers(fields, side, splits) for side in ("left_child", "right_child")]
     below = np.stack([_padded(children, is_split) for children in sides])
     _check_shape(below, leaves, is_split)
     first, size = _spans(*below)
@@ -94,28 +125,7 @@ def parse_trees(text: str, *, n_inputs: int) -> TreeArrays:
         nan_right=nan_left == 0,
         first=first[tree, left],
         count=size[tree, left],
-        value=_values(_numbers(fields, "leaf_value", leaves.sum().item()), leaves, first),
-    )
-
-
-def joined(models: Sequence[TreeArrays]) -> TreeArrays:
-    """Put the trees of several models behind each other."""
-    models = models or [_nothing()]
-    counts = [len(model.value) for model in models]
-    starts = np.cumsum([0, *counts])
-    value = np.full((starts[-1], max(model.value.shape[1] for model in models)), np.nan)
-    for model, start in zip(models, starts, strict=False):
-        value[start : start + len(model.value), : model.value.shape[1]] = model.value
-    return TreeArrays(
-        tree=np.concatenate(
-            [model.tree + start for model, start in zip(models, starts, strict=False)]
-        ),
-        feature=np.concatenate([model.feature for model in models]),
-        threshold=np.concatenate([model.threshold for model in models]),
-        nan_right=np.concatenate([model.nan_right for model in models]),
-        first=np.concatenate([model.first for model in models]),
-        count=np.concatenate([model.count for model in models]),
-        value=value,
+        value=_values(_numbers(fields, "leaf_value", leaves), leaves, first),
     )
 
 
@@ -205,28 +215,44 @@ def _values(values: FloatArray, leaves: Integers, first: Integers) -> FloatArray
 
 
 def _fields(trees: Sequence[str]) -> dict[str, list[str]]:
-    """Gather the fields of all trees by name."""
-    fields: dict[str, list[str]] = {}
+    """Gather what is read of all trees by name."""
+    fields: dict[str, list[str]] = {name: [] for name in _FIELDS}
     for tree in trees:
         for line in tree.split("\n"):
             name, _, value = line.partition("=")
-            fields.setdefault(name, []).append(value)
+            if name in fields:
+                fields[name].append(value)
     return fields
 
 
-def _integers(fields: Mapping[str, list[str]], name: str, count: int) -> Integers:
-    return np.array(_words(fields, name, count), dtype=np.intp)
+def _integers(fields: Mapping[str, list[str]], name: str, counts: Integers) -> Integers:
+    return np.array(_read(_INTEGERS, fields, name, counts), dtype=np.intp)
 
 
-def _numbers(fields: Mapping[str, list[str]], name: str, count: int) -> FloatArray:
-    numbers = np.array(_words(fields, name, count), dtype=np.float64)
-    if np.isnan(numbers).any():
-        raise ValueError(f"{name} is not a number")
+def _numbers(fields: Mapping[str, list[str]], name: str, counts: Integers) -> FloatArray:
+    numbers = np.array(_read(_NUMBERS, fields, name, counts), dtype=np.float64)
+    numbers[np.isnan(numbers)] = np.inf
     return numbers
 
 
-def _words(fields: Mapping[str, list[str]], name: str, count: int) -> list[str]:
-    words = " ".join(fields.get(name, ())).split()
-    if len(words) != count:
-        raise ValueError(f"{len(words)} of {count} {name}")
-    return words
+def _read(
+    decoder: msgspec.json.Decoder[list[Number]],
+    fields: Mapping[str, list[str]],
+    name: str,
+    counts: Integers,
+) -> list[Number]:
+    """Read a field of ``(n_trees,)`` numbers each as JSON: a quarter of the time NumPy takes.
+
+    JSON knows no infinity: it is read as null.
+    """
+    words = [value.split() for value in fields[name]]
+    found = [len(each) for each in words if each]
+    if found != counts[counts > 0].tolist():
+        raise ValueError(f"{sum(found)} of {counts.sum()} {name}")
+    text = ",".join(chain.from_iterable(words))
+    if "null" in text:
+        raise ValueError(f"{name} is not a number")
+    try:
+        return decoder.decode(f"[{text}]".replace("inf", "null"))
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{name} is not a number") from error

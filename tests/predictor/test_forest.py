@@ -219,6 +219,7 @@ def test_text_that_ends_early_is_refused(data: st.DataObject) -> None:
         ("threshold=", "threshold=1 ", "281 of 280 threshold"),
         ("threshold=-1.0000000180025095e-35 ", "threshold=nan ", "threshold is not a number"),
         ("leaf_value=", "leaf_value=1 ", "301 of 300 leaf_value"),
+        ("leaf_value=", "leaf_value=null ", "leaf_value"),
         ("tree_sizes=", "tree_sizes=1 ", "trees are missing"),
         ("split_feature=0", "split_feature=9", "inputs that there are not"),
         ("split_feature=0", "split_feature=x", ""),
@@ -232,6 +233,24 @@ def test_damaged_text_is_refused(line: str, damaged: str, why: str) -> None:
 
     with pytest.raises(ValueError, match=f"trees of odd: .*{why}"):
         Forest({"odd": text}, n_inputs=N_INPUTS)
+
+
+def test_of_several_models_the_damaged_one_is_named() -> None:
+    texts = {"first": text_of("15 leaves"), "second": text_of("15 leaves")}
+    texts["second"] = texts["second"].replace("threshold=", "threshold=1 ", 1)
+
+    with pytest.raises(ValueError, match=r"^trees of second: 281 of 280 threshold"):
+        Forest(texts, n_inputs=N_INPUTS)
+
+
+def test_damage_of_two_trees_does_not_even_out() -> None:
+    lines = text_of("15 leaves").split("\n")
+    first, second, *_ = [at for at, line in enumerate(lines) if line.startswith("threshold=")]
+    lines[first] += " 1"
+    lines[second] = lines[second].rpartition(" ")[0]
+
+    with pytest.raises(ValueError, match="280 of 280 threshold"):
+        Forest({"odd": "\n".join(lines)}, n_inputs=N_INPUTS)
 
 
 def test_a_model_of_other_inputs_is_refused() -> None:
