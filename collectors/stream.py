@@ -29,6 +29,8 @@ Usage-only, error and ``[DONE]`` events never are.
 
 HELD_BYTES: Final = 1 << 20  # most of one incomplete event that is kept; real ones are < 100 KB
 
+_NEWLINE: Final = 0x0A
+_SMALL_E: Final = 0x65
 _BOUNDARY: Final = re.compile(rb"\n\r?\n")
 _BOUNDARY_OVERLAP: Final = 2  # bytes of a boundary that may be in the chunk before
 _DATA: Final = re.compile(rb"^data:(.*)$", re.MULTILINE)
@@ -86,18 +88,11 @@ class StreamObserver:
 
     def feed(self, chunk: bytes) -> bytes:
         """Take in a chunk; return what goes to the client, often the same object."""
-        if (
-            self.first_token
-            and not self._tail
-            and self._kind != "named"
-            and chunk.endswith(b"\n\n")
-            and chunk.find(b'"usage"') < 0  # ``in`` asks first whether it is given a number
-            and chunk.find(b"error") < 0
-            and chunk.find(b"[DONE]") < 0
-            and len(chunk) <= self._limit
-        ):  # whole events with nothing in them but tokens
-            self.token_events += chunk.count(b"\ndata:") + chunk.startswith(b"data:")
-            return chunk
+        if self.first_token and not self._tail and self._kind != "named":
+            tokens = _plain_tokens(chunk)
+            if tokens and len(chunk) <= self._limit:
+                self.token_events += tokens
+                return chunk
         if self._oversized:
             return self._feed_oversized(chunk)
         relayed = self._feed_events(chunk)
@@ -195,6 +190,29 @@ class StreamObserver:
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return False
         return bool(choices) and all(_is_role_alone(choice.delta) for choice in choices)
+
+
+def _plain_tokens(chunk: bytes) -> int:
+    r"""Count the events of a chunk that is whole events with nothing in them but tokens.
+
+    0 where it is anything else. ``in`` would ask first whether it is given a number.
+
+    >>> _plain_tokens(b'data: {"id":1}\n\n'), _plain_tokens(b'data: {"id":1}\n\n' * 2)
+    (1, 2)
+    >>> _plain_tokens(b'data: {"error":{}}\n\n'), _plain_tokens(b'data: {"usage":{}}\n\n')
+    (0, 0)
+    """
+    if chunk.find(b'"usage"') >= 0:
+        return 0
+    last = len(chunk) - 1
+    one_line = last > 9 and chunk[last] == _NEWLINE and chunk.find(b"\n") == last - 1
+    if (
+        one_line and chunk[:8] == b'data: {"' and chunk[8] != _SMALL_E
+    ):  # its first name is no "error"
+        return 1
+    if not chunk.endswith(b"\n\n") or chunk.find(b"error") >= 0 or chunk.find(b"[DONE]") >= 0:
+        return 0
+    return chunk.count(b"\ndata:") + chunk.startswith(b"data:")
 
 
 def _is_role_alone(delta: Delta | None) -> bool:

@@ -1,18 +1,15 @@
 r"""Chunks of HTTP/1.1 bodies, one at a time, as streams of tokens come and go.
 
 Nearly every read of a stream is one whole chunk of some hundred bytes. Those are taken off
-their framing, and put into it, by a look into a table; all else is left to the parser, and
-so is whatever is not written as servers write it. Called by the response parser and the
-reply.
+their framing, and put into it, here. All else is left to the parser, and so is whatever is
+not written as servers write it. Called by the response parser and the reply.
 """
 
 from typing import Final
 
-_SHORT: Final = 2048
-"""Chunks below so many bytes are in the tables: a token's event, logprobs aside."""
+_SHORT: Final = 0x1000
+"""Chunks below so many bytes have three digits at most: a token's event, logprobs aside."""
 _LINES: Final[tuple[bytes, ...]] = tuple(b"%x\r\n" % size for size in range(_SHORT))
-_SIZES: Final[dict[bytes, int]] = {line: size for size, line in enumerate(_LINES) if size}
-_LONGEST_LINE: Final = len(_LINES[-1])
 
 
 def framed(data: bytes) -> bytes:
@@ -32,8 +29,23 @@ def only_chunk(data: bytes) -> bytes | None:
     >>> only_chunk(b"3\r\nabc\r\n"), only_chunk(b"0\r\n\r\n"), only_chunk(b"03\r\nabc\r\n")
     (b'abc', None, None)
     """
-    start = data.find(b"\n", 0, _LONGEST_LINE) + 1
-    size = _SIZES.get(data[:start])
-    if size is None or len(data) != start + size + 2 or not data.endswith(b"\r\n"):
+    end = len(data) - 2  # of the chunk's data
+    if end < 4:
         return None
-    return data[start : start + size]
+    size = digits = 0
+    for digits in range(4):
+        digit = data[digits]  # numbers are what compiled code compares fast
+        if 0x30 <= digit <= 0x39:
+            size = 16 * size + digit - 0x30
+        elif 0x61 <= digit <= 0x66:
+            size = 16 * size + digit - 0x57
+        else:
+            break
+    start = digits + 2
+    whole = (
+        size == end - start
+        and data[0] != 0x30
+        and data[digits] == data[end] == 0x0D
+        and data[digits + 1] == data[end + 1] == 0x0A
+    )
+    return data[start:end] if whole else None

@@ -55,14 +55,20 @@ class Way(Protocol):
         ...
 
 
-class Receiver(Protocol):
+class Receiver:
     """Who sent a request, and is told what comes of it.
+
+    A base class and no protocol: a protocol's methods compiled code looks up by name, here for
+    every chunk of every stream.
 
     Attributes:
         way: Where it is under way; set by the upstream, and again if that changes.
     """
 
-    way: Way | None
+    __slots__ = ("way",)
+
+    def __init__(self) -> None:
+        self.way: Way | None = None
 
     def received(self, head: ResponseHead, body: bytes, trailers: bytes | None) -> None:
         """Take what one read brought.
@@ -72,11 +78,11 @@ class Receiver(Protocol):
             body: What came of its body, empty if only the head or the end did.
             trailers: ``None`` while more comes, else the lines after the body.
         """
-        ...
+        raise NotImplementedError
 
     def failed(self, error: UpstreamError) -> None:
         """Take that no more comes, and the response is not complete."""
-        ...
+        raise NotImplementedError
 
 
 class Connection:
@@ -100,7 +106,7 @@ class Connection:
 
     __slots__ = (
         "_kept",
-        "_loop",
+        "_now",
         "_on_closed",
         "_on_free",
         "_on_stale",
@@ -130,8 +136,8 @@ class Connection:
         self._on_free = on_free
         self._on_closed = on_closed
         self._on_stale = on_stale
-        self._loop = asyncio.get_running_loop()
-        self.heard_s = self._sent_s = self._loop.time()
+        self._now = asyncio.get_running_loop().time
+        self.heard_s = self._sent_s = self._now()
         self._parser = ResponseParser(url, max_head_bytes=settings.max_head_bytes)
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
@@ -144,7 +150,7 @@ class Connection:
         self._parser.expect(head_only=request.head_only)
         self._request, self._receiver = request, receiver
         receiver.way = self
-        self.heard_s = self._sent_s = self._loop.time()
+        self.heard_s = self._sent_s = self._now()
         transport = self._transport
         if transport is None:
             self._end(UpstreamBroken(self.url, "closed by the endpoint"))
@@ -188,7 +194,7 @@ class Connection:
         """Go on reading."""
         if self._paused and self._transport is not None:
             self._paused = False
-            self.heard_s = self._loop.time()  # its silence was ours
+            self.heard_s = self._now()  # its silence was ours
             self._transport.resume_reading()
 
     @property
@@ -228,7 +234,7 @@ class Connection:
         if receiver is None:  # nobody asked: the endpoint breaks the protocol, or says goodbye
             self.abort(UpstreamBroken(self.url, "unexpected bytes"))
             return
-        self.heard_s = self._loop.time()
+        self.heard_s = self._now()
         parser = self._parser
         try:
             body = parser.feed(data)
@@ -293,7 +299,7 @@ class Connection:
             return
         receiver.way = None
         unseen = self._kept and not self._parser.heard and isinstance(error, UpstreamBroken)
-        if unseen and self._loop.time() - self._sent_s < STALE_S:
+        if unseen and self._now() - self._sent_s < STALE_S:
             self._on_stale(request, receiver)
         else:
             receiver.failed(error)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeVarTuple
 
 from predictor.types import RequestRecord
-from proxy.connection import OutgoingRequest, Receiver, Way
+from proxy.connection import OutgoingRequest, Receiver
 from proxy.errors import ShuttingDown, UpstreamError, to_response
 from proxy.exchange import Comment, Exchange, Failure, Output, Step
 from proxy.gate import Serving, Tap
@@ -44,7 +44,7 @@ class Host(Protocol):
         ...
 
 
-class Delivery:
+class Delivery(Receiver):
     """Serve one placed request.
 
     Args:
@@ -69,7 +69,6 @@ class Delivery:
         "_spoke_s",
         "_tap",
         "live",
-        "way",
     )
 
     def __init__(
@@ -82,7 +81,7 @@ class Delivery:
         keepalive_s: float | None,
         now: float,
     ) -> None:
-        self.way: Way | None = None
+        super().__init__()
         self.live = True
         self._held = False  # whatever way it takes
         self._exchange = exchange

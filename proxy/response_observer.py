@@ -1,41 +1,15 @@
 """What a response says about itself: the one interface to streams and whole bodies."""
 
 import re
-from typing import Final, Protocol
+from typing import Final
 
+from collectors.stream import StreamObserver
 from collectors.usage import UNKNOWN_USAGE, Usage, read_usage
 from proxy.headers import RawHeaders
 
 # A whole body larger than this is relayed unread: its counts stay unknown.
 READ_BYTES: Final = 1 << 20
 _FAILED: Final = re.compile(rb'data: ?\{\s*"error"[^\n]*"code":\s*"?5\d\d\b')
-
-
-class ResponseObserver(Protocol):
-    """See a response go by; what :meth:`feed` and :meth:`flush` return is relayed.
-
-    Attributes:
-        first_token: Whether an output token has been seen.
-        token_events: Events that carried output tokens.
-        failed: Whether the endpoint reported an error inside the stream.
-    """
-
-    first_token: bool
-    token_events: int
-    failed: bool
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Take in a chunk; return what goes to the client."""
-        ...
-
-    def flush(self) -> bytes:
-        """Return what was held back: the response is over."""
-        ...
-
-    @property
-    def usage(self) -> Usage:
-        """Give what it said of its token counts and times."""
-        ...
 
 
 class BodyObserver:
@@ -73,6 +47,11 @@ class BodyObserver:
         """Parse the body; unknown where it is not JSON or too large."""
         body = b"".join(self._chunks)
         return read_usage(body) if body else UNKNOWN_USAGE
+
+
+ResponseObserver = StreamObserver | BodyObserver
+"""Sees a response go by; relayed is what it returns. A union: compiled code then calls
+neither by name."""
 
 
 def is_event_stream(headers: RawHeaders) -> bool:

@@ -6,13 +6,13 @@ nobody reads is bounded, then reading stops.
 
 import asyncio
 
-from proxy.connection import Way
+from proxy.connection import Receiver
 from proxy.errors import UpstreamError
 from proxy.headers import RawHeaders
 from proxy.http_response import ResponseHead
 
 
-class UpstreamResponse:
+class UpstreamResponse(Receiver):
     """One response as it comes in.
 
     Args:
@@ -27,7 +27,7 @@ class UpstreamResponse:
     """
 
     def __init__(self, *, buffer_bytes: int) -> None:
-        self.way: Way | None = None
+        super().__init__()
         self.status = 0
         self.headers: RawHeaders = []
         self.complete = False

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.errors import UpstreamBroken
@@ -76,9 +76,12 @@ SIZE_LINES = ("%x", "%X", "0%x", "%x;name=value")
 
 @given(
     chunks=st.lists(
-        st.tuples(st.binary(min_size=1, max_size=3000), st.sampled_from(SIZE_LINES)), max_size=6
+        st.tuples(st.binary(min_size=1, max_size=5000), st.sampled_from(SIZE_LINES)), max_size=6
     ),
     cut_within=st.booleans(),
+)
+@example(
+    chunks=[(bytes(size), "%x") for size in (9, 10, 15, 16, 255, 256, 4095, 4096)], cut_within=False
 )
 def test_chunks_are_read_however_their_size_is_written(
     chunks: list[tuple[bytes, str]], cut_within: bool
