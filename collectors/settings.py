@@ -200,9 +200,9 @@ class TraceSettings(BaseModel):
     """Finished requests waiting to become columns, and as many as columns waiting to be written;
     more are dropped and counted. At 100 candidates a row holds about 20 KB until then."""
 
-    flush_interval_s: float = Field(default=2.0, ge=0.01, le=60.0)
+    flush_interval_s: float = Field(default=10.0, ge=0.01, le=60.0)
     """Rows are written in groups this far apart, or earlier when the columns of a whole buffer
-    wait; a group costs a millisecond besides its rows."""
+    wait; a group costs some milliseconds besides its rows."""
 
     file_rows: int = Field(default=50_000, ge=1)
     """Rows until a file is finished."""

@@ -34,8 +34,8 @@ _CHUNK_ROWS: Final = 1024
 _COLUMNS_AT_ONCE: Final = 8
 """Made of a chunk before the event loop has its turn: a millisecond or less."""
 
-_LOOKS: Final = 8
-"""Times per flush interval that the buffer is looked at: full by a quarter, it is written."""
+_LOOK_S: Final = 0.25
+"""How often the buffer is looked at: of one that is full by a quarter columns are made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +110,10 @@ class TraceRecorder:
     async def run(self) -> None:
         """Write what has come in, again and again, until cancelled."""
         while True:
-            for _ in range(_LOOKS):
-                await self._sleep(self._settings.flush_interval_s / _LOOKS)
+            left_s = self._settings.flush_interval_s
+            while left_s > 0:
+                await self._sleep(min(left_s, _LOOK_S))
+                left_s -= _LOOK_S
                 if len(self._buffer) > self._settings.buffer_rows // 4:
                     await self._make_tables()
                 if sum(map(len, self._tables)) >= self._settings.buffer_rows:
