@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from math import expm1
+from math import expm1, inf
 from typing import Final, NamedTuple
 
 from foretoken.background import in_own_thread
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 REFRESH_S: Final = 1.0
 REMOTE_REFRESH_S: Final = 5.0
 """Of a store across a network, where each look takes three requests that are paid for."""
+
+PUBLISH_S: Final = 5.0
+"""Between two updates of the metrics where nothing is new: they are seldom scraped more often."""
 
 
 class _Found(NamedTuple):
@@ -123,24 +126,34 @@ class ModelUpdates:
             dropped: Gives the rows dropped so far on the way to the recorder and the trainer.
         """
         wait_s = REFRESH_S if self._store.local else REMOTE_REFRESH_S
+        published_s = -inf
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), wait_s)
             self._wake.clear()
-            await self.refresh()
-            trace_rows, trainer_rows = dropped()
-            self.dropped(trace_rows=trace_rows, trainer_rows=trainer_rows)
+            changed = await self.refresh()
+            if changed or time.monotonic() - published_s >= PUBLISH_S:
+                published_s = time.monotonic()
+                self.publish()
+                trace_rows, trainer_rows = dropped()
+                self.dropped(trace_rows=trace_rows, trainer_rows=trainer_rows)
 
-    async def refresh(self) -> None:
-        """Follow the store and publish how every fleet's predictor does.
+    async def refresh(self) -> bool:
+        """Follow the store; tell whether there was anything new for any fleet.
 
         Versions are read and parsed in a thread: no token waits for it.
         """
+        changed = False
         for fleet in list(self._predictors):
             find = partial(self._find, fleet)
             found = await (asyncio.to_thread if self._store.local else in_own_thread)(find)
             predictor = self._predictors[fleet]  # another may have been adopted in between
-            self._serve(fleet, predictor, found)
+            changed |= self._serve(fleet, predictor, found)
+        return changed
+
+    def publish(self) -> None:
+        """Publish how every fleet's predictor does."""
+        for fleet, predictor in self._predictors.items():
             self._publish(fleet, predictor.report())
 
     def _find(self, fleet: str) -> "_Found | str | None":
@@ -157,19 +170,24 @@ class ModelUpdates:
         except PredictorError as error:
             return f"version {version}: {error}"
 
-    def _serve(self, fleet: str, predictor: LatencyPredictor, found: "_Found | str | None") -> None:
-        self._metrics.skipped.labels(fleet).set(isinstance(found, str))
+    def _serve(self, fleet: str, predictor: LatencyPredictor, found: "_Found | str | None") -> bool:
+        """Serve what was found, or say once why not; tell whether that was anything new."""
         if isinstance(found, str):
-            if self.problems.get(fleet) != found:  # say it once, not every second
-                self.problems[fleet] = found
-                log.error("model_skipped", extra={"model": fleet, "problem": found})
-            return
-        self.problems.pop(fleet, None)
-        if found is not None and found.version != self._seen.get(fleet):
-            predictor.swap(found.model, found.version)
-            self._seen[fleet] = found.version
-            self._since_s[fleet] = time.monotonic()
-            log.info("model_in_use", extra={"model": fleet, "version": found.version})
+            if self.problems.get(fleet) == found:
+                return False
+            self.problems[fleet] = found
+            self._metrics.skipped.labels(fleet).set(1)
+            log.error("model_skipped", extra={"model": fleet, "problem": found})
+            return True
+        if self.problems.pop(fleet, None) is not None:
+            self._metrics.skipped.labels(fleet).set(0)
+        if found is None or found.version == self._seen.get(fleet):
+            return False
+        predictor.swap(found.model, found.version)
+        self._seen[fleet] = found.version
+        self._since_s[fleet] = time.monotonic()
+        log.info("model_in_use", extra={"model": fleet, "version": found.version})
+        return True
 
     def _publish(self, fleet: str, report: PredictorReport) -> None:
         metrics = self._metrics

@@ -45,6 +45,7 @@ async def test_a_predictor_starts_from_the_version_in_use(store: ModelsStore) ->
 
     updates.adopt("m", predictor)
     await updates.refresh()
+    updates.publish()
 
     assert predictor.report().version == version
     labels = {"model_name": "m", "version": version, "layer": predictor.report().layer}
@@ -198,3 +199,33 @@ class Watched(LatencyPredictor):
     def swap(self, model: ModelSnapshot | PreparedModel, version: str | None = None) -> None:
         self.swapped.append(type(model))
         super().swap(model, version)
+
+
+async def test_metrics_are_published_now_and_then_and_whenever_anything_is_new(
+    store: ModelsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("foretoken.model_updates.REFRESH_S", 0.001)
+    updates, registry = make_updates(store)
+    updates.adopt("m", LatencyPredictor())
+    looks = 0
+    refresh = updates.refresh
+
+    async def counted() -> bool:
+        nonlocal looks
+        looks += 1
+        return await refresh()
+
+    monkeypatch.setattr(updates, "refresh", counted)
+    asked = []
+    running = asyncio.create_task(updates.run(lambda: (asked.append(looks) or 0, 0)))
+    while looks < 5:
+        await asyncio.sleep(0.001)
+    quiet = list(asked)
+    version = publish(store)
+    while len(asked) < 2:
+        await asyncio.sleep(0.001)
+    running.cancel()
+
+    assert quiet == [1]  # at the first look, and not at each
+    labels = {"model_name": "m", "version": version, "layer": "mixture"}
+    assert registry.get_sample_value("foretoken_model_info", labels) == 1
