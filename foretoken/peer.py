@@ -142,6 +142,7 @@ class Peer:
         self._service: Service | None = None
         self._seen: dict[str, EndpointState] = {}
         self._catching_up = False
+        self._call_soon: Callable[[Callable[[], None]], object] | None = None
         self._always = asyncio.Event()
         self._always.set()
         if outside is not None:
@@ -158,6 +159,7 @@ class Peer:
             rng=random.Random(seed),
             ledger=self._ledger,
             herald=self,
+            later=self._later,
         )
 
     def predictor(self, settings: PredictorSettings) -> LatencyPredictor:
@@ -310,6 +312,16 @@ class Peer:
             wanted = outside.exchange.decrees.draining(state.endpoint)
             if wanted is not None and wanted is not state.draining:
                 self.decreed(state.endpoint, draining=wanted)
+
+    def _later(self, call: Callable[[], None]) -> None:
+        """Call at the end of the event loop's turn, at once before it runs."""
+        if self._call_soon is None:  # asking for the loop asks the system who we are
+            try:
+                self._call_soon = asyncio.get_running_loop().call_soon
+            except RuntimeError:
+                call()
+                return
+        self._call_soon(call)
 
     def _tell_lesson(self, observation: Observation) -> None:
         lesson = lesson_of(observation)

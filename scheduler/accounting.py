@@ -8,6 +8,7 @@ Called by the scheduler only.
 """
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from predictor.feature_rows import own_columns
@@ -79,6 +80,7 @@ class _Account:
         "recent_ttft_s",
         "row",
         "streams",
+        "sums",
     )
 
     def __init__(self, name: str, row: int, now: float) -> None:
@@ -96,6 +98,7 @@ class _Account:
         self.recent_tpot_s: float | None = None
         self.last_dispatch = 0
         self.others = NOTHING
+        self.sums: Bookings | None = None  # as of now, unless something has changed since
 
 
 class InflightAccounting:
@@ -106,6 +109,7 @@ class InflightAccounting:
 
     Attributes:
         ledger: Told of every change where other workers book as well, ``None`` otherwise.
+        later: Calls back soon, when more may have changed: the ledger is told then.
 
     >>> accounting = InflightAccounting()
     >>> accounting.book("r", "a:1", prefill_tokens=100, context_tokens=120, now=0.0)
@@ -125,7 +129,9 @@ class InflightAccounting:
         self._unwritten: dict[str, _Account] = {}  # whose rows do not stand for them any more
         self._accounts: dict[str, _Account] = {}
         self._dispatches = 0
+        self._untold: dict[str, _Account] = {}  # of whose change the ledger is to be told
         self.ledger: Ledger | None = None
+        self.later: Callable[[Callable[[], None]], object] = at_once
 
     def book(
         self,
@@ -257,10 +263,21 @@ class InflightAccounting:
         return account
 
     def _changed(self, account: _Account) -> None:
-        """Tell the other workers at once; the row is written when it is next read."""
+        """See that the other workers are told; the row is written when it is next read."""
         self._unwritten[account.name] = account
         if self.ledger is not None:
-            self.ledger.booked(account.name, _bookings(account))
+            account.sums = None
+            is_first = not self._untold
+            self._untold[account.name] = account
+            if is_first:
+                self.later(self._tell)
+
+    def _tell(self) -> None:
+        """Tell the other workers of all that has changed."""
+        untold, self._untold = self._untold, {}
+        if self.ledger is not None:
+            for name, account in untold.items():
+                self.ledger.booked(name, _bookings(account))
 
     def _settle(self) -> None:
         """Write the rows of all that has changed."""
@@ -301,10 +318,17 @@ class InflightAccounting:
         )
 
 
+def at_once(call: Callable[[], None]) -> None:
+    """Call now: for whoever has no event loop."""
+    call()
+
+
 def _bookings(account: _Account) -> Bookings:
     """Give the account's sums in the form that adds up."""
+    if account.sums is not None:
+        return account.sums
     streams, queued = account.streams, account.queued
-    return Bookings(
+    account.sums = sums = Bookings(
         len(account.bookings),
         len(queued),
         account.queued_prefill_tokens,
@@ -319,6 +343,7 @@ def _bookings(account: _Account) -> Bookings:
         UNKNOWN if account.recent_ttft_s is None else account.recent_ttft_s,
         UNKNOWN if account.recent_tpot_s is None else account.recent_tpot_s,
     )
+    return sums
 
 
 def _leave_queue(account: _Account, request_id: str, booking: _Booking) -> None:

@@ -9,7 +9,7 @@ by whoever connects the schedulers.
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from predictor.types import (
@@ -20,6 +20,7 @@ from predictor.types import (
     RequestFeatures,
     RequestRecord,
 )
+from scheduler.accounting import at_once
 from scheduler.actions import Action, Dispatch, Shed
 from scheduler.bookings import Ledger
 from scheduler.capacity import Room
@@ -55,6 +56,8 @@ class PeerScheduler(Scheduler):
         rng: Likewise.
         ledger: Holds everyone's bookings.
         herald: Carries what we tell.
+        later: Calls back at the end of the event loop's turn, where there is one: others are
+            told of our bookings then, once for all that the turn has changed.
     """
 
     def __init__(
@@ -65,9 +68,11 @@ class PeerScheduler(Scheduler):
         rng: random.Random,
         ledger: Ledger,
         herald: Herald,
+        later: Callable[[Callable[[], None]], object] = at_once,
     ) -> None:
         super().__init__(settings=settings, make_fleet=make_fleet, rng=rng)
         self._ledger = self._accounting.ledger = ledger
+        self._accounting.later = later
         self._herald = herald
         self._suspects.on_suspect = self._tell_suspected
         self._promised: dict[Writer, dict[str, Fleet]] = {}  # elsewhere, by writer and request

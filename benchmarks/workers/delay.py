@@ -17,7 +17,7 @@ import numpy as np
 from foretoken.workers.bus import Bus
 from foretoken.workers.messages import Message
 from foretoken.workers.table import SharedTable
-from scheduler.bookings import Bookings
+from scheduler.accounting import InflightAccounting
 from scheduler.words import Left
 
 ENDPOINT: Final = "a:1"
@@ -90,9 +90,12 @@ async def _tell(descriptor: int, folder: Path) -> None:
     bus, ear = Bus(folder, worker=1, workers=2, fresh=False), Ear()
     running = asyncio.create_task(bus.run(ear))
     await ear.came.wait()
+    accounting = InflightAccounting()
+    accounting.ledger, accounting.later = table, asyncio.get_running_loop().call_soon
     while not running.done():
         now = time.monotonic()
-        table.booked(ENDPOINT, Bookings(inflight_requests=1.0, rated_s=now))
+        accounting.book("r", ENDPOINT, prefill_tokens=1.0, context_tokens=1.0, now=now)
+        accounting.release("r", ENDPOINT, tpot_s=None)
         bus.tell(Left(repr(now)))
         await asyncio.sleep(EVERY_S)
 

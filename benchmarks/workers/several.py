@@ -6,14 +6,16 @@ table. Requests come to the workers by chance, whoever sends them: a conversatio
 another worker with every turn, which is the worst that can happen to what is not shared.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from heapq import heappop, heappush
+from itertools import count
 from random import Random
 from typing import Final, cast
 
 from benchmarks.workers.face import SeveralSchedulers
 from foretoken.simulation.arms import Arm, Brain, VirtualTrainer
+from foretoken.workers.bus import COLLECT_S, LESSONS_S
 from foretoken.workers.predictor import SharingPredictor
 from foretoken.workers.spec import divided_scheduler
 from foretoken.workers.table import SharedTable
@@ -27,10 +29,10 @@ from scheduler import (
     build_policy,
 )
 from scheduler.peers import PeerScheduler
-from scheduler.words import Word
+from scheduler.words import Shown, Word
 
-BUS_S: Final = 0.006
-"""From telling to hearing: a frame collects for 5 ms and is a millisecond under way."""
+UNDER_WAY_S: Final = 0.001
+"""A frame, besides the time it waits for more."""
 
 
 class Post:
@@ -38,17 +40,20 @@ class Post:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self._under_way: deque[tuple[float, int, Word | Observation]] = deque()
+        self._sent = count()
+        self._under_way: list[tuple[float, int, int, Word | Observation]] = []
 
     def send(self, worker: int, item: Word | Observation) -> None:
-        """Send something to all others."""
-        self._under_way.append((self.now + BUS_S, worker, item))
+        """Send something to all others; what only teaches waits as long as it ever does."""
+        waits_s = LESSONS_S if isinstance(item, Observation | Shown) else COLLECT_S
+        due_s = self.now + waits_s + UNDER_WAY_S
+        heappush(self._under_way, (due_s, next(self._sent), worker, item))
 
     def due(self, now: float) -> Iterator[tuple[int, Word | Observation]]:
         """Give what has come by now, and from whom."""
         self.now = max(self.now, now)
         while self._under_way and self._under_way[0][0] <= now:
-            _, worker, item = self._under_way.popleft()
+            _, _, worker, item = heappop(self._under_way)
             yield worker, item
 
 

@@ -1,7 +1,7 @@
 """Carry messages between the workers of one machine, over Unix sockets in a folder.
 
 Every worker listens under its number and connects to all others; a connection carries
-messages one way. What is told waits a few milliseconds for more, so that a frame holds what
+messages one way. What is told waits some milliseconds for more, so that a frame holds what
 many requests have to say. Who is not there misses what is told, and what cannot be sent in
 time is dropped and counted: nothing here ever waits for another worker.
 """
@@ -13,12 +13,17 @@ from typing import Final, Protocol
 
 import msgspec
 
-from foretoken.workers.messages import Hello, Message, frame, frames
+from foretoken.workers.messages import Hello, Lesson, Message, frame, frames
+from scheduler.words import Shown
 
 log = logging.getLogger(__name__)
 
 COLLECT_S: Final = 0.005
-"""What is told waits so long for more: two such waits are still under 10 ms."""
+"""What is told waits so long for more."""
+LESSONS_S: Final = 0.025
+"""What only teaches may wait longer: a frame costs both sides more than what is in it."""
+
+_LESSONS: Final = (Lesson, Shown)
 RECONNECT_S: Final = 0.05
 MOST_BUFFERED_BYTES: Final = 32 << 20
 """A worker that does not read for so long is stuck; more is not kept for it."""
@@ -64,6 +69,7 @@ class Bus:
         self._fresh_peers: set[int] = set()
         self._told: list[Message] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._patient = False  # whether it has the time of lessons
         self.fresh = fresh
         self.dropped = 0
 
@@ -73,10 +79,16 @@ class Bus:
         return sorted(self._out)
 
     def tell(self, message: Message) -> None:
-        """Tell all others, within milliseconds."""
+        """Tell all others: within milliseconds, or some more where it only teaches."""
         self._told.append(message)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(COLLECT_S, self._flush)
+        patient = isinstance(message, _LESSONS)
+        if self._timer is not None:
+            if patient or not self._patient:
+                return
+            self._timer.cancel()
+        self._patient = patient
+        wait_s = LESSONS_S if patient else COLLECT_S
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._flush)
 
     def tell_one(self, worker: int, message: Message) -> bool:
         """Tell one other at once, after all that was told before; false where it cannot be."""

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import socket
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Final
 import uvicorn
 
 from foretoken.build import Built, build
+from foretoken.clock import clock_with
 from foretoken.garbage import settle
 from foretoken.logs import configure
 from foretoken.peer import outside_of
@@ -112,7 +112,7 @@ def main() -> int:
     log_lines = configure(settings.log.format, settings.log.level)
     table = SharedTable(spec.table, workers=settings.workers, worker=spec.worker)
     bus = Bus(Path(spec.folder), worker=spec.worker, workers=settings.workers, fresh=spec.restarted)
-    clock = lambda: time.monotonic() + spec.epoch_offset_s  # noqa: E731  # all share this one
+    clock = clock_with(spec.epoch_offset_s)  # all share this one
     member = Member(
         worker=spec.worker,
         table=table,

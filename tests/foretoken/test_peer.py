@@ -1,5 +1,6 @@
 """Ledgers of several kinds of others are one to the scheduler."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,20 @@ def test_who_is_alone_loads_nothing_of_what_several_need() -> None:
     )
 
     assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_bookings_are_told_at_the_end_of_the_turn_and_at_once_without_an_event_loop() -> None:
+    settings = Settings.model_validate({"routers": {"url": "redis://127.0.0.1:9"}})
+    peer = lone_peer(settings)
+    assert peer is not None
+    said: list[str] = []
+
+    peer._later(lambda: said.append("at once"))
+
+    async def turn() -> None:
+        peer._later(lambda: said.append("later"))
+        said.append("now")
+        await asyncio.sleep(0)
+
+    asyncio.run(turn())
+    assert said == ["at once", "now", "later"]

@@ -91,6 +91,38 @@ def test_hearing_of_others_is_no_news_to_them() -> None:
     assert [ledger.writes for ledger in shared.ledgers] == before
 
 
+def test_what_changes_before_the_others_are_told_is_told_once_as_of_then() -> None:
+    shared, due = Shared(), []
+    accounting, ledger = shared.accountings[0], shared.ledgers[0]
+    accounting.later = due.append
+
+    for number in range(3):
+        play(accounting, number, 0.0)
+    before = ledger.writes
+    for call in due:
+        call()
+
+    assert (before, len(due), ledger.writes) == (0, 1, 1)
+    assert ledger.rows["a:1"].inflight_requests == 2
+    play(accounting, 3, 1.0)
+    assert len(due) == 2  # what comes after is told again
+
+
+def test_the_end_of_the_last_request_at_an_endpoint_that_has_left_is_told() -> None:
+    shared, due = Shared(), []
+    accounting, ledger = shared.accountings[0], shared.ledgers[0]
+    accounting.later = due.append
+    play(accounting, 0, 0.0)
+    due.pop()()
+    before = ledger.rows["a:1"].inflight_requests
+
+    accounting.release("r0", "a:1", tpot_s=None)
+    accounting.forget("a:1")
+    due.pop()()
+
+    assert (before, ledger.rows["a:1"].inflight_requests) == (1, 0)
+
+
 def test_what_others_have_is_not_ours() -> None:
     shared = Shared()
     play(shared.accountings[0], 0, 0.0)

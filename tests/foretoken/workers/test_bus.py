@@ -119,6 +119,27 @@ def test_what_one_tells_all_others_hear_in_order() -> None:
     play(scenario, count=3)
 
 
+def test_a_lesson_waits_until_there_is_more_to_tell() -> None:
+    lesson = lesson_of(next(iter(observe(1))))
+
+    async def scenario(workers: Workers) -> None:
+        bus, ear = workers.buses[0], workers.ears[1]
+        bus.tell(lesson)
+        waits = [bus._patient]
+        bus.tell(SENT)  # takes the lessons along
+        bus.tell(lesson)
+        waits.append(bus._patient)
+
+        await ear.until(lambda: len(ear.messages) == 3)
+        assert waits == [True, False]
+        assert [message for _, message in ear.messages] == [lesson, SENT, lesson]
+        bus.tell(lesson)
+        assert bus._patient
+        await ear.until(lambda: len(ear.messages) == 4)
+
+    play(scenario)
+
+
 def test_what_is_told_to_one_comes_after_what_was_told_to_all() -> None:
     async def scenario(workers: Workers) -> None:
         workers.buses[0].tell(SENT)
