@@ -20,7 +20,7 @@ from proxy.errors import (
     shed_response,
     to_response,
 )
-from proxy.headers import response_lines
+from proxy.headers import predicted_ms, response_lines
 from proxy.http_response import ResponseHead
 from proxy.incoming import IncomingRequest
 from proxy.reply import ReplyHead
@@ -38,7 +38,6 @@ _CUT: Final = to_response(UpstreamError("", ""))
 _SHUTTING_DOWN: Final = to_response(ShuttingDown())
 STREAM_LINES: Final = b"content-type: text/event-stream; charset=utf-8\r\nx-accel-buffering: no\r\n"
 _LOOK_EVERY: Final = 4  # token events
-_NEVER_S: Final = 1e9  # thirty years
 COMMENT: Final = b": keepalive\n\n"
 
 
@@ -337,37 +336,14 @@ class Exchange:
             f"x-request-id: {features.request_id}\r\nx-foretoken-endpoint: {action.endpoint}\r\n"
             f"x-foretoken-reason: {decision.reason}\r\n"
         )
-        said, chosen = decision.predictions, decision.chosen
-        if said is not None:
-            ttft_s = decision.decided_s - features.arrived_s + said.ttft_s.item(chosen)
-            lines += _predicted_lines(ttft_s, said.tpot_s.item(chosen))
+        predicted = predicted_ms(decision, features.arrived_s)
+        if predicted is not None:
+            ttft_ms, tpot_ms = predicted
+            lines += (
+                f"x-foretoken-predicted-ttft-ms: {ttft_ms}\r\n"
+                f"x-foretoken-predicted-tpot-ms: {tpot_ms}\r\n"
+            )
         return lines.encode("latin-1")
-
-
-def _predicted_lines(ttft_s: float, tpot_s: float) -> str:
-    """Say what was expected; nothing where a predictor gone wrong gave no times.
-
-    >>> _predicted_lines(0.25, 0.01).split()
-    ['x-foretoken-predicted-ttft-ms:', '250.000', 'x-foretoken-predicted-tpot-ms:', '10.000']
-    >>> _predicted_lines(float("nan"), 0.01), _predicted_lines(0.25, float("inf"))
-    ('', '')
-    """
-    if not (0.0 <= ttft_s < _NEVER_S and 0.0 <= tpot_s < _NEVER_S):
-        return ""
-    return (
-        f"x-foretoken-predicted-ttft-ms: {_milliseconds(ttft_s)}\r\n"
-        f"x-foretoken-predicted-tpot-ms: {_milliseconds(tpot_s)}\r\n"
-    )
-
-
-def _milliseconds(seconds: float) -> str:
-    """Write a time, finite and not negative, in half the time that formatting a float takes.
-
-    >>> _milliseconds(0.0123456), _milliseconds(0.0000004)
-    ('12.346', '0.000')
-    """
-    digits = str(int(seconds * 1e6 + 0.5)).zfill(4)
-    return f"{digits[:-3]}.{digits[-3:]}"
 
 
 def _one_line(body: bytes) -> bytes:

@@ -9,12 +9,13 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from predictor.types import NO_OBJECTIVE, Objective
+from predictor.types import NO_OBJECTIVE, Decision, Objective
 from proxy.errors import BadHeader, BadRequest
 
 RawHeaders = list[tuple[bytes, bytes]]
 HeaderMap = Mapping[bytes, bytes]
 
+_NEVER_S: Final = 1e9  # thirty years
 HOP_BY_HOP: Final = frozenset(
     {
         b"connection",
@@ -198,3 +199,33 @@ def _positive_s(name: str, value: bytes) -> float:
     if not 0 < seconds < math.inf:  # the least of floats is 0 in seconds
         raise BadHeader(name, text, "a positive number of milliseconds")
     return seconds
+
+
+def predicted_ms(decision: Decision, arrived_s: float) -> tuple[str, str] | None:
+    """Write the TTFT and the TPOT that a decision expects, as headers say them.
+
+    Args:
+        decision: As made.
+        arrived_s: When the request came: TTFT counts from then.
+
+    Returns:
+        ``None`` where nothing was predicted, or a predictor gone wrong gave no times.
+    """
+    said, chosen = decision.predictions, decision.chosen
+    if said is None:
+        return None
+    ttft_s = decision.decided_s - arrived_s + said.ttft_s.item(chosen)
+    tpot_s = said.tpot_s.item(chosen)
+    if not (0.0 <= ttft_s < _NEVER_S and 0.0 <= tpot_s < _NEVER_S):
+        return None
+    return _milliseconds(ttft_s), _milliseconds(tpot_s)
+
+
+def _milliseconds(seconds: float) -> str:
+    """Write a time, finite and not negative, in half the time that formatting a float takes.
+
+    >>> _milliseconds(0.0123456), _milliseconds(0.0000004)
+    ('12.346', '0.000')
+    """
+    digits = str(int(seconds * 1e6 + 0.5)).zfill(4)
+    return f"{digits[:-3]}.{digits[-3:]}"

@@ -12,7 +12,7 @@ from typing import Final, Literal, Protocol
 
 from predictor.types import Decision, Outcome, RequestRecord
 from proxy.errors import ProxyError, shed_response, to_response
-from proxy.headers import RawHeaders
+from proxy.headers import RawHeaders, predicted_ms
 from proxy.incoming import IncomingRequest
 from proxy.picker import answers
 from proxy.picker.download import Download
@@ -366,9 +366,9 @@ def decision_headers(decision: Decision, request_id: str, *, arrived_s: float) -
         (b"x-foretoken-endpoint", decision.endpoint.encode()),
         (b"x-foretoken-reason", decision.reason.encode()),
     ]
-    if decision.predictions is not None:
-        ttft_s = decision.decided_s - arrived_s + decision.predictions.ttft_s[decision.chosen]
-        tpot_s = decision.predictions.tpot_s[decision.chosen]
-        told.append((b"x-foretoken-predicted-ttft-ms", b"%.3f" % (ttft_s * 1e3)))
-        told.append((b"x-foretoken-predicted-tpot-ms", b"%.3f" % (tpot_s * 1e3)))
+    predicted = predicted_ms(decision, arrived_s)
+    if predicted is not None:
+        ttft_ms, tpot_ms = predicted
+        told.append((b"x-foretoken-predicted-ttft-ms", ttft_ms.encode()))
+        told.append((b"x-foretoken-predicted-tpot-ms", tpot_ms.encode()))
     return told

@@ -15,6 +15,7 @@ from proxy.exchange import Exchange, Output
 from proxy.http_request import RequestHead
 from proxy.http_response import ResponseHead, ResponseParser
 from proxy.incoming import read_request
+from proxy.picker.processing import decision_headers
 from scheduler import Dispatch, Scheduler
 from tests.fakes import LAST_CHUNK, chunk, token_event
 from tests.scheduler.known_physics import MODEL, KnownPhysics, endpoint, make_scheduler
@@ -130,6 +131,9 @@ def test_predictions_that_are_no_times_fail_no_request(said: float) -> None:
     assert step.head is not None
     assert b"x-foretoken-endpoint: e0:1" in step.head.lines
     assert b"x-foretoken-predicted" not in step.head.lines
+    assert exchange.decision is not None
+    picked = decision_headers(exchange.decision, "r", arrived_s=0.0)
+    assert [name for name, _ in picked if b"predicted" in name] == []
     assert (step.data, step.end) == (b"{}", "whole")
     assert exchange.finish().measurement.outcome == "completed"
     assert scheduler.inflight_requests == 0
