@@ -7,10 +7,11 @@ import pytest
 from benchmarks.workers import delay
 from benchmarks.workers.__main__ import lost, main, quality_row
 from benchmarks.workers.quality import Cell, cells, play
-from benchmarks.workers.several import BUS_S, Crew, Post
+from benchmarks.workers.several import UNDER_WAY_S, Crew, Post
 from foretoken.simulation.arms import ARMS
 from foretoken.simulation.run import simulate
-from scheduler.words import Left
+from foretoken.workers.bus import COLLECT_S, LESSONS_S
+from scheduler.words import Left, Shown
 from simulator.fleets import load_fleet
 from simulator.workloads import load_workload
 
@@ -42,15 +43,19 @@ def test_several_workers_play_the_same_traffic_to_its_end(workers: int) -> None:
 
 
 def test_post_comes_in_order_and_when_it_is_due() -> None:
-    post = Post()
+    post, word_s = Post(), COLLECT_S + UNDER_WAY_S
+    shown = Shown("m", "a:1", None, None, 10, 3, 4, 0.0, None)
     list(post.due(1.0))
+    post.send(0, shown)
     post.send(0, Left("a"))
     post.send(1, Left("b"))
 
-    early, late = list(post.due(1.0 + BUS_S / 2)), list(post.due(1.0 + BUS_S))
+    early, late = list(post.due(1.0 + word_s / 2)), list(post.due(1.0 + word_s))
+    last = list(post.due(1.0 + LESSONS_S + UNDER_WAY_S))
 
     assert early == []
     assert late == [(0, Left("a")), (1, Left("b"))]
+    assert last == [(0, shown)]  # what only teaches takes longer
 
 
 def test_every_pair_is_played_by_one_and_by_several(tmp_path: Path) -> None:
