@@ -206,9 +206,7 @@ def _plain_tokens(chunk: bytes) -> int:
         return 0
     last = len(chunk) - 1
     one_line = last > 9 and chunk[last] == _NEWLINE and chunk.find(b"\n") == last - 1
-    if (
-        one_line and chunk[:8] == b'data: {"' and chunk[8] != _SMALL_E
-    ):  # its first name is no "error"
+    if one_line and chunk[:8] == b'data: {"' and chunk[8] != _SMALL_E:  # nor is it an error
         return 1
     if not chunk.endswith(b"\n\n") or chunk.find(b"error") >= 0 or chunk.find(b"[DONE]") >= 0:
         return 0
