@@ -3,9 +3,8 @@
 Decides what passes between the proxy, the scheduler, the predictor and the
 collectors, and in which units: seconds, tokens, bytes and fractions, never
 milliseconds or percents. Unknown is ``None`` (NaN inside arrays), never 0.
-Everything here is immutable; whoever wants a different value makes another one. What
-comes once a request is a :class:`Value`, built in a tenth of a dataclass's time: a msgspec
-struct here, a native class in the compiled build.
+All is immutable; whoever wants a different value makes another one. What comes once a
+request is a :class:`Value`: a msgspec struct here, a native class in the compiled build.
 """
 
 from collections.abc import Mapping
