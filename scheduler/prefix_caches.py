@@ -10,6 +10,7 @@ Called by the scheduler and the decider.
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -66,7 +67,6 @@ class PrefixCaches:
         self._approximate = approximate
         self._exact = exact
         self._table = table
-        self._nothing: dict[int, Matches] = {}  # by the number of endpoints
         self._followed: dict[str, int] = {}  # rows of endpoints that announce
         self._states: dict[str, EndpointState] = {}  # of these
         self._agreement: dict[str, float] = {}
@@ -94,19 +94,10 @@ class PrefixCaches:
             if exact.any():
                 return self._announced_match(request, rows, exact, block_tokens, most)
         if not self._approximate.knows(request.block_hashes):
-            return self._no_matches(len(rows))
+            return _no_matches(len(rows))
         matched = self._approximate.matched_blocks(request.block_hashes, rows)
         self._to_tokens(matched, block_tokens, most)
         return _matches(matched, self._table.effectiveness(rows))
-
-    def _no_matches(self, n: int) -> Matches:
-        """Give zeros, which nobody writes to: the same each time."""
-        found = self._nothing.get(n)
-        if found is None:
-            zeros = np.zeros(n)
-            found = Matches(believed=np.zeros((n, len(TIERS))), trust=zeros, tokens=zeros)
-            self._nothing[n] = found
-        return found
 
     def _announced_match(
         self,
@@ -309,6 +300,13 @@ def caches_of(settings: SchedulerSettings, table: EndpointTable) -> PrefixCaches
         exact=ExactIndex(table, most_blocks=settings.announced_blocks),
         table=table,
     )
+
+
+@lru_cache(maxsize=64)
+def _no_matches(n: int) -> Matches:
+    """Give zeros, which nobody writes to: the same each time."""
+    zeros = np.zeros(n)
+    return Matches(believed=np.zeros((n, len(TIERS))), trust=zeros, tokens=zeros)
 
 
 def _matches(believed: FloatArray, trust: FloatArray) -> Matches:
