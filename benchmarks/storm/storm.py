@@ -104,7 +104,7 @@ async def live_through(place: Place, plan: Plan, say: Say) -> Story:
     await _calm(story, plan.calm_s)
     await place.load_ends()
     await _quiet(place, plan.quiet_s)
-    story.before = [held(place, router) for router in place.routers]
+    story.before = [await held(place, router) for router in place.routers]
     say("calm measured; the storm begins")
     await place.load_begins(STORM)
     began_s = time.time()
@@ -115,7 +115,7 @@ async def live_through(place: Place, plan: Plan, say: Say) -> Story:
     await _calm(story, plan.calm_s)
     await place.load_ends()
     await _quiet(place, plan.quiet_s)
-    story.after = [held(place, router) for router in place.routers]
+    story.after = [await held(place, router) for router in place.routers]
     story.pages = [await samples(place, router) for router in place.routers]
     return story
 
