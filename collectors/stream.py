@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from collectors.event_form import EventForm
 from collectors.stream_events import Delta, decode_event
 from collectors.usage import UNKNOWN_USAGE, Usage, read_usage
 
@@ -62,6 +63,7 @@ class StreamObserver:
     """
 
     __slots__ = (
+        "_form",
         "_hide",
         "_kind",
         "_limit",
@@ -79,6 +81,7 @@ class StreamObserver:
         self._hide = hide_usage
         self._limit = held_bytes
         self._tail = b""  # the incomplete event at the end of what came
+        self._form = EventForm()
         self._oversized = False  # whether the tail is what is left of one too large to keep
         self._usage_event = b""
         self.first_token = False
@@ -89,7 +92,7 @@ class StreamObserver:
     def feed(self, chunk: bytes) -> bytes:
         """Take in a chunk; return what goes to the client, often the same object."""
         if self.first_token and not self._tail and self._kind != "named":
-            tokens = _plain_tokens(chunk)
+            tokens = _plain_tokens(chunk, 0, len(chunk))
             if tokens and len(chunk) <= self._limit:
                 self.token_events += tokens
                 return chunk
@@ -97,6 +100,28 @@ class StreamObserver:
             return self._feed_oversized(chunk)
         relayed = self._feed_events(chunk)
         return relayed if self._hide else chunk
+
+    def take_tokens(self, data: bytes, start: int) -> bool:
+        """Take in a chunk of HTTP/1.1 if it is tokens alone, to be relayed as it is.
+
+        Args:
+            data: The chunk in its framing.
+            start: Index of the first byte of its data, which ends two bytes before the end.
+
+        Returns:
+            Whether it was taken in; where not, its data is for :meth:`feed`.
+        """
+        end = len(data) - 2
+        if self._tail or not self.first_token or self._kind == "named" or end - start > self._limit:
+            return False
+        if self._form.fits(data, start):
+            self.token_events += 1
+            return True
+        tokens = _plain_tokens(data, start, end)
+        self.token_events += tokens
+        if tokens == 1:
+            self._form.learn(data, start)
+        return tokens > 0
 
     def flush(self) -> bytes:
         """Give up waiting for the end of an incomplete event: the stream is over."""
@@ -192,25 +217,27 @@ class StreamObserver:
         return bool(choices) and all(_is_role_alone(choice.delta) for choice in choices)
 
 
-def _plain_tokens(chunk: bytes) -> int:
-    r"""Count the events of a chunk that is whole events with nothing in them but tokens.
+def _plain_tokens(data: bytes, start: int, end: int) -> int:
+    r"""Count the events of a part of some bytes that is whole events with tokens alone in them.
 
     0 where it is anything else. ``in`` would ask first whether it is given a number.
 
-    >>> _plain_tokens(b'data: {"id":1}\n\n'), _plain_tokens(b'data: {"id":1}\n\n' * 2)
+    >>> _plain_tokens(b'data: {"id":1}\n\n', 0, 16), _plain_tokens(b'data: {}\n\n' * 2, 0, 20)
     (1, 2)
-    >>> _plain_tokens(b'data: {"error":{}}\n\n'), _plain_tokens(b'data: {"usage":{}}\n\n')
+    >>> _plain_tokens(b'data: {"error":{}}\n\n', 0, 20), _plain_tokens(b'{"usage":{}}\n\n', 0, 14)
     (0, 0)
     """
-    if chunk.find(b'"usage"') >= 0:
+    if data.find(b'"usage"') >= 0:  # around the part there is none: faster than to look there
         return 0
-    last = len(chunk) - 1
-    one_line = last > 9 and chunk[last] == _NEWLINE and chunk.find(b"\n") == last - 1
-    if one_line and chunk[:8] == b'data: {"' and chunk[8] != _SMALL_E:  # nor is it an error
+    last = end - 1
+    one_line = last - start > 9 and data[last] == _NEWLINE and data.find(b"\n", start) == last - 1
+    begun = start + 8
+    if one_line and data[start:begun] == b'data: {"' and data[begun] != _SMALL_E:  # nor an error
         return 1
-    if not chunk.endswith(b"\n\n") or chunk.find(b"error") >= 0 or chunk.find(b"[DONE]") >= 0:
+    event = data[start:end]
+    if not event.endswith(b"\n\n") or event.find(b"error") >= 0 or event.find(b"[DONE]") >= 0:
         return 0
-    return chunk.count(b"\ndata:") + chunk.startswith(b"data:")
+    return event.count(b"\ndata:") + event.startswith(b"data:")
 
 
 def _is_role_alone(delta: Delta | None) -> bool:

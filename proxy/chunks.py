@@ -23,15 +23,17 @@ def framed(data: bytes) -> bytes:
     return line + data + b"\r\n"
 
 
-def only_chunk(data: bytes) -> bytes | None:
-    r"""Give what is in the one short chunk that bytes are, ``None`` where they are more or less.
+def chunk_start(data: bytes) -> int:
+    r"""Find where the data of the one short chunk begins that bytes are; it ends two before them.
 
-    >>> only_chunk(b"3\r\nabc\r\n"), only_chunk(b"0\r\n\r\n"), only_chunk(b"03\r\nabc\r\n")
-    (b'abc', None, None)
+    0 where they are more or less than one chunk, or not written as :func:`framed` would.
+
+    >>> chunk_start(b"3\r\nabc\r\n"), chunk_start(b"0\r\n\r\n"), chunk_start(b"03\r\nabc\r\n")
+    (3, 0, 0)
     """
     end = len(data) - 2  # of the chunk's data
     if end < 4:
-        return None
+        return 0
     size = digits = 0
     for digits in range(4):
         digit = data[digits]  # numbers are what compiled code compares fast
@@ -48,4 +50,4 @@ def only_chunk(data: bytes) -> bytes | None:
         and data[digits] == data[end] == 0x0D
         and data[digits + 1] == data[end + 1] == 0x0A
     )
-    return data[start:end] if whole else None
+    return start if whole else 0

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from predictor.values import Value
+from proxy.chunks import chunk_start
 from proxy.errors import UpstreamBroken, UpstreamError
 from proxy.http_response import ResponseHead, ResponseParser
 from proxy.outbox import Outbox
@@ -79,6 +80,15 @@ class Receiver:
             trailers: ``None`` while more comes, else the lines after the body.
         """
         raise NotImplementedError
+
+    def take_chunk(self, data: bytes, start: int) -> bool:  # noqa: ARG002  # a base class's
+        """Take a read that is one chunk; false where its data is to be ``received``.
+
+        Args:
+            data: The chunk in its framing.
+            start: Index of the first byte of its data, which ends two bytes before the end.
+        """
+        return False
 
     def failed(self, error: UpstreamError) -> None:
         """Take that no more comes, and the response is not complete."""
@@ -236,11 +246,18 @@ class Connection:
             return
         self.heard_s = self._now()
         parser = self._parser
-        try:
-            body = parser.feed(data)
-        except UpstreamBroken as error:
-            self.abort(error)
-            return
+        # Nearly every read of a stream is one chunk.
+        start = chunk_start(data) if parser.between_chunks else 0
+        if start:
+            if receiver.take_chunk(data, start):
+                return
+            body = data[start:-2]
+        else:
+            try:
+                body = parser.feed(data)
+            except UpstreamBroken as error:
+                self.abort(error)
+                return
         head = parser.head
         if head is None:
             return

@@ -112,6 +112,21 @@ class Delivery(Receiver):
         if self._held and self.way is not None:
             self.way.pause_reading()
 
+    def take_chunk(self, data: bytes, start: int) -> bool:
+        """Hand a chunk of tokens on as it came, framing and all, where nobody else sees it."""
+        if self._tap is not None or not self._reply.in_chunks:
+            return False
+        try:
+            if not self._exchange.take_tokens(data, start):
+                return False
+            self._reply.pass_on(data)
+        except Exception:  # the boundary of one request, as in ``_do``
+            logger.exception("exchange_failed")
+            self._give_up()
+        if self._held and self.way is not None:
+            self.way.pause_reading()
+        return True
+
     def failed(self, error: UpstreamError) -> None:
         """Take that the endpoint failed."""
         self._do(self._exchange.failed, error)

@@ -168,6 +168,15 @@ class Exchange:
             self._watch()
         return shown if trailers is None else self._end(None, shown, trailers)
 
+    def take_tokens(self, data: bytes, start: int) -> bool:
+        """Take a chunk if it is tokens alone; false where it is to be ``received``."""
+        observer = self._observer
+        if not isinstance(observer, StreamObserver) or not observer.take_tokens(data, start):
+            return False
+        if self._watching:
+            self._watch()
+        return True
+
     def failed(self, error: UpstreamError) -> Step:
         """Take that the endpoint failed before the response was complete."""
         if self._shown:

@@ -2,8 +2,8 @@
 
 Pure: bytes in, body bytes out. One per connection to an endpoint, used for one response
 after the other. The grammar is llhttp's in its strict mode. Informational responses are
-passed over. A read that is one short chunk passes the parser by, which is between two chunks then
-and stays so. Called by :mod:`proxy.connection`.
+passed over. Called by :mod:`proxy.connection`, which need not feed a read that is one whole chunk
+while the parser is between two.
 """
 
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import httptools
 
 from predictor.values import Value
-from proxy.chunks import only_chunk
 from proxy.errors import UpstreamBroken
 from proxy.headers import RawHeaders
 
@@ -38,6 +37,7 @@ class ResponseParser:
         max_head_bytes: Most bytes of a response head.
 
     Attributes:
+        between_chunks: Whether the next byte is the first of a chunk, its size line's.
         head: Status and headers of this response, ``None`` until they are there.
         heard: Whether any byte of it has come in.
         body_begun: Whether any byte of its body has.
@@ -47,7 +47,6 @@ class ResponseParser:
     """
 
     __slots__ = (
-        "_between_chunks",
         "_close_delimited",
         "_head_bytes",
         "_head_only",
@@ -56,6 +55,7 @@ class ResponseParser:
         "_parser",
         "_pieces",
         "_url",
+        "between_chunks",
         "body_begun",
         "complete",
         "head",
@@ -79,7 +79,7 @@ class ResponseParser:
         self._headers: RawHeaders = []
         self._head_bytes = 0
         self._head_only = head_only
-        self._close_delimited = self._between_chunks = False
+        self._close_delimited = self.between_chunks = False
 
     def feed(self, data: bytes) -> bytes:
         r"""Take in bytes; give the body bytes among them.
@@ -93,10 +93,6 @@ class ResponseParser:
         >>> parser.head.status, parser.feed(b"c"), parser.complete
         (200, b'c', True)
         """
-        if self._between_chunks:
-            body = only_chunk(data)
-            if body is not None:
-                return body
         self.heard = True
         try:
             self._parser.feed_data(data)
@@ -104,8 +100,8 @@ class ResponseParser:
             if not self.complete:
                 raise UpstreamBroken(self._url, f"not an HTTP response: {error}") from error
             self.reusable = False  # bytes after the end
-        if self._between_chunks:  # unless the next one's size has begun, or the last has ended
-            self._between_chunks = data.endswith(b"\r\n") and not self.complete
+        if self.between_chunks:  # unless the next one's size has begun, or the last has ended
+            self.between_chunks = data.endswith(b"\r\n") and not self.complete
         pieces = self._pieces
         if not pieces:
             return b""
@@ -158,11 +154,11 @@ class ResponseParser:
 
     def on_chunk_header(self) -> None:
         """Note that a chunk begins."""
-        self._between_chunks = False
+        self.between_chunks = False
 
     def on_chunk_complete(self) -> None:
         """Note that one has ended."""
-        self._between_chunks = True
+        self.between_chunks = True
 
     def on_message_complete(self) -> None:
         """Note the end, unless it was the end of an informational response."""

@@ -116,6 +116,16 @@ class Reply:
         if data and not self.ended:
             self._write(data)
 
+    @property
+    def in_chunks(self) -> bool:
+        """Tell whether chunks may be passed on as they are."""
+        return self._chunked and not self._head
+
+    def pass_on(self, chunk: bytes) -> None:
+        """Send a piece of the body in its framing, which is as :func:`framed` makes it."""
+        if not self.ended:
+            self._write(chunk)
+
     def end(self, data: bytes = b"", trailers: bytes = b"") -> None:
         """Send the last piece and the end; the connection may go on."""
         if self.ended:

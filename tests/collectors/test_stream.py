@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from collectors.stream import StreamKind, StreamObserver
 from collectors.usage import UNKNOWN_USAGE, Usage
+from tests.fakes import chunk
 
 USAGE = {
     "prompt_tokens": 63,
@@ -295,6 +296,52 @@ def test_result_does_not_depend_on_where_the_bytes_were_cut(
     assert relayed == relayed_whole
     if not hide:
         assert relayed == stream
+
+
+TEXTS = st.text(alphabet='ab\\"\n\r{}:é', max_size=70) | st.sampled_from(
+    ["usage", "error", "[DONE]"]
+)
+TOKENS = st.builds(lambda text: chat({"content": text}), TEXTS)
+
+
+@example(events=[HELLO, HELLO, chat({"content": "usage"})], kind="chat", held=1 << 20)
+@example(events=[HELLO, HELLO, HELLO.replace(b"hello", b"x\\")], kind="chat", held=99)
+@given(
+    events=st.lists(EVENTS | TOKENS | st.builds(bytes.__add__, TOKENS, TOKENS), max_size=12),
+    kind=KINDS,
+    held=st.sampled_from([1 << 20, 110]),
+)
+@pytest.mark.parametrize("hide", [False, True])
+def test_chunks_of_tokens_are_taken_for_what_would_be_fed_and_relayed(
+    events: list[bytes], kind: StreamKind, held: int, hide: bool
+) -> None:
+    fed = StreamObserver(kind, hide_usage=hide, held_bytes=held)
+    taking = StreamObserver(kind, hide_usage=hide, held_bytes=held)
+
+    for event in events:
+        if take(taking, event):
+            assert fed.feed(event) == event
+        else:
+            assert fed.feed(event) == taking.feed(event)
+
+    assert facts(taking) == facts(fed)
+    assert taking.flush() == fed.flush()
+
+
+def take(observer: StreamObserver, event: bytes) -> bool:
+    framed = chunk(event)
+    return observer.take_tokens(framed, len(framed) - len(event) - 2)
+
+
+def test_tokens_are_taken_once_there_was_one() -> None:
+    observer = StreamObserver("chat", hide_usage=True)
+    observer.feed(ROLE + HELLO)
+    tokens = [HELLO, EMPTY, chat({"content": 'a "word" \\'}), HELLO + EMPTY]
+
+    taken = [take(observer, event) for event in (*tokens, FINAL, DONE)]
+
+    assert taken == [True, True, True, True, False, False]
+    assert observer.token_events == 6
 
 
 @given(chunks=st.lists(st.binary(max_size=60), max_size=20), kind=KINDS)
