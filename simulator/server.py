@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
+from urllib.parse import parse_qs
 
 import uvicorn
 
@@ -287,7 +288,8 @@ class SimulatedEndpoint:
                 return
             case "slow":
                 await asyncio.sleep(SLOW_PAGE_S)
-        await exchange.reply(self._metrics.page(), _PAGE)
+        names = parse_qs(exchange.query).get("name[]", [])
+        await exchange.reply(self._metrics.page(names), _PAGE)
 
 
 async def _send_stream(

@@ -55,10 +55,11 @@ class Endpoint:
         self._template = template
         self._fixed = {path: response(json.dumps(body).encode()) for path, body in FIXED.items()}
 
-    def get(self, path: bytes) -> bytes:
+    def get(self, path: bytes, query: bytes) -> bytes:
         """Answer what is no chat."""
         if path == b"/metrics":
-            page = self._template.page(running=self.running, waiting=0)
+            asked = query.decode("latin-1")
+            page = self._template.page(running=self.running, waiting=0, query=asked)
             return response(page, b"text/plain; version=1.0.0; charset=utf-8")
         known = self._fixed.get(path.decode("latin-1"))
         return known or response(b'{"error":"not found"}', status=b"404 Not Found")
@@ -102,10 +103,10 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Answer."""
-        path, body = self._target.partition(b"?")[0], bytes(self._body)
+        (path, _, query), body = self._target.partition(b"?"), bytes(self._body)
         self._begin()
         if path != CHATS:
-            self._write(self._endpoint.get(path))
+            self._write(self._endpoint.get(path, query))
         elif _STREAM.search(body):
             self._play(stream_events(body), self._endpoint.pace.ttft_s, first=_STREAM_HEAD)
         elif self._endpoint.pace.ttft_s:
@@ -242,9 +243,9 @@ FIXED: Final[dict[str, object]] = {
 """What routers ask, and the answers."""
 
 
-async def serve(ports: Sequence[int], pace: Pace) -> None:
+async def serve(ports: Sequence[int], pace: Pace, *, whole_pages: bool = False) -> None:
     """Listen until cancelled."""
-    loop, template = asyncio.get_running_loop(), PageTemplate()
+    loop, template = asyncio.get_running_loop(), PageTemplate(whole=whole_pages)
 
     def protocol(endpoint: Endpoint) -> Callable[[], Connection]:
         return lambda: Connection(endpoint)
@@ -263,9 +264,10 @@ def main() -> None:
     parser.add_argument("ports", type=lambda text: [int(port) for port in text.split(",")])
     parser.add_argument("--ttft-ms", type=float, default=0.0)
     parser.add_argument("--itl-ms", type=float, default=0.0)
+    parser.add_argument("--whole-pages", action="store_true", help="whatever is asked of them")
     given = parser.parse_args()
     pace = Pace(ttft_s=given.ttft_ms / 1e3, itl_s=given.itl_ms / 1e3)
-    uvloop.run(serve(given.ports, pace))
+    uvloop.run(serve(given.ports, pace, whole_pages=given.whole_pages))
 
 
 if __name__ == "__main__":
