@@ -198,7 +198,7 @@ def test_an_endpoint_that_cannot_be_asked_by_name_stays_up(error: Exception) -> 
 
 def test_an_endpoint_that_restarts_may_lack_what_it_had_again_and_again() -> None:
     bench = Bench()
-    whole, less = bench.fake.answers["/metrics"], (200, b"vllm:num_requests_running 1.0\n")
+    less = (200, b"vllm:num_requests_running 1.0\n")
 
     for _ in range(5):
         bench.pages.by_name = None
@@ -208,7 +208,7 @@ def test_an_endpoint_that_restarts_may_lack_what_it_had_again_and_again() -> Non
 
     bench.pages.by_name = None
     bench.poll()
-    assert whole == bench.fake.answers["/metrics"]
+
     assert pages_asked(bench)[-1] == BY_NAME
 
 
