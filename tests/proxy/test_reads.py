@@ -1,6 +1,9 @@
 """Streams read by read: what is one chunk passes as it is, and nobody sees a difference."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 
@@ -40,12 +43,29 @@ READS = [
 TOKENS = [" b", ' "quoted"', "é", *"defgh"], [*"ijkl"]
 
 
-async def under_way(proxy: RunningProxy) -> Connection:
-    await until(lambda: any(live.way is not None for live in proxy.relay.live.values()))
-    (live,) = proxy.relay.live.values()
-    await until(lambda: live.exchange.shown)
-    assert isinstance(live.way, Connection)
-    return live.way
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streaming:
+    """Hold a stream whose first token has been shown, and both its ends."""
+
+    proxy: RunningProxy
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    way: Connection
+
+
+@asynccontextmanager
+async def streaming(request: bytes) -> AsyncIterator[Streaming]:
+    async with (
+        FakeEndpoint([STREAM_HEAD, event("a"), HOLD]) as endpoint,
+        running_proxy(endpoint) as proxy,
+    ):
+        reader, writer = await proxy.connect()
+        writer.write(request)
+        await until(lambda: any(live.exchange.shown for live in proxy.relay.live.values()))
+        (live,) = proxy.relay.live.values()
+        assert isinstance(live.way, Connection)
+        yield Streaming(proxy=proxy, reader=reader, writer=writer, way=live.way)
+        writer.close()
 
 
 @pytest.mark.parametrize("usage", [False, True])
@@ -55,19 +75,11 @@ async def test_whatever_a_read_holds_the_client_gets_the_stream(
 ) -> None:
     body = {**STREAMED, "stream_options": {"include_usage": True}} if usage else STREAMED
     request = raw_chat(body, b"connection: close").replace(b"HTTP/1.1", b"HTTP/" + version)
-    async with (
-        FakeEndpoint([STREAM_HEAD, event("a"), HOLD]) as endpoint,
-        running_proxy(endpoint) as proxy,
-    ):
-        reader, writer = await proxy.connect()
-        writer.write(request)
-        way = await under_way(proxy)
+    async with streaming(request) as stream:
         for read in READS:
-            way.data_received(read)
-        got = await reader.read()
-        writer.close()
-
-        record = proxy.records[0]
+            stream.way.data_received(read)
+        got = await stream.reader.read()
+        record = stream.proxy.records[0]
 
     before, after = (b"".join(map(token_event, texts)) for texts in TOKENS)
     told = b"".join(data_of(usage_event(7, 2, 4))) if usage else b""
@@ -79,44 +91,34 @@ async def test_whatever_a_read_holds_the_client_gets_the_stream(
 
 
 async def test_a_client_that_leaves_between_chunks_is_let_go_once() -> None:
-    async with (
-        FakeEndpoint([STREAM_HEAD, event("a"), HOLD]) as endpoint,
-        running_proxy(endpoint) as proxy,
-    ):
-        reader, writer = await proxy.connect()
-        writer.write(raw_chat(STREAMED))
-        way = await under_way(proxy)
-        way.data_received(event("b"))
-        await reader.readuntil(token_event("b"))
-        writer.close()
-        await until(lambda: bool(proxy.records))
-        way.data_received(event("c"))
+    async with streaming(raw_chat(STREAMED)) as stream:
+        stream.way.data_received(event("b"))
+        await stream.reader.readuntil(token_event("b"))
+        stream.writer.close()
+        await until(lambda: bool(stream.proxy.records))
+        stream.way.data_received(event("c"))
 
-        assert [record.measurement.outcome for record in proxy.records] == ["client_gone"]
-        assert proxy.records[0].measurement.token_events == 2
+        (record,) = stream.proxy.records
+
+    assert record.measurement.outcome == "client_gone"
+    assert record.measurement.token_events == 2
 
 
 async def test_a_client_that_does_not_read_stops_the_endpoint_chunk_by_chunk_too() -> None:
-    async with (
-        FakeEndpoint([STREAM_HEAD, event("a"), HOLD]) as endpoint,
-        running_proxy(endpoint) as proxy,
-    ):
-        reader, writer = await proxy.connect()
-        writer.write(raw_chat(STREAMED))
-        way = await under_way(proxy)
+    text = "x" * 40
+    async with streaming(raw_chat(STREAMED)) as stream:
         sent = 0
-        while not way.paused:
+        while not stream.way.paused:
             for _ in range(100):
-                way.data_received(event("x" * 40))
+                stream.way.data_received(event(text))
             sent += 100
             await asyncio.sleep(0)
         got = b""
-        while got.count(b"x" * 40) < sent:
-            got += await reader.read(1 << 20)
-        await until(lambda: not way.paused)
-        writer.close()
+        while got.count(text.encode()) < sent:
+            got += await stream.reader.read(1 << 20)
+        await until(lambda: not stream.way.paused)
 
-        assert sent * 40 > 10_000
+        assert sent * len(text) > 10_000
 
 
 def data_of(framed: bytes) -> list[bytes]:
