@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from collectors.metrics_page import MetricsPage
-from collectors.page_query import PageQuery
 from collectors.settings import EndpointSettings
 from predictor.counters import CounterRates
 from predictor.types import EndpointState
@@ -46,12 +45,10 @@ class EndpointView:
     Attributes:
         state: The latest snapshot.
         api_key: What it is asked with, ``None`` for nothing.
-        query: What it is asked for.
     """
 
     def __init__(self, settings: EndpointSettings, *, fail_after: int) -> None:
         self.api_key = settings.api_key
-        self.query = PageQuery()
         self._settings = settings
         self._fail_after = fail_after
         self._failures = 0  # in a row, of everything

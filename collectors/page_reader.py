@@ -1,9 +1,9 @@
 """Read ``/metrics`` over connections that stay open: five times a second, of everyone.
 
 A client of general use costs more than all that is done with a page, so this one knows a
-single request: ``GET /metrics``, with a query or without, over HTTP/1.1. It follows no
-redirect, asks for nothing compressed and takes nothing compressed. Bodies come by length, in
-chunks, or until the connection ends.
+single request: ``GET /metrics`` over HTTP/1.1. It follows no redirect, asks for nothing
+compressed and takes nothing compressed.
+Bodies come by length, in chunks, or until the connection ends.
 
 Invariants: a connection carries one request at a time and is kept only after a complete
 answer; one that its endpoint closed meanwhile is replaced once, unnoticed; an answer is
@@ -37,19 +37,18 @@ class PageReader:
         self._idle: dict[str, _Connection] = {}
         self._tls = tls
 
-    async def read(self, base_url: str, api_key: str | None = None, query: str = "") -> bytes:
+    async def read(self, base_url: str, api_key: str | None = None) -> bytes:
         """Read one endpoint's page.
 
         Args:
             base_url: ``scheme://host[:port]``, as settings have it.
             api_key: Sent along, for endpoints behind something that wants one; a key that
                 is not printable ASCII is sent to nobody.
-            query: Behind the path, with its question mark.
 
         Raises:
             ScrapeFailed: There is no page, and why.
         """
-        request = _request(base_url, api_key, query)
+        request = _request(base_url, api_key)
         kept = self._idle.pop(base_url, None)
         if kept is not None and kept.kept:
             try:
@@ -231,7 +230,7 @@ class _Connection(asyncio.Protocol):
             self._waiting.set_exception(ScrapeFailed(self._url, reason))
 
 
-def _request(base_url: str, api_key: str | None, query: str) -> bytes:
+def _request(base_url: str, api_key: str | None) -> bytes:
     """Write the request.
 
     Raises:
@@ -244,7 +243,7 @@ def _request(base_url: str, api_key: str | None, query: str) -> bytes:
         key = f"authorization: Bearer {api_key}\r\n"
     host = base_url.partition("://")[2]
     return (
-        f"GET /metrics{query} HTTP/1.1\r\nhost: {host}\r\n{key}accept: text/plain\r\n"
+        f"GET /metrics HTTP/1.1\r\nhost: {host}\r\n{key}accept: text/plain\r\n"
         "accept-encoding: identity\r\nuser-agent: foretoken\r\n\r\n"
     ).encode("ascii", "replace")
 

@@ -19,7 +19,7 @@ import httpx
 from collectors.deadline import within
 from collectors.endpoint import EndpointView, Served
 from collectors.errors import ScrapeFailed, ScrapeFailure, UnknownEndpoint
-from collectors.metrics_page import MetricsPage, parse_metrics
+from collectors.metrics_page import parse_metrics
 from collectors.model_cards import cards_of, version_of
 from collectors.settings import EndpointSettings, ScrapeSettings
 from predictor.types import EndpointState
@@ -45,8 +45,8 @@ class ScrapeCounts(Protocol):
 class Pages(Protocol):
     """Read metrics pages; :class:`collectors.page_reader.PageReader` does."""
 
-    async def read(self, base_url: str, api_key: str | None = None, query: str = "") -> bytes:
-        """Read one endpoint's page, with a key where it wants one, or what a query asks of it.
+    async def read(self, base_url: str, api_key: str | None = None) -> bytes:
+        """Read one endpoint's page, with a key where it wants one.
 
         Raises:
             ScrapeFailed: There is none, and why.
@@ -259,7 +259,7 @@ class Scraper:
     async def _read_page(self, view: EndpointView) -> None:
         name, started = view.state.endpoint, self._clock()
         try:
-            page = await self._ask_page(view)
+            body = await self._pages.read(view.state.url, view.api_key)
         except ScrapeFailed as error:
             self._counts.failed(name, error.reason)
             answers = error.reason in {"status", "too_large"}
@@ -269,29 +269,8 @@ class Scraper:
                 view.failed()
             return
         now = self._clock()
-        view.scraped(page, now)
+        view.scraped(parse_metrics(body), now)
         self._counts.scraped(name, now - started)
-
-    async def _ask_page(self, view: EndpointView) -> MetricsPage:
-        """Read what is wanted of a page, or all of it where that is not to be had alone.
-
-        Raises:
-            ScrapeFailed: There is no page, and why.
-        """
-        url, key, query = view.state.url, view.api_key, view.query
-        if query.text:
-            try:
-                page = parse_metrics(await self._pages.read(url, key, query.text))
-            except ScrapeFailed as error:
-                query.failed()
-                if error.reason != "status":
-                    raise
-            else:
-                if query.satisfied_by(page):
-                    return page
-        page = parse_metrics(await self._pages.read(url, key))
-        query.saw_whole(page)
-        return page
 
     async def _read_models(self, view: EndpointView) -> None:
         body = await self._try_get(view, "/v1/models")

@@ -5,7 +5,7 @@ histograms are filled token by token. Names, labels and buckets: vLLM 0.32.0.
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -77,7 +77,7 @@ class EndpointMetrics(Collector):
         self._offloads = offloads
         self._labels = {"engine": "0", "model_name": model}
         self.reset()
-        self._registry = CollectorRegistry(auto_describe=True)  # so that names can be asked for
+        self._registry = CollectorRegistry()
         self._registry.register(self)
 
     def reset(self) -> None:
@@ -116,11 +116,9 @@ class EndpointMetrics(Collector):
         if token.completion is not None:
             self._finish(token.completion)
 
-    def page(self, names: Collection[str] = ()) -> bytes:
-        """Render the page in the Prometheus text format, or what it has of some names."""
-        if not names:
-            return generate_latest(self._registry)
-        return generate_latest(self._registry.restricted_registry(names))
+    def page(self) -> bytes:
+        """Render the page in the Prometheus text format."""
+        return generate_latest(self._registry)
 
     def collect(self) -> Iterable[Metric]:
         """Give every family, read now."""

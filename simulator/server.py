@@ -12,7 +12,6 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
-from urllib.parse import parse_qs
 
 import uvicorn
 
@@ -288,8 +287,7 @@ class SimulatedEndpoint:
                 return
             case "slow":
                 await asyncio.sleep(SLOW_PAGE_S)
-        names = parse_qs(exchange.query).get("name[]", [])
-        await exchange.reply(self._metrics.page(names), _PAGE)
+        await exchange.reply(self._metrics.page(), _PAGE)
 
 
 async def _send_stream(

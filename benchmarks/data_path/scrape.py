@@ -2,8 +2,6 @@
 
 Our whole server is looked at, with no request on it: the pages, what is read of them, and
 what the scheduler makes of it. A server that does not keep up falls short whatever it takes.
-Judged is what endpoints take that give the whole page whatever they are asked; shown beside it
-what those take that give what is asked for, as vLLM's do.
 """
 
 import asyncio
@@ -32,16 +30,12 @@ _PAGES: Final = "foretoken_scrape_seconds_count"
 
 async def measure(options: Options) -> Outcome:
     """Watch an idle server scrape."""
-    whole = await _rounds(options, "--whole-pages")
-    return outcome(whole, await _rounds(options), judged=not options.quick)
-
-
-async def _rounds(options: Options, *stub: str) -> list[tuple[float, float]]:
     async with (
-        stubs(options.site, ENDPOINTS, *stub) as urls,
+        stubs(options.site, ENDPOINTS) as urls,
         started(options.site, [Choice(program=OURS)], urls) as (router,),
     ):
-        return [await _watch(router, options.seconds(SECONDS)) for _ in range(options.rounds)]
+        rounds = [await _watch(router, options.seconds(SECONDS)) for _ in range(options.rounds)]
+    return outcome(rounds, judged=not options.quick)
 
 
 async def _watch(router: Running, seconds: float) -> tuple[float, float]:
@@ -72,25 +66,19 @@ def pages_read(text: str) -> float:
     return sum(sample.value for sample in samples if sample.name == _PAGES)
 
 
-def outcome(
-    whole: list[tuple[float, float]], by_name: list[tuple[float, float]], *, judged: bool
-) -> Outcome:
-    """Judge the cores, and whether all pages were read.
-
-    Args:
-        whole: Cores and pages per second, by round, of endpoints that give whole pages.
-        by_name: The same of those that give what is asked for.
-        judged: Whether there are verdicts.
-    """
-    table = Table(
-        *("endpoints", "they give", "pages/s", "cores", "over the rounds", "ms a page"),
-        title="Scraping",
-    )
-    _add(table, "whole pages", whole)
-    _add(table, "what is asked for", by_name)
-    cores = [each for each, _ in whole]
-    rate = statistics.median(each for _, each in whole)
+def outcome(rounds: list[tuple[float, float]], *, judged: bool) -> Outcome:
+    """Judge the cores, and whether all pages were read."""
+    cores = [each for each, _ in rounds]
+    rate = statistics.median(each for _, each in rounds)
     wanted = ENDPOINTS / INTERVAL_S
+    table = Table("endpoints", "pages/s", "cores", "over the rounds", "ms a page", title="Scraping")
+    table.add_row(
+        str(ENDPOINTS),
+        f"{rate:.0f}",
+        f"{statistics.median(cores):.3f}",
+        f"{min(cores):.3f} to {max(cores):.3f}",
+        f"{statistics.median(cores) / rate * 1e3:.3f}" if rate else "",
+    )
     verdicts = (
         Verdict(
             what=f"scraping {ENDPOINTS} endpoints every {INTERVAL_S * 1e3:.0f} ms",
@@ -108,25 +96,5 @@ def outcome(
             unit="x",
         ),
     )
-    figures = {"whole_pages": _figures(whole), "by_name": _figures(by_name)}
+    figures = {"cores": cores, "pages_per_s": [each for _, each in rounds]}
     return Outcome(tables={"data-path-scrape": table}, verdicts=verdicts, figures=figures)
-
-
-def _add(table: Table, given: str, rounds: list[tuple[float, float]]) -> None:
-    cores = [each for each, _ in rounds]
-    rate = statistics.median(each for _, each in rounds)
-    table.add_row(
-        str(ENDPOINTS),
-        given,
-        f"{rate:.0f}",
-        f"{statistics.median(cores):.3f}",
-        f"{min(cores):.3f} to {max(cores):.3f}",
-        f"{statistics.median(cores) / rate * 1e3:.3f}" if rate else "",
-    )
-
-
-def _figures(rounds: list[tuple[float, float]]) -> dict[str, list[float]]:
-    return {
-        "cores": [cores for cores, _ in rounds],
-        "pages_per_s": [pages for _, pages in rounds],
-    }

@@ -55,11 +55,10 @@ class Endpoint:
         self._template = template
         self._fixed = {path: response(json.dumps(body).encode()) for path, body in FIXED.items()}
 
-    def get(self, path: bytes, query: bytes) -> bytes:
+    def get(self, path: bytes) -> bytes:
         """Answer what is no chat."""
         if path == b"/metrics":
-            asked = query.decode("latin-1")
-            page = self._template.page(running=self.running, waiting=0, query=asked)
+            page = self._template.page(running=self.running, waiting=0)
             return response(page, b"text/plain; version=1.0.0; charset=utf-8")
         known = self._fixed.get(path.decode("latin-1"))
         return known or response(b'{"error":"not found"}', status=b"404 Not Found")
@@ -103,10 +102,10 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Answer."""
-        (path, _, query), body = self._target.partition(b"?"), bytes(self._body)
+        path, body = self._target.partition(b"?")[0], bytes(self._body)
         self._begin()
         if path != CHATS:
-            self._write(self._endpoint.get(path, query))
+            self._write(self._endpoint.get(path))
         elif _STREAM.search(body):
             self._play(stream_events(body), self._endpoint.pace.ttft_s, first=_STREAM_HEAD)
         elif self._endpoint.pace.ttft_s:
@@ -243,9 +242,9 @@ FIXED: Final[dict[str, object]] = {
 """What routers ask, and the answers."""
 
 
-async def serve(ports: Sequence[int], pace: Pace, *, whole_pages: bool = False) -> None:
+async def serve(ports: Sequence[int], pace: Pace) -> None:
     """Listen until cancelled."""
-    loop, template = asyncio.get_running_loop(), PageTemplate(whole=whole_pages)
+    loop, template = asyncio.get_running_loop(), PageTemplate()
 
     def protocol(endpoint: Endpoint) -> Callable[[], Connection]:
         return lambda: Connection(endpoint)
@@ -264,10 +263,9 @@ def main() -> None:
     parser.add_argument("ports", type=lambda text: [int(port) for port in text.split(",")])
     parser.add_argument("--ttft-ms", type=float, default=0.0)
     parser.add_argument("--itl-ms", type=float, default=0.0)
-    parser.add_argument("--whole-pages", action="store_true", help="whatever is asked of them")
     given = parser.parse_args()
     pace = Pace(ttft_s=given.ttft_ms / 1e3, itl_s=given.itl_ms / 1e3)
-    uvloop.run(serve(given.ports, pace, whole_pages=given.whole_pages))
+    uvloop.run(serve(given.ports, pace))
 
 
 if __name__ == "__main__":

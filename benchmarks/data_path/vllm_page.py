@@ -4,11 +4,8 @@ Names, kinds, labels and buckets: vLLM 0.32.0 under its defaults, and
 the HTTP metrics of its API server. Numbers mean nothing but those given to :func:`page`.
 """
 
-import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Final
-from urllib.parse import parse_qs
 
 MODEL: Final = "Qwen/Qwen3-30B-A3B-Instruct-2507"
 LABELS: Final = f'engine="0",model_name="{MODEL}"'
@@ -73,41 +70,21 @@ _CACHE_CONFIG: Final = (
 class PageTemplate:
     """Render pages that differ in their counts alone.
 
-    Args:
-        whole: Whatever is asked of them, as by servers that heed no query.
-
     >>> text = PageTemplate().page(running=3, waiting=1).decode()
     >>> "vllm:num_requests_running{" + LABELS + "} 3.0" in text, len(text) // 10_000
     (True, 6)
     """
 
-    def __init__(self, *, whole: bool = False) -> None:
-        self._whole = whole
+    def __init__(self) -> None:
         gauges = "".join(_gauges())
         rest = "".join(_rest())
-        self._head = gauges.replace("%", "%%").replace("@", "%d.0").encode()
+        before, between, after = gauges.replace("%", "%%").split("@")
+        self._head = f"{before}%d.0{between}%d.0{after}".encode()
         self._rest = rest.encode()
 
-    def page(self, *, running: int, waiting: int, query: str = "") -> bytes:
-        """Give a page with so many requests running and waiting, or what a query names of it."""
-        head, rest = self._head, self._rest
-        if query and not self._whole:
-            names = _names(query)
-            head, rest = _restricted(head, names), _restricted(rest, names)
-        return head % (running, waiting) + rest
-
-
-@lru_cache(maxsize=16)
-def _names(query: str) -> frozenset[str]:
-    return frozenset(parse_qs(query).get("name[]", ()))
-
-
-@lru_cache(maxsize=16)
-def _restricted(families: bytes, names: frozenset[str]) -> bytes:
-    """Keep the families of some names, both counts among them, as ``prometheus_client`` does."""
-    text = families.decode()
-    each = re.split(r"^(?=# HELP )", text, flags=re.MULTILINE)
-    return "".join(one for one in each if one and one.split(" ", 3)[2] in names).encode()
+    def page(self, *, running: int, waiting: int) -> bytes:
+        """Give a page with so many requests running and waiting."""
+        return self._head % (running, waiting) + self._rest
 
 
 def _gauges() -> Iterator[str]:

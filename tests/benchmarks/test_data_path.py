@@ -84,8 +84,8 @@ def test_latency_is_what_is_added_to_the_endpoints_own() -> None:
 
 
 def test_scraping_that_does_not_keep_up_falls_short() -> None:
-    well = scrape.outcome([(0.2, 490.0)], [(0.1, 490.0)], judged=True)
-    late = scrape.outcome([(0.2, 300.0)], [(0.1, 490.0)], judged=True)
+    well = scrape.outcome([(0.2, 490.0)], judged=True)
+    late = scrape.outcome([(0.2, 300.0)], judged=True)
 
     assert met(well.verdicts)
     assert not met(late.verdicts)

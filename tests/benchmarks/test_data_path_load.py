@@ -18,7 +18,6 @@ from benchmarks.data_path.stub import Pace, serve
 from benchmarks.data_path.turns import in_turns
 from benchmarks.data_path.vllm_page import PageTemplate
 from collectors import parse_metrics
-from collectors.page_query import QUERY
 from foretoken.errors import DemoFailed
 from foretoken.processes import free_ports
 from tests.fakes import CLOSE, DONE, STREAM_HEAD, FakeEndpoint, Script, event, response
@@ -97,18 +96,6 @@ def test_page_is_as_long_as_vllms_and_a_full_parser_reads_it() -> None:
     assert {"vllm:num_requests_running", "vllm:cache_config_info"} <= {f.name for f in families}
     assert (parsed.running_requests, parsed.waiting_requests) == (3.0, 2.0)
     assert (parsed.prefix_queries_total, parsed.kv_capacity_tokens) == (4096.0, 524288)
-
-
-def test_a_query_gets_what_it_names_of_a_page_unless_none_is_heeded() -> None:
-    asked = QUERY.removeprefix("?")
-
-    whole = PageTemplate().page(running=3, waiting=2)
-    named = PageTemplate().page(running=3, waiting=2, query=asked)
-    unheeded = PageTemplate(whole=True).page(running=3, waiting=2, query=asked)
-
-    assert len(named) < 4_000
-    assert parse_metrics(named) == parse_metrics(whole)
-    assert unheeded == whole
 
 
 def test_load_counts_answers_and_events() -> None:

@@ -58,18 +58,14 @@ class FakePages:
         self.fake = fake
         self.forgotten: list[str] = []
         self.closed = 0
-        self.by_name: tuple[int, bytes] | Exception | None = None  # to a query, if it is another
 
-    async def read(self, base_url: str, api_key: str | None = None, query: str = "") -> bytes:
-        self.fake.asked.append(f"/metrics{query}")
-        answer = self.fake.answers["/metrics"]
-        match self.by_name if query and self.by_name is not None else answer:
+    async def read(self, base_url: str, api_key: str | None = None) -> bytes:
+        self.fake.asked.append("/metrics")
+        match self.fake.answers["/metrics"]:
             case 200, body:
                 return body
             case httpx.ConnectError():
                 raise ScrapeFailed(base_url, "refused")
-            case httpx.ReadTimeout():
-                raise ScrapeFailed(base_url, "timeout")
             case _:
                 raise ScrapeFailed(base_url, "status")
 

@@ -56,15 +56,6 @@ def test_a_page_is_read_however_it_is_framed(script: Script) -> None:
     assert seen.header("authorization") is None
 
 
-def test_a_query_stands_behind_the_path() -> None:
-    async def read(reader: PageReader, endpoint: FakeEndpoint) -> None:
-        assert await reader.read(endpoint.url, None, "?name%5B%5D=up") == PAGE
-
-    endpoint = reading(read, [response(PAGE)])
-
-    assert endpoint.seen[0].target == "/metrics?name%5B%5D=up"
-
-
 def test_a_key_is_sent_where_one_is_given() -> None:
     async def read(reader: PageReader, endpoint: FakeEndpoint) -> None:
         await reader.read(endpoint.url, "secret")

@@ -3,11 +3,8 @@ import json
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
 
 from collectors.errors import UnknownEndpoint
-from collectors.metrics_page import parse_metrics
-from collectors.page_query import QUERY
 from collectors.page_reader import PageReader
 from collectors.scraper import Scraper, open_scrape_client
 from collectors.settings import EndpointSettings, ScrapeSettings
@@ -137,111 +134,6 @@ def test_nonsense_names_leave_the_model_unknown_and_are_asked_again_later(body: 
     assert (state.up, state.model) == (True, None)
     assert asked_at_once == 1
     assert bench.fake.asked.count("/v1/models") == 2
-
-
-WHOLE = "/metrics"
-BY_NAME = f"/metrics{QUERY}"
-
-
-def pages_asked(bench: Bench) -> list[str]:
-    return [path for path in bench.fake.asked if path.startswith(WHOLE)]
-
-
-def test_a_page_once_seen_whole_is_asked_for_by_the_names_that_are_read() -> None:
-    bench = Bench()
-    bench.pages.by_name = (200, b"vllm:num_requests_running 5.0\nvllm:num_requests_waiting 1.0\n")
-
-    state = bench.poll(rounds=3)
-
-    assert pages_asked(bench) == [WHOLE, BY_NAME, BY_NAME]
-    assert (state.running_requests, state.waiting_requests) == (5.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    "by_name", [(200, b""), (200, b"vllm:num_requests_running 5.0\n"), (404, b""), (500, b"")]
-)
-def test_an_endpoint_that_gives_less_by_name_is_asked_for_whole_pages(
-    by_name: tuple[int, bytes],
-) -> None:
-    bench = Bench()
-    bench.pages.by_name = by_name
-
-    states = [bench.poll() for _ in range(6)]
-
-    assert pages_asked(bench) == [WHOLE, *[BY_NAME, WHOLE] * 3, WHOLE, WHOLE]
-    assert [state.running_requests for state in states] == [3.0] * 6
-    assert bench.counts.failures == []
-    assert len(bench.counts.pages) == 6
-
-
-def test_an_endpoint_that_is_gone_is_not_asked_twice() -> None:
-    bench = Bench()
-    bench.poll()
-
-    bench.fake.die()
-    bench.poll(rounds=2)
-
-    assert pages_asked(bench) == [WHOLE, BY_NAME, WHOLE]
-
-
-@pytest.mark.parametrize("error", [httpx.ConnectError("reset"), httpx.ReadTimeout("slow")])
-def test_an_endpoint_that_cannot_be_asked_by_name_stays_up(error: Exception) -> None:
-    bench = Bench(fail_after=2)
-    bench.pages.by_name = error
-
-    states = [bench.poll() for _ in range(9)]
-
-    assert pages_asked(bench) == [*[WHOLE, BY_NAME] * 3, *[WHOLE] * 3]
-    assert all(state.up for state in states)
-    assert len(bench.counts.failures) == 3
-
-
-def test_an_endpoint_that_restarts_may_lack_what_it_had_again_and_again() -> None:
-    bench = Bench()
-    less = (200, b"vllm:num_requests_running 1.0\n")
-
-    for _ in range(5):
-        bench.pages.by_name = None
-        bench.poll(rounds=2)
-        bench.pages.by_name = less
-        bench.poll()
-
-    bench.pages.by_name = None
-    bench.poll()
-
-    assert pages_asked(bench)[-1] == BY_NAME
-
-
-def test_a_page_of_nothing_that_is_read_is_not_asked_for_by_name() -> None:
-    bench = Bench()
-    bench.fake.answers["/metrics"] = (200, b"python_info 1.0\n")
-
-    bench.poll(rounds=2)
-
-    assert pages_asked(bench) == [WHOLE, WHOLE]
-
-
-def test_prometheus_client_gives_by_name_what_is_read_of_its_page() -> None:
-    registry = CollectorRegistry()
-    labels = {"engine": "0", "model_name": "m"}
-    for name in ("running", "waiting"):
-        gauge = Gauge(f"vllm:num_requests_{name}", name, list(labels), registry=registry)
-        gauge.labels(**labels).set(4)
-    hits = Counter("vllm:prefix_cache_hits", "hits", list(labels), registry=registry)
-    hits.labels(**labels).inc(7)
-    config = {"block_size": "16", "num_gpu_blocks": "100"}
-    Gauge("vllm:cache_config_info", "cache", list(config), registry=registry).labels(**config).set(
-        1
-    )
-    Gauge("vllm:estimated_flops", "something else", registry=registry)
-    client = httpx.Client(transport=httpx.WSGITransport(make_wsgi_app(registry)))
-
-    whole, named = (client.get(f"http://a:1{path}").content for path in (WHOLE, BY_NAME))
-
-    assert parse_metrics(named) == parse_metrics(whole)
-    assert parse_metrics(named).prefix_hits_total == 7.0
-    assert b"estimated_flops" in whole
-    assert b"estimated_flops" not in named
 
 
 def test_loop_polls_at_the_interval_and_slower_while_down() -> None:

@@ -22,7 +22,7 @@ LEAVE_S = 100.0
 
 
 class _NoPages:
-    async def read(self, base_url: str, api_key: str | None = None, query: str = "") -> bytes:
+    async def read(self, base_url: str, api_key: str | None = None) -> bytes:
         raise NotImplementedError
 
     def forget(self, base_url: str) -> None:

@@ -15,8 +15,6 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from collectors.metrics_page import parse_metrics
-from collectors.page_query import QUERY
 from foretoken.vllm_cpu import SCRIPT, VllmServer
 from tests.real.metrics_page import sample
 
@@ -53,17 +51,6 @@ def running(servers: Pair) -> float:
 
 def generated(servers: Pair) -> float:
     return sum(sample(server.url, "vllm:generation_tokens_total") for server in servers)
-
-
-def test_a_server_gives_by_name_all_that_is_read_of_its_metrics(servers: Pair) -> None:
-    for server in servers:
-        whole, named = (httpx.get(f"{server.url}/metrics{query}").content for query in ("", QUERY))
-
-        assert len(named) < len(whole) / 4
-        carried = parse_metrics(named)
-        assert carried.kv_capacity_tokens is not None
-        assert carried.prefix_queries_total is not None
-        assert carried == parse_metrics(whole)
 
 
 def test_a_chat_answer_says_who_served_it_and_what_was_predicted(
