@@ -1,13 +1,16 @@
 """Exact prefix matches from end to end: simulated endpoints that announce their caches."""
 
 import random
+import time
 from collections.abc import Iterator
+from itertools import count
 from typing import Any, NamedTuple
 
 import pytest
+import zmq
 
 from foretoken.processes import free_ports
-from tests.foretoken.running import Running, asking
+from tests.foretoken.running import AGAIN_S, PATIENCE_S, Running, asking
 
 MODEL = "llama-3.1-8b"
 WORDS = [
@@ -27,10 +30,14 @@ WORDS = [
 ]
 
 
+END = b"\xff" * 8  # of a replay
+
+
 class Service(NamedTuple):
     running: Running
     url: str
     endpoint: str
+    replay: str
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +61,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         running.until("foretoken", f"{url}/metrics", "foretoken_endpoint_cache_exact{endpoint=")
         exact = f'foretoken_endpoint_cache_exact{{endpoint="127.0.0.1:{one}"}} 1.0'
         running.until("foretoken", f"{url}/metrics", exact)
-        yield Service(running, url, f"http://127.0.0.1:{one}")
+        yield Service(running, url, f"http://127.0.0.1:{one}", replay)
 
 
 def samples(url: str, name: str) -> dict[str, float]:
@@ -70,6 +77,24 @@ def matches(service: Service) -> float:
     found = samples(service.url, "foretoken_prefix_matches_total")
     assert set(found) <= {exact}
     return found.get(exact, 0.0)
+
+
+def published(service: Service) -> int:
+    """Ask the endpoint how many batches of events it has published."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.setsockopt(zmq.RCVTIMEO, round(PATIENCE_S * 1e3))
+        socket.connect(service.replay)
+        socket.send_multipart([b"", (0).to_bytes(8, "big")])
+        return next(number for number in count() if socket.recv_multipart()[-2] == END)
+
+
+def settle(service: Service) -> None:
+    """Wait until all is heard that was announced: a client that thinks gives it that time."""
+    announced = published(service)
+    deadline_s = time.monotonic() + PATIENCE_S
+    while sum(samples(service.url, "foretoken_kv_event_batches_total").values()) < announced:
+        assert time.monotonic() < deadline_s
+        time.sleep(AGAIN_S)
 
 
 def test_every_match_is_the_one_the_endpoint_reports(service: Service) -> None:
@@ -89,6 +114,7 @@ def test_every_match_is_the_one_the_endpoint_reports(service: Service) -> None:
                 answer = client.post("/v1/chat/completions", json=body).raise_for_status().json()
                 messages.append(answer["choices"][0]["message"])
                 asked += 1
+                settle(service)
 
     assert matches(service) - before == asked
 
@@ -101,6 +127,7 @@ def test_a_flushed_cache_is_known_to_be_empty(service: Service) -> None:
         for _ in range(2):
             client.post(f"{service.url}/v1/completions", json=body).raise_for_status()
             client.post(f"{service.endpoint}/sim/fault?kind=flush").raise_for_status()
+            settle(service)
             service.running.until(
                 "foretoken", f"{service.url}/metrics", "foretoken_announced_blocks 0.0"
             )
