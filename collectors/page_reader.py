@@ -82,15 +82,16 @@ class PageReader:
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 await asyncio.get_running_loop().create_connection(
-                    lambda: connection,
+                    lambda: cast("asyncio.Protocol", connection),  # by its methods
                     url.hostname or "",
                     url.port or _PORTS[url.scheme],
                     ssl=self._context() if url.scheme == "https" else None,
                 )
-        except TimeoutError as error:
-            raise ScrapeFailed(_page_url(base_url), "timeout") from error
         except OSError as error:
-            raise ScrapeFailed(_page_url(base_url), "refused") from error
+            reason: ScrapeFailure = "timeout" if isinstance(error, TimeoutError) else "refused"
+            failed = ScrapeFailed(_page_url(base_url), reason)
+            failed.__cause__ = error  # compiled code drops what follows "from"
+            raise failed from error
         return connection
 
     def _context(self) -> ssl.SSLContext:
@@ -99,7 +100,7 @@ class PageReader:
         return self._tls
 
 
-class _Connection(asyncio.Protocol):
+class _Connection:
     """One connection, and the answer that is coming in; also its parser's callbacks.
 
     Attributes:
@@ -165,6 +166,15 @@ class _Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail("refused")
+
+    def eof_received(self) -> None:
+        """Let the transport close, which tells :meth:`connection_lost`."""
+
+    def pause_writing(self) -> None:
+        """Ignore that a request waits to be taken: nothing is written beside it."""
+
+    def resume_writing(self) -> None:
+        """Ignore likewise that it is taken."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the answer: well where its body lasts as long as the connection."""

@@ -1,7 +1,8 @@
 """Read every endpoint's ``/metrics``, health and model names, over and over.
 
 Decides when to ask what; :mod:`collectors.endpoint` decides what the answers mean.
-Invariants: one task per endpoint, started apart so that answers do not come in bursts;
+Invariants: one task per endpoint, a few of them in step as the second costs a fraction of
+the first, the others apart so that answers do not come in bursts;
 no failure of one endpoint, nor a bug here, stops the others; whoever listens gets
 immutable snapshots of all endpoints whenever one of them changed. Called by
 ``build``, which runs :meth:`Scraper.run` for the life of the process.
@@ -16,6 +17,7 @@ from typing import Final, Protocol
 
 import httpx
 
+from collectors.beat import GOLDEN_RATIO, beat
 from collectors.deadline import within
 from collectors.endpoint import EndpointView, Served
 from collectors.errors import ScrapeFailed, ScrapeFailure, UnknownEndpoint
@@ -27,7 +29,7 @@ from predictor.types import EndpointState
 logger = logging.getLogger(__name__)
 
 _IDLE_S: Final = 3.0  # uvicorn, which vLLM runs on, closes idle connections after 5 s
-_GOLDEN_RATIO: Final = 0.618034  # its multiples modulo 1 spread evenly, however many there are
+_TOGETHER: Final = 4  # endpoints read in one waking: it lasts half a millisecond
 
 
 class ScrapeCounts(Protocol):
@@ -39,6 +41,16 @@ class ScrapeCounts(Protocol):
 
     def failed(self, endpoint: str, reason: ScrapeFailure) -> None:
         """Take in a page that could not be read."""
+        ...
+
+
+class Beat(Protocol):
+    """Wait for the next time; :func:`collectors.beat.beat` does."""
+
+    def __call__(
+        self, interval_s: float, *, phase_s: float = 0.0, least_s: float = 0.0
+    ) -> Awaitable[None]:
+        """Wait."""
         ...
 
 
@@ -91,7 +103,7 @@ class Scraper:
         clock: Gives the seconds that ``scraped_s`` is told in.
         on_states: Called in the event loop with all snapshots after each change.
         counts: Told of every scrape.
-        sleep: Waits; tests pass another.
+        beat: Waits for the next time; tests pass another.
 
     Attributes:
         looked: Set once every endpoint known at start was asked, or another scraper told of
@@ -108,7 +120,7 @@ class Scraper:
         clock: Callable[[], float],
         on_states: Callable[[tuple[EndpointState, ...]], None],
         counts: ScrapeCounts,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        beat: Beat = beat,
     ) -> None:
         self._settings = settings
         self._client = client
@@ -116,7 +128,7 @@ class Scraper:
         self._clock = clock
         self._on_states = on_states
         self._counts = counts
-        self._sleep = sleep
+        self._beat = beat
         self._views: dict[str, EndpointView] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -232,20 +244,20 @@ class Scraper:
             self._pages.forget(view.state.url)
 
     def _start(self, name: str, group: asyncio.TaskGroup) -> None:
-        offset_s = (self._started * _GOLDEN_RATIO) % 1.0 * self._settings.interval_s
+        share = self._started // _TOGETHER * GOLDEN_RATIO % 1.0
         self._started += 1
-        self._tasks[name] = group.create_task(self._watch(name, offset_s))
+        phase_s = share * self._settings.interval_s
+        self._tasks[name] = group.create_task(self._watch(name, phase_s))
 
     def _stop(self, name: str) -> None:
         task = self._tasks.pop(name, None)
         if task is not None:
             task.cancel()
 
-    async def _watch(self, name: str, offset_s: float) -> None:
+    async def _watch(self, name: str, phase_s: float) -> None:
         view = self._views[name]
-        await self._sleep(offset_s)
+        await asyncio.sleep(phase_s)  # all are known soon after the start
         while True:
-            started = self._clock()
             try:
                 await self.poll(name)
             except Exception:
@@ -253,8 +265,8 @@ class Scraper:
                 self._counts.failed(name, "crashed")
             settings = self._settings
             interval_s = settings.interval_s if view.state.up else settings.down_interval_s
-            rest_s = interval_s - (self._clock() - started)
-            await self._sleep(max(rest_s, interval_s / 2))  # a slow one is not asked without pause
+            # A slow one is not asked without pause.
+            await self._beat(interval_s, phase_s=phase_s, least_s=interval_s / 2)
 
     async def _read_page(self, view: EndpointView) -> None:
         name, started = view.state.endpoint, self._clock()

@@ -8,13 +8,14 @@ which writes to the same one, tears none; a file takes all at once. Constructed 
 :mod:`foretoken.logs`.
 """
 
-import asyncio
 import os
 import select
 import stat
 import threading
 from collections import deque
 from typing import Final
+
+from collectors.beat import beat
 
 FLUSH_S: Final = 0.2
 """Longest that a request's line waits: nobody reads faster."""
@@ -81,7 +82,7 @@ class LogLines:
     async def run(self) -> None:
         """Write what waits, again and again, until cancelled."""
         while True:
-            await asyncio.sleep(FLUSH_S)
+            await beat(FLUSH_S)
             self.flush()
 
     def _take(self) -> bool:

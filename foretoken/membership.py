@@ -10,12 +10,12 @@ Nothing is cut. One that is named again meanwhile stays, with all that was learn
 Constructed by ``build``, called by the service and the control plane, on the event loop.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from collectors import EndpointSettings, KvEventFeeds, Scraper
+from collectors.beat import beat
 from foretoken.errors import EndpointRefused
 from predictor.types import EndpointLoad, EndpointState
 from proxy import Guard, Upstream
@@ -119,7 +119,7 @@ class Membership:
     async def run(self) -> None:
         """Forget those that left and have nothing left to do, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await beat(LOOK_S)
             self.look(self._clock())
 
     def look(self, now: float) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 from math import expm1, inf
 from typing import Final, NamedTuple
 
+from collectors.beat import until_next
 from foretoken.background import in_own_thread
 from foretoken.trainer_protocol import Report
 from models_store import ModelsStore, ModelsStoreError
@@ -129,7 +130,7 @@ class ModelUpdates:
         published_s = -inf
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait_s)
+                await asyncio.wait_for(self._wake.wait(), until_next(wait_s))
             self._wake.clear()
             changed = await self.refresh()
             if changed or time.monotonic() - published_s >= PUBLISH_S:

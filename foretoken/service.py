@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Protocol
 
 from collectors import EndpointSettings, TraceRecorder
+from collectors.beat import beat
 from foretoken.background import Job, supervised
 from foretoken.errors import ForetokenError
 from foretoken.learner import Learner
@@ -306,7 +307,7 @@ async def _watch(path: Path, changed: Callable[[], None]) -> None:
     """Call back whenever a file has changed."""
     seen = await asyncio.to_thread(_changed_at, path)
     while True:
-        await asyncio.sleep(CONFIGURATION_S)
+        await beat(CONFIGURATION_S)
         at = await asyncio.to_thread(_changed_at, path)
         if at is not None and at != seen:
             seen = at

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import msgspec
 
+from collectors.beat import until_next
 from foretoken.settings import TrainerSettings
 from foretoken.trainer_protocol import SIGN_OF_LIFE, Forget, LeadUntil, Report, TooLong, frame
 from models_store import Place
@@ -90,7 +91,7 @@ class Trainer:
         if len(self._unsent) >= MOST_TOGETHER:
             self._send()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(SEND_S, self._send)
+            self._timer = asyncio.get_running_loop().call_later(until_next(SEND_S), self._send)
 
     def forget(self, fleet: str) -> None:
         """Let the process forget a fleet's observations, those still on their way too."""

@@ -7,6 +7,7 @@ calling what it was given as its HTTP protocol, an :class:`Acceptor`.
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from collectors.beat import until_next
 from proxy.client import ClientConnection
 from proxy.relay import Relay
 from proxy.settings import ProxySettings
@@ -64,7 +65,7 @@ class Acceptor:
             # uvicorn asks those in there to shut down, and waits for them to leave.
             self._state.connections.add(connection)  # type: ignore[arg-type]  # its own classes
         if self._sweeper is None:
-            self._sweeper = self.loop.call_later(SWEEP_S, self._sweep_again)
+            self._sweeper = self.loop.call_later(until_next(SWEEP_S), self._sweep_again)
         return len(self._connections) > self.settings.max_connections
 
     def leave(self, connection: ClientConnection) -> None:
@@ -107,5 +108,5 @@ class Acceptor:
         if not self._connections:
             self._sweeper = None
             return
-        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep_again)
+        self._sweeper = self.loop.call_later(until_next(SWEEP_S), self._sweep_again)
         self.sweep(self.loop.time())

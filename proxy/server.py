@@ -37,6 +37,11 @@ class _Server(uvicorn.Server):
         self.should_exit = True
         self._closing.set()
 
+    async def main_loop(self) -> None:
+        """Wait for a signal; uvicorn would look for one ten times a second."""
+        await self.on_tick(0)
+        await self._closing.wait()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down; what runs on past its time is told so and ended.
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Final, Self, cast
 from urllib.parse import urlsplit
 
+from collectors.beat import until_next
 from proxy.connection import Connection, OutgoingRequest, Receiver
 from proxy.errors import UpstreamBroken, UpstreamDown, UpstreamSilent, UpstreamUnreachable
 from proxy.outbox import Outbox
@@ -297,5 +298,5 @@ class Upstream:
 
     def _sweep_again(self) -> None:
         loop = asyncio.get_running_loop()
-        self._sweeper = loop.call_later(SWEEP_S, self._sweep_again)
+        self._sweeper = loop.call_later(until_next(SWEEP_S), self._sweep_again)
         self.sweep(loop.time())

@@ -107,15 +107,17 @@ class Bench:
             clock=lambda: self.now,
             on_states=self.tell,
             counts=self.counts,
-            sleep=self.sleep,
+            beat=self.beat,
         )
 
     def tell(self, states: tuple[EndpointState, ...]) -> None:
         self.on_states(states)
 
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
+    async def beat(
+        self, interval_s: float, *, phase_s: float = 0.0, least_s: float = 0.0
+    ) -> None:
+        self.slept.append(interval_s)
+        self.now += interval_s
         await asyncio.sleep(0)
 
     def poll(self, rounds: int = 1) -> EndpointState:

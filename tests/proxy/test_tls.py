@@ -1,6 +1,7 @@
 """TLS from clients and to endpoints, and IPv6, on real sockets."""
 
 import asyncio
+import signal
 import shutil
 import ssl
 from pathlib import Path
@@ -78,7 +79,7 @@ async def test_clients_are_served_by_tls_and_refused_in_it(certificate: tuple[Pa
             writer.write(request)
             answers.append(await reader.read())
             writer.close()
-        server.should_exit = True
+        server.handle_exit(signal.SIGTERM, None)
         await serving
 
         assert [got[9:12] for got in answers] == [b"200", b"400"]
