@@ -14,7 +14,7 @@ from typing import Final
 from predictor.feature_rows import own_columns
 from predictor.features import COLUMN, RATE_TAU_S, UNKNOWN
 from predictor.types import IDLE, Decision, EndpointLoad
-from scheduler.bookings import NOTHING, Bookings, Ledger, columns, together
+from scheduler.bookings import NOTHING, Bookings, Ledger, Sums, added, columns
 from scheduler.endpoint_table import EndpointTable
 
 # Weight of one observation in the recent means: they hold about the last five.
@@ -80,7 +80,6 @@ class _Account:
         "recent_ttft_s",
         "row",
         "streams",
-        "sums",
     )
 
     def __init__(self, name: str, row: int, now: float) -> None:
@@ -98,7 +97,6 @@ class _Account:
         self.recent_tpot_s: float | None = None
         self.last_dispatch = 0
         self.others = NOTHING
-        self.sums: Bookings | None = None  # as of now, unless something has changed since
 
 
 class InflightAccounting:
@@ -266,7 +264,6 @@ class InflightAccounting:
         """See that the other workers are told; the row is written when it is next read."""
         self._unwritten[account.name] = account
         if self.ledger is not None:
-            account.sums = None
             is_first = not self._untold
             self._untold[account.name] = account
             if is_first:
@@ -277,7 +274,7 @@ class InflightAccounting:
         untold, self._untold = self._untold, {}
         if self.ledger is not None:
             for name, account in untold.items():
-                self.ledger.booked(name, _bookings(account))
+                self.ledger.booked(name, Bookings(*_sums(account)))
 
     def _settle(self) -> None:
         """Write the rows of all that has changed."""
@@ -288,8 +285,8 @@ class InflightAccounting:
 
     def _write(self, account: _Account) -> None:
         """Write the endpoint's row, as of the clocks beside it."""
-        if self.ledger is not None:
-            values, clocks = columns(together(_bookings(account), account.others))
+        if account.others is not NOTHING:
+            values, clocks = columns(added(_sums(account), account.others))
             self._table.count(account.row, values, clocks, turn=account.last_dispatch)
             return
         inflight, queued = len(account.bookings), len(account.queued)
@@ -323,17 +320,15 @@ def at_once(call: Callable[[], None]) -> None:
     call()
 
 
-def _bookings(account: _Account) -> Bookings:
+def _sums(account: _Account) -> Sums:
     """Give the account's sums in the form that adds up."""
-    if account.sums is not None:
-        return account.sums
     streams, queued = account.streams, account.queued
-    account.sums = sums = Bookings(
-        len(account.bookings),
-        len(queued),
+    return (
+        float(len(account.bookings)),
+        float(len(queued)),
         account.queued_prefill_tokens,
         account.context_tokens,
-        streams.count,
+        float(streams.count),
         streams.output_tokens,
         streams.since_s + streams.count * streams.origin_s,
         next(iter(queued.values())) if queued else math.inf,
@@ -343,7 +338,6 @@ def _bookings(account: _Account) -> Bookings:
         UNKNOWN if account.recent_ttft_s is None else account.recent_ttft_s,
         UNKNOWN if account.recent_tpot_s is None else account.recent_tpot_s,
     )
-    return sums
 
 
 def _leave_queue(account: _Account, request_id: str, booking: _Booking) -> None:

@@ -54,6 +54,11 @@ class Bookings(NamedTuple):
 
 NOTHING: Final = Bookings()
 
+Sums = tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float
+]
+"""The fields of :class:`Bookings` without their names: compiled code makes no object of them."""
+
 
 class Ledger(Protocol):
     """Carry rows between writers."""
@@ -82,8 +87,11 @@ def together(one: Bookings, other: Bookings) -> Bookings:
     >>> both.inflight_requests, round(both.dispatches_per_s, 2), round(both.recent_ttft_s, 2)
     (3, 1.37, 0.2)
     """
-    if other is NOTHING:
-        return one
+    return one if other is NOTHING else Bookings(*added(one, other))
+
+
+def added(one: Sums, other: Sums) -> Sums:
+    """Add up as :func:`together` does."""
     (requests, queued, tokens, context, streams, output, since_s) = one[:7]
     (oldest_s, rated_s, prefill, dispatches, ttft_s, tpot_s) = one[7:]
     late_s = other[8]
@@ -93,7 +101,7 @@ def together(one: Bookings, other: Bookings) -> Bookings:
         keep, kept = 1.0, math.exp((late_s - rated_s) / RATE_TAU_S)
     dispatches, theirs = dispatches * keep, other[10] * kept
     share = (theirs + _LEAST_WEIGHT) / (dispatches + theirs + 2 * _LEAST_WEIGHT)
-    return Bookings(
+    return (
         requests + other[0],
         queued + other[1],
         tokens + other[2],
@@ -122,30 +130,28 @@ def _mean(one: float, other: float, share: float) -> float:
     return other if one != one else one  # noqa: PLR0124
 
 
-def columns(bookings: Bookings) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def columns(sums: Sums) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Give the columns ``OWN`` of the feature table, and the clocks they are as of.
 
     >>> own, clocks = columns(Bookings(inflight_requests=2, queued_requests=1, oldest_queued_s=7))
     >>> own[3:5], clocks[0]
     ((2, 1), 7)
     """
-    queued, streams = bookings.queued_requests, bookings.streams
-    tpot_s = bookings.recent_tpot_s
+    (requests, queued, prefill_tokens, context_tokens, streams, output_sum, since_sum) = sums[:7]
+    (oldest_s, rated_s, prefill_rate, dispatch_rate, ttft_s, tpot_s) = sums[7:]
     output, since_s, drain = None, 0.0, 0.0
     if streams and tpot_s > 0.0:
-        output = bookings.stream_output_tokens / streams
-        since_s, drain = bookings.stream_since_s / streams, 1.0 / tpot_s
+        output, since_s, drain = output_sum / streams, since_sum / streams, 1.0 / tpot_s
     own = own_columns(
-        prefill_tokens_per_s=bookings.prefill_tokens_per_s,
-        dispatches_per_s=bookings.dispatches_per_s,
-        inflight_requests=bookings.inflight_requests,
+        prefill_tokens_per_s=prefill_rate,
+        dispatches_per_s=dispatch_rate,
+        inflight_requests=requests,
         queued_requests=queued,
-        queued_prefill_tokens=bookings.queued_prefill_tokens,
-        decoding_requests=bookings.inflight_requests - queued,
-        context_tokens=bookings.context_tokens,
+        queued_prefill_tokens=prefill_tokens,
+        decoding_requests=requests - queued,
+        context_tokens=context_tokens,
         remaining_output_tokens=output,
-        recent_ttft_s=bookings.recent_ttft_s,
+        recent_ttft_s=ttft_s,
         recent_tpot_s=tpot_s,
     )
-    oldest_s = bookings.oldest_queued_s if queued else UNKNOWN
-    return own, (oldest_s, bookings.rated_s, since_s, drain)
+    return own, (oldest_s if queued else UNKNOWN, rated_s, since_s, drain)

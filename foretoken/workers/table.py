@@ -97,7 +97,7 @@ class SharedTable:
         self._endpoint_of: dict[int, str] = {}
         self._due_s = 0.0
         self._seen_totals: list[float] = []
-        self._seen = np.zeros(0)  # by slot, as far as we use any
+        self._seen: list[list[float]] = []  # counts by other and slot, as far as we use any
 
     @classmethod
     def create(cls, workers: int) -> Self:
@@ -127,7 +127,8 @@ class SharedTable:
             for name in sorted(wanted - self._slot_of.keys()):
                 self._claim(name)
         # What others have there is news to us.
-        self._seen = np.full(max(self._endpoint_of, default=-1) + 1, -1.0)
+        used = max(self._endpoint_of, default=-1) + 1
+        self._seen = [[-1.0] * used for _ in self._others]
         self._seen_totals = []
 
     def booked(self, endpoint: str, bookings: Bookings) -> None:
@@ -150,9 +151,13 @@ class SharedTable:
         if totals == self._seen_totals:
             return ()
         self._seen_totals = totals
-        counts = self._counts[self._others, : len(self._seen)].sum(axis=0)
-        slots = np.flatnonzero(counts != self._seen).tolist()
-        self._seen = counts
+        slots: set[int] = set()
+        for place, other in enumerate(self._others):
+            before = self._seen[place]
+            counts: list[float] = self._counts[other, : len(before)].tolist()
+            if counts != before:
+                self._seen[place] = counts
+                slots.update(slot for slot, count in enumerate(counts) if count != before[slot])
         endpoint_of = self._endpoint_of
         return [(endpoint_of[slot], self._sum(slot)) for slot in slots if slot in endpoint_of]
 

@@ -113,9 +113,7 @@ class Bench:
     def tell(self, states: tuple[EndpointState, ...]) -> None:
         self.on_states(states)
 
-    async def beat(
-        self, interval_s: float, *, phase_s: float = 0.0, least_s: float = 0.0
-    ) -> None:
+    async def beat(self, interval_s: float, *, phase_s: float = 0.0, least_s: float = 0.0) -> None:
         self.slept.append(interval_s)
         self.now += interval_s
         await asyncio.sleep(0)

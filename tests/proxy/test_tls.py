@@ -1,8 +1,8 @@
 """TLS from clients and to endpoints, and IPv6, on real sockets."""
 
 import asyncio
-import signal
 import shutil
+import signal
 import ssl
 from pathlib import Path
 
