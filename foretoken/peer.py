@@ -33,7 +33,7 @@ from predictor import LatencyPredictor, PredictorSettings
 from predictor.types import EndpointState, Observation
 from proxy import Encoding
 from scheduler import FleetFactory, Scheduler
-from scheduler.bookings import Bookings, Ledger, together
+from scheduler.bookings import Bookings, Ledger, Sums, together
 from scheduler.peers import PeerScheduler, Writer
 from scheduler.words import Left, Sent, Shown, Suspected, Word
 
@@ -71,10 +71,10 @@ class Ledgers:
             for gone in latest.keys() - names:
                 del latest[gone]
 
-    def booked(self, endpoint: str, bookings: Bookings) -> None:
+    def booked(self, endpoint: str, sums: Sums) -> None:
         """Write our own row of an endpoint."""
         for ledger in self._ledgers:
-            ledger.booked(endpoint, bookings)
+            ledger.booked(endpoint, sums)
 
     def changed(self, now: float) -> Iterable[tuple[str, Bookings]]:
         """Give the sums of all others wherever they have changed."""

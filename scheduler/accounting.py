@@ -274,7 +274,7 @@ class InflightAccounting:
         untold, self._untold = self._untold, {}
         if self.ledger is not None:
             for name, account in untold.items():
-                self.ledger.booked(name, Bookings(*_sums(account)))
+                self.ledger.booked(name, _sums(account))
 
     def _settle(self) -> None:
         """Write the rows of all that has changed."""

@@ -67,7 +67,7 @@ class Ledger(Protocol):
         """Take in the whole present set of endpoints; the rows of others are given up."""
         ...
 
-    def booked(self, endpoint: str, bookings: Bookings) -> None:
+    def booked(self, endpoint: str, sums: Sums) -> None:
         """Write our own row of an endpoint."""
         ...
 

@@ -43,7 +43,8 @@ def run(folder: Path, *, workers: int, rounds: int, quick: bool) -> Cost:
     """Measure in turns, in an event loop of its own."""
     several = Choice(program=OURS, options=("--workers", str(workers)))
     options = Options(site=Site(folder=folder, peers=None), quick=quick, rounds=rounds)
-    turns, _ = uvloop.run(compare(options, several))
+    by_load, _ = uvloop.run(compare(options, several))
+    (turns,) = by_load.values()
     one_s, several_s = (
         tuple(each.cpu_s for each in turns[choice.name]) for choice in (ONE, several)
     )

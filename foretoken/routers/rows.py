@@ -10,7 +10,7 @@ from functools import reduce
 from typing import Final
 
 from predictor.features import UNKNOWN
-from scheduler.bookings import NOTHING, Bookings, together
+from scheduler.bookings import NOTHING, Bookings, Sums, together
 
 Row = tuple[float, ...]
 """The numbers of :class:`scheduler.bookings.Bookings`, in its order; a whole one as an integer."""
@@ -63,8 +63,9 @@ class RouterRows:
         self._news &= wanted
         self._followed = wanted
 
-    def booked(self, endpoint: str, bookings: Bookings) -> None:
+    def booked(self, endpoint: str, sums: Sums) -> None:
         """Write our row of an endpoint; one that has left has a row until its last request ends."""
+        bookings = Bookings(*sums)
         if endpoint in self._followed or bookings.inflight_requests:
             self._own[endpoint] = bookings
         else:

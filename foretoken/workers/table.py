@@ -22,7 +22,7 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from scheduler.bookings import NOTHING, Bookings, together
+from scheduler.bookings import NOTHING, Bookings, Sums, together
 
 log = logging.getLogger(__name__)
 
@@ -131,12 +131,12 @@ class SharedTable:
         self._seen = [[-1.0] * used for _ in self._others]
         self._seen_totals = []
 
-    def booked(self, endpoint: str, bookings: Bookings) -> None:
+    def booked(self, endpoint: str, sums: Sums) -> None:
         """Write our row of an endpoint."""
         slot = self._slot_of.get(endpoint)
         if slot is None:
             return
-        _ROW.pack_into(self._map, self._first_row + slot * _ROW.size, *bookings)
+        _ROW.pack_into(self._map, self._first_row + slot * _ROW.size, *sums)
         doubles = self._doubles
         doubles[self._first_count + slot] += 1.0
         doubles[self._total] += 1.0

@@ -110,11 +110,17 @@ def test_a_chunk_costs_what_a_stream_costs_beyond_a_request() -> None:
 
 
 def test_two_workers_are_judged_against_one() -> None:
-    turns: Turns = {workers.ONE.name: [made(1.0)], workers.TWO.name: [made(1.2)]}
+    dear: Turns = {workers.ONE.name: [made(1.0)], workers.TWO.name: [made(1.2)]}
+    cheap: Turns = {workers.ONE.name: [made(1.0)], workers.TWO.name: [made(1.1)]}
 
-    outcome = workers.outcome(turns, dict.fromkeys(turns, 1), judged=True)
+    def passes(*by_load: Turns) -> bool:
+        turns = dict(zip((32, 128), by_load, strict=False))
+        return met(workers.outcome(turns, dict.fromkeys(dear, 1), judged=True).verdicts)
 
-    assert not met(outcome.verdicts)
+    assert passes(cheap)
+    assert passes(dear, cheap)
+    assert not passes(dear)
+    assert not passes(cheap, dear)
 
 
 def test_peers_that_are_there_are_started_by_default_and_at_their_cheapest(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from predictor.features import COLUMN, OLDEST, OWN, UNKNOWN
 from scheduler.accounting import InflightAccounting
-from scheduler.bookings import NOTHING, Bookings, columns, together
+from scheduler.bookings import NOTHING, Bookings, Sums, columns, together
 from scheduler.endpoint_table import EndpointTable
 
 
@@ -35,8 +35,8 @@ class Ledger:
 
     def follow(self, endpoints: object) -> None: ...
 
-    def booked(self, endpoint: str, bookings: Bookings) -> None:
-        self.rows[endpoint] = bookings
+    def booked(self, endpoint: str, sums: Sums) -> None:
+        self.rows[endpoint] = Bookings(*sums)
         self.writes += 1
 
     def changed(self, now: float) -> tuple[()]:

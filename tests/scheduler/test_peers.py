@@ -9,7 +9,7 @@ from predictor import OutputLengths
 from predictor.features import COLUMN
 from predictor.types import Measurement, Objective
 from scheduler import Dispatch, Fleet, SchedulerSettings, build_policy
-from scheduler.bookings import Bookings
+from scheduler.bookings import Bookings, Sums
 from scheduler.forecast import Typical
 from scheduler.peers import PeerScheduler
 from scheduler.words import Left, Sent, Shown, Suspected, Word
@@ -29,8 +29,8 @@ class Link:
 
     def follow(self, endpoints: Iterable[str]) -> None: ...
 
-    def booked(self, endpoint: str, bookings: Bookings) -> None:
-        self.other.news[endpoint] = bookings
+    def booked(self, endpoint: str, sums: Sums) -> None:
+        self.other.news[endpoint] = Bookings(*sums)
 
     def changed(self, now: float) -> list[tuple[str, Bookings]]:
         news, self.news = self.news, {}
