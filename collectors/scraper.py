@@ -1,8 +1,8 @@
 """Read every endpoint's ``/metrics``, health and model names, over and over.
 
 Decides when to ask what; :mod:`collectors.endpoint` decides what the answers mean.
-Invariants: one task per endpoint, a few of them in step as the second costs a fraction of
-the first, the others apart so that answers do not come in bursts;
+Invariants: one task per endpoint, started a few together, as the second costs a fraction of
+the first, and the others apart, so that answers do not come in bursts;
 no failure of one endpoint, nor a bug here, stops the others; whoever listens gets
 immutable snapshots of all endpoints whenever one of them changed. Called by
 ``build``, which runs :meth:`Scraper.run` for the life of the process.
@@ -17,10 +17,10 @@ from typing import Final, Protocol
 
 import httpx
 
-from collectors.beat import GOLDEN_RATIO, beat
 from collectors.deadline import within
 from collectors.endpoint import EndpointView, Served
 from collectors.errors import ScrapeFailed, ScrapeFailure, UnknownEndpoint
+from collectors.in_step import in_step
 from collectors.metrics_page import parse_metrics
 from collectors.model_cards import cards_of, version_of
 from collectors.settings import EndpointSettings, ScrapeSettings
@@ -29,6 +29,7 @@ from predictor.types import EndpointState
 logger = logging.getLogger(__name__)
 
 _IDLE_S: Final = 3.0  # uvicorn, which vLLM runs on, closes idle connections after 5 s
+_GOLDEN_RATIO: Final = 0.618034  # its multiples modulo 1 spread evenly, however many there are
 _TOGETHER: Final = 4  # endpoints read in one waking: it lasts half a millisecond
 
 
@@ -44,8 +45,8 @@ class ScrapeCounts(Protocol):
         ...
 
 
-class Beat(Protocol):
-    """Wait for the next time; :func:`collectors.beat.beat` does."""
+class InStep(Protocol):
+    """Wait until it is time again; :func:`collectors.in_step.in_step` does."""
 
     def __call__(
         self, interval_s: float, *, phase_s: float = 0.0, least_s: float = 0.0
@@ -103,7 +104,7 @@ class Scraper:
         clock: Gives the seconds that ``scraped_s`` is told in.
         on_states: Called in the event loop with all snapshots after each change.
         counts: Told of every scrape.
-        beat: Waits for the next time; tests pass another.
+        in_step: Waits until it is time again; tests pass another.
 
     Attributes:
         looked: Set once every endpoint known at start was asked, or another scraper told of
@@ -120,7 +121,7 @@ class Scraper:
         clock: Callable[[], float],
         on_states: Callable[[tuple[EndpointState, ...]], None],
         counts: ScrapeCounts,
-        beat: Beat = beat,
+        in_step: InStep = in_step,
     ) -> None:
         self._settings = settings
         self._client = client
@@ -128,7 +129,7 @@ class Scraper:
         self._clock = clock
         self._on_states = on_states
         self._counts = counts
-        self._beat = beat
+        self._in_step = in_step
         self._views: dict[str, EndpointView] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -244,7 +245,7 @@ class Scraper:
             self._pages.forget(view.state.url)
 
     def _start(self, name: str, group: asyncio.TaskGroup) -> None:
-        share = self._started // _TOGETHER * GOLDEN_RATIO % 1.0
+        share = self._started // _TOGETHER * _GOLDEN_RATIO % 1.0
         self._started += 1
         phase_s = share * self._settings.interval_s
         self._tasks[name] = group.create_task(self._watch(name, phase_s))
@@ -266,7 +267,7 @@ class Scraper:
             settings = self._settings
             interval_s = settings.interval_s if view.state.up else settings.down_interval_s
             # A slow one is not asked without pause.
-            await self._beat(interval_s, phase_s=phase_s, least_s=interval_s / 2)
+            await self._in_step(interval_s, phase_s=phase_s, least_s=interval_s / 2)
 
     async def _read_page(self, view: EndpointView) -> None:
         name, started = view.state.endpoint, self._clock()

@@ -97,8 +97,6 @@ class TraceFiles:
         self._file: _OpenFile | None = None
         self.finished_rows = 0
         self.unfinished_rows = 0
-        # Arrow's own allocator would keep 24 MB beside what the rest of the process has.
-        pa.set_memory_pool(pa.system_memory_pool())
 
     def append(self, table: pa.Table, now: float) -> None:
         """Write rows as one row group; ``now`` is in epoch seconds."""

@@ -5,6 +5,8 @@ import gc
 from contextlib import suppress
 from typing import Final
 
+import pyarrow as pa
+
 _YOUNG_OBJECTS: Final = 20_000
 """Made and alive before the collector looks at them: some five hundred requests' worth, which
 are gone by then. By default it looks every twenty requests, at objects that are all in use."""
@@ -25,6 +27,8 @@ def settle() -> None:
     """
     with suppress(AttributeError, OSError):  # other C libraries have no such pools
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+    # Arrow's own allocator would keep 24 MB for traces beside what these pools have.
+    pa.set_memory_pool(pa.system_memory_pool())
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)

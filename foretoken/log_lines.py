@@ -13,9 +13,8 @@ import select
 import stat
 import threading
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Final
-
-from collectors.beat import beat
 
 FLUSH_S: Final = 0.2
 """Longest that a request's line waits: nobody reads faster."""
@@ -79,10 +78,14 @@ class LogLines:
             finally:
                 self._flushing = False
 
-    async def run(self) -> None:
-        """Write what waits, again and again, until cancelled."""
+    async def run(self, rest: Callable[[float], Awaitable[None]]) -> None:
+        """Write what waits, again and again, until cancelled.
+
+        Args:
+            rest: Waits for at most so many seconds.
+        """
         while True:
-            await beat(FLUSH_S)
+            await rest(FLUSH_S)
             self.flush()
 
     def _take(self) -> bool:

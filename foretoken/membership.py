@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from collectors import EndpointSettings, KvEventFeeds, Scraper
-from collectors.beat import beat
+from collectors.in_step import in_step
 from foretoken.errors import EndpointRefused
 from predictor.types import EndpointLoad, EndpointState
 from proxy import Guard, Upstream
@@ -119,7 +119,7 @@ class Membership:
     async def run(self) -> None:
         """Forget those that left and have nothing left to do, until cancelled."""
         while True:
-            await beat(LOOK_S)
+            await in_step(LOOK_S)
             self.look(self._clock())
 
     def look(self, now: float) -> None:

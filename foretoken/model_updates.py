@@ -15,7 +15,7 @@ from functools import partial
 from math import expm1, inf
 from typing import Final, NamedTuple
 
-from collectors.beat import until_next
+from collectors.in_step import until_next
 from foretoken.background import in_own_thread
 from foretoken.trainer_protocol import Report
 from models_store import ModelsStore, ModelsStoreError
@@ -126,18 +126,21 @@ class ModelUpdates:
         Args:
             dropped: Gives the rows dropped so far on the way to the recorder and the trainer.
         """
-        wait_s = REFRESH_S if self._store.local else REMOTE_REFRESH_S
         published_s = -inf
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), until_next(wait_s))
+                await asyncio.wait_for(self._wake.wait(), self._rest_s())
             self._wake.clear()
             changed = await self.refresh()
-            if changed or time.monotonic() - published_s >= PUBLISH_S:
+            if changed or time.monotonic() - published_s > PUBLISH_S - REFRESH_S / 2:
                 published_s = time.monotonic()
                 self.publish()
                 trace_rows, trainer_rows = dropped()
                 self.dropped(trace_rows=trace_rows, trainer_rows=trainer_rows)
+
+    def _rest_s(self) -> float:
+        """Give how long to wait; a look at a remote store is paid for: each puts off the next."""
+        return until_next(REFRESH_S) if self._store.local else REMOTE_REFRESH_S
 
     async def refresh(self) -> bool:
         """Follow the store; tell whether there was anything new for any fleet.

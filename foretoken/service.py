@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Protocol
 
 from collectors import EndpointSettings, TraceRecorder
-from collectors.beat import beat
+from collectors.in_step import in_step
 from foretoken.background import Job, supervised
 from foretoken.errors import ForetokenError
 from foretoken.learner import Learner
@@ -258,7 +258,7 @@ class Service:
         if self.recorder is not None:
             jobs.append(("recorder", self.recorder.run))
         if self._log_lines is not None:
-            jobs.append(("log", self._log_lines.run))
+            jobs.append(("log", partial(self._log_lines.run, in_step)))
         if self._config is not None:
             watch = partial(_watch, self._config.path, self.reload_and_log)
             jobs.append(("configuration", watch))
@@ -307,7 +307,7 @@ async def _watch(path: Path, changed: Callable[[], None]) -> None:
     """Call back whenever a file has changed."""
     seen = await asyncio.to_thread(_changed_at, path)
     while True:
-        await beat(CONFIGURATION_S)
+        await in_step(CONFIGURATION_S)
         at = await asyncio.to_thread(_changed_at, path)
         if at is not None and at != seen:
             seen = at

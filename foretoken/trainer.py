@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import msgspec
 
-from collectors.beat import until_next
+from collectors.in_step import until_next
 from foretoken.settings import TrainerSettings
 from foretoken.trainer_protocol import SIGN_OF_LIFE, Forget, LeadUntil, Report, TooLong, frame
 from models_store import Place

@@ -7,7 +7,7 @@ calling what it was given as its HTTP protocol, an :class:`Acceptor`.
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from collectors.beat import until_next
+from collectors.in_step import until_next
 from proxy.client import ClientConnection
 from proxy.relay import Relay
 from proxy.settings import ProxySettings

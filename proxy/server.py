@@ -6,15 +6,19 @@ Without a relay (the predictor's API alone) its own HTTP protocol serves.
 import asyncio
 import signal
 import socket
+from contextlib import suppress
 from types import FrameType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from collectors.in_step import until_next
 from proxy.acceptor import Acceptor
 from proxy.relay import Relay
 from proxy.settings import ProxySettings
+
+_LOOK_S: Final = 1.0  # whatever has become of the signal
 
 
 class _Server(uvicorn.Server):
@@ -39,8 +43,10 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Wait for a signal; uvicorn would look for one ten times a second."""
-        await self.on_tick(0)
-        await self._closing.wait()
+        await self.on_tick(0)  # its own protocol, where that serves, sends headers made there
+        while not self.should_exit:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), until_next(_LOOK_S))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down; what runs on past its time is told so and ended.

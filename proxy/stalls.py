@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from collectors.beat import beat
+from collectors.in_step import in_step
 from predictor.types import Decision
 from predictor.values import Value
 from proxy.connection import Connection
@@ -90,7 +90,7 @@ class StallWatch:
     async def run(self) -> None:
         """Look again and again until cancelled."""
         while True:
-            await beat(self._settings.interval_s)
+            await in_step(self._settings.interval_s)
             self.sweep(asyncio.get_running_loop().time())
 
     def sweep(self, loop_s: float) -> None:

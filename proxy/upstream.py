@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, Self, cast
 from urllib.parse import urlsplit
 
-from collectors.beat import until_next
+from collectors.in_step import until_next
 from proxy.connection import Connection, OutgoingRequest, Receiver
 from proxy.errors import UpstreamBroken, UpstreamDown, UpstreamSilent, UpstreamUnreachable
 from proxy.outbox import Outbox

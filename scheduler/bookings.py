@@ -57,7 +57,7 @@ NOTHING: Final = Bookings()
 Sums = tuple[
     float, float, float, float, float, float, float, float, float, float, float, float, float
 ]
-"""The fields of :class:`Bookings` without their names: compiled code makes no object of them."""
+"""The fields of :class:`Bookings` without names: compiled code makes fewer objects of them."""
 
 
 class Ledger(Protocol):
@@ -92,8 +92,10 @@ def together(one: Bookings, other: Bookings) -> Bookings:
 
 def added(one: Sums, other: Sums) -> Sums:
     """Add up as :func:`together` does."""
-    (requests, queued, tokens, context, streams, output, since_s) = one[:7]
-    (oldest_s, rated_s, prefill, dispatches, ttft_s, tpot_s) = one[7:]
+    (
+        requests, queued, tokens, context, streams, output, since_s,
+        oldest_s, rated_s, prefill, dispatches, ttft_s, tpot_s,
+    ) = one  # fmt: skip
     late_s = other[8]
     if late_s > rated_s:
         keep, kept, rated_s = math.exp((rated_s - late_s) / RATE_TAU_S), 1.0, late_s
@@ -137,8 +139,10 @@ def columns(sums: Sums) -> tuple[tuple[float, ...], tuple[float, ...]]:
     >>> own[3:5], clocks[0]
     ((2, 1), 7)
     """
-    (requests, queued, prefill_tokens, context_tokens, streams, output_sum, since_sum) = sums[:7]
-    (oldest_s, rated_s, prefill_rate, dispatch_rate, ttft_s, tpot_s) = sums[7:]
+    (
+        requests, queued, prefill_tokens, context_tokens, streams, output_sum, since_sum,
+        oldest_s, rated_s, prefill_rate, dispatch_rate, ttft_s, tpot_s,
+    ) = sums  # fmt: skip
     output, since_s, drain = None, 0.0, 0.0
     if streams and tpot_s > 0.0:
         output, since_s, drain = output_sum / streams, since_sum / streams, 1.0 / tpot_s

@@ -41,7 +41,9 @@ MANY: Final = 128
 MUST: Final = 1.1
 SECONDS: Final = 5.0
 WHAT: Final = "{} connections: CPU per tiny chat, two workers against one"
-WHAT_SHARING: Final = "{} connections: the same against two routers that share nothing"
+WHAT_SHARING: Final = (
+    "{} connections: CPU per tiny chat, two workers against two routers that share nothing"
+)
 
 
 async def measure(options: Options) -> Outcome:

@@ -1,7 +1,7 @@
 """What a request costs several workers against one: CPU of whole process trees.
 
 Measured as the benchmark of the data path does (:mod:`benchmarks.data_path.workers`), for
-any number of workers.
+any number of workers, at the more connections of its two loads.
 """
 
 from dataclasses import dataclass

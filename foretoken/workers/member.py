@@ -14,6 +14,7 @@ from typing import Final
 from starlette.types import ASGIApp
 
 from collectors import EndpointSettings
+from collectors.in_step import in_step
 from foretoken.background import Job
 from foretoken.peer import Ledgers, Peer, while_set
 from foretoken.routers.frames import Told
@@ -269,7 +270,7 @@ class Member(Peer):
                 call()
             if self._service is not None:
                 self._changes.follow(self._service.scheduler.states, now)
-            await asyncio.sleep(BEAT_S)
+            await in_step(BEAT_S)
 
     def _elect(self) -> None:
         before, self._leader = self._leader, self._table.eldest(self.clock())

@@ -97,7 +97,8 @@ class SharedTable:
         self._endpoint_of: dict[int, str] = {}
         self._due_s = 0.0
         self._seen_totals: list[float] = []
-        self._seen: list[list[float]] = []  # counts by other and slot, as far as we use any
+        # Counts by other and slot, as far as we use any.
+        self._seen: list[list[float]] = [[] for _ in self._others]
 
     @classmethod
     def create(cls, workers: int) -> Self:

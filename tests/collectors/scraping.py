@@ -98,6 +98,7 @@ class Bench:
         self.now = 100.0
         self.told: list[tuple[EndpointState, ...]] = []
         self.slept: list[float] = []
+        self.waits: set[tuple[float, float, float]] = set()  # as they were asked for
         self.on_states: Callable[[tuple[EndpointState, ...]], None] = self.told.append
         self.scraper = Scraper(
             [EndpointSettings(url="http://a:1")],
@@ -107,14 +108,17 @@ class Bench:
             clock=lambda: self.now,
             on_states=self.tell,
             counts=self.counts,
-            beat=self.beat,
+            in_step=self.in_step,
         )
 
     def tell(self, states: tuple[EndpointState, ...]) -> None:
         self.on_states(states)
 
-    async def beat(self, interval_s: float, *, phase_s: float = 0.0, least_s: float = 0.0) -> None:
+    async def in_step(
+        self, interval_s: float, *, phase_s: float = 0.0, least_s: float = 0.0
+    ) -> None:
         self.slept.append(interval_s)
+        self.waits.add((interval_s, phase_s, least_s))
         self.now += interval_s
         await asyncio.sleep(0)
 

@@ -148,6 +148,19 @@ def test_loop_polls_at_the_interval_and_slower_while_down() -> None:
     assert bench.slept[-1] == 1.5
 
 
+def test_four_endpoints_are_read_in_step_and_others_apart() -> None:
+    bench = Bench(interval_s=0.01)
+    for port in range(2, 6):
+        bench.scraper.add(EndpointSettings(url=f"http://a:{port}"))
+
+    bench.run_until(lambda: len(bench.waits) > 1)
+
+    together, apart = sorted(bench.waits)
+    assert together == (0.01, 0.0, 0.005)
+    assert apart == (0.01, pytest.approx(0.00618034), 0.005)
+    assert bench.counts.pages[:4] == ["a:1", "a:2", "a:3", "a:4"]
+
+
 def test_endpoint_down_at_start_is_picked_up_when_it_comes() -> None:
     bench = Bench()
     alive = bench.fake.answers

@@ -261,9 +261,18 @@ def test_colour_is_only_where_it_is_wanted(tmp_path: Path) -> None:
     assert plain.returncode == colour.returncode == 1
 
 
-def test_help_waits_for_no_model_library() -> None:
-    slow = "{'asyncio', 'fastapi', 'httpx', 'lightgbm', 'numpy', 'pydantic', 'river', 'sklearn'}"
-    code = f"import sys, foretoken.cli; print({slow} & set(sys.modules))"
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        (
+            "foretoken.cli",
+            {"asyncio", "fastapi", "httpx", "lightgbm", "numpy", "pydantic", "river", "sklearn"},
+        ),
+        ("foretoken.logs", {"collectors", "lightgbm", "numba", "numpy", "predictor", "pyarrow"}),
+    ],
+)
+def test_help_and_logs_wait_for_no_model_library(module: str, slow: set[str]) -> None:
+    code = f"import sys, {module}; print({slow} & set(sys.modules))"
 
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT

@@ -51,6 +51,12 @@ def test_a_booking_is_seen_by_the_others_at_their_next_look_and_once() -> None:
     assert list(tables[0].changed(clock())) == []
 
 
+def test_where_no_endpoint_is_known_nothing_has_changed() -> None:
+    tables, clock = Tables(3), Clock()
+
+    assert [list(table.changed(clock())) for table in tables] == [[], [], []]
+
+
 def test_what_all_others_have_is_added_up_without_ours() -> None:
     tables, clock = Tables(3, "a:1"), Clock()
     drain(tables, clock)
