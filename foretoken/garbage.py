@@ -27,7 +27,7 @@ def settle() -> None:
     """
     with suppress(AttributeError, OSError):  # other C libraries have no such pools
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
-    # Arrow's own allocator would keep 24 MB for traces beside what these pools have.
+    # Arrow's own allocator would keep 10 to 20 MB for traces beside what these pools have.
     pa.set_memory_pool(pa.system_memory_pool())
     gc.collect()
     gc.freeze()
