@@ -1,24 +1,24 @@
 """What a program and all it started use, by ``/proc``.
 
-CPU is user and system time, in the clock ticks of the kernel (10 ms), of processes that
-still run: measure over seconds. What the trainer uses is told apart, because it works at
-its own pace, whatever the requests do.
+CPU is user and system time of processes that still run, by their CPU-time clocks: ``/proc``
+tells it in ticks of 10 ms, which are 4 % of what a router uses in a turn of streams. What the
+trainer uses is told apart, because it works at its own pace, whatever the requests do.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-TICK_S: Final = 1.0 / os.sysconf("SC_CLK_TCK")
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 TRAINER: Final = b"foretoken.trainer_process"
 """In the command line of the process that is told apart."""
 
 PROC: Final = Path("/proc")
-_USER, _SYSTEM = 11, 12
-"""Fields of ``stat`` after the name, from 0."""
+_SCHEDULED: Final = 2
+"""What marks a process's clock of all its time on a CPU (CPUCLOCK_SCHED of Linux)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +79,10 @@ def cpu_s(pid: int) -> float:
     >>> cpu_s(os.getpid()) > 0
     True
     """
-    fields = _read(f"{pid}/stat").rpartition(b")")[2].split()
-    return (int(fields[_USER]) + int(fields[_SYSTEM])) * TICK_S if fields else 0.0
+    try:
+        return time.clock_gettime(~pid << 3 | _SCHEDULED)  # as clock_getcpuclockid(3) makes it
+    except OSError:
+        return 0.0
 
 
 def _rss_bytes(pid: int) -> int:
