@@ -180,7 +180,8 @@ class LatencyPredictor:
         ``report().refused`` and teach nothing.
         """
         labels, refused = usable_labels(observation)
-        self._refused.update(refused)
+        if refused:
+            self._refused.update(refused)
         if observation.waited_s is not None and not labels and not refused:
             self._calibration[TTFT].miss(regime(plain(observation.features[None]), 0))
         observed_s = self._admitted_s(observation) if labels else None
