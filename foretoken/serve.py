@@ -15,6 +15,7 @@ from foretoken.errors import CannotListen, FolderNotWritable
 from foretoken.garbage import settle
 from foretoken.log_lines import LogLines
 from foretoken.logs import configure
+from foretoken.sched_batch import be_batch
 from foretoken.settings import ConfigFile, Settings
 from foretoken.stores import open_store
 from models_store import Place, is_url
@@ -102,6 +103,7 @@ def server_of(built: Built, settings: Settings) -> uvicorn.Server:
 def prepare(settings: Settings, *places: Place | None) -> LogLines | None:
     """Set logging up and find out whether folders can be written, and buckets be used at all.
 
+    From here on the process, and all it starts, is scheduled by the kernel as settings say.
     Whether a bucket answers is not asked: it may in a while, and serving does not need it.
 
     Returns:
@@ -112,6 +114,8 @@ def prepare(settings: Settings, *places: Place | None) -> LogLines | None:
         StoreRefused: No models can be kept at such a URL.
     """
     log_lines = configure(settings.log.format, settings.log.level)
+    if settings.proxy.sched_batch:
+        be_batch()
     for place in places:
         if place is None:
             continue

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from foretoken.sched_batch import interrupted_by
 from foretoken.trainer_protocol import SIGN_OF_LIFE, Forget, LeadUntil, Report, words
 from foretoken.training import FleetTraining
 from models_store import ModelsStore, ModelsStoreError
@@ -127,7 +128,8 @@ def main() -> None:
             training = fleets.setdefault(
                 fleet, FleetTraining(store, fleet, settings, may_publish=inbox.may_publish)
             )
-            report = with_unread(train(training, fleet, new), inbox.dropped[fleet])
+            with interrupted_by(os.getppid()):
+                report = with_unread(train(training, fleet, new), inbox.dropped[fleet])
             say(report)
             if report.accepted:
                 prune(store, fleet, int(keep))

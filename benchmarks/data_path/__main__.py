@@ -7,7 +7,8 @@ Parts: ``tiny``, ``prompt`` and ``streams`` (:mod:`chats <benchmarks.data_path.c
 CPU per request beside the peers. ``latency``: what is added at one connection.
 ``decisions``: one decision at 8 and 100 endpoints. ``scrape``: reading 100 endpoints.
 ``memory``: after 20,000 and 100,000 requests. ``capacity``: what a core carries.
-``workers``: two against one. ``budget``: where our CPU goes.
+``workers``: two against one. ``waiting``: what SCHED_BATCH saves, and how long streams wait
+for it. ``budget``: where our CPU goes.
 
 Ours is the compiled build where ``make compiled`` has installed one, or the one whose
 program ``--foretoken`` names; else the source. Peers are what ``DIR/NAME/bin/NAME``
@@ -35,6 +36,7 @@ from benchmarks.data_path import (
     latency,
     memory,
     scrape,
+    waiting,
     workers,
 )
 from benchmarks.data_path.judge import Verdict, as_json, met, verdict_table
@@ -59,6 +61,7 @@ def parts() -> Mapping[str, Part]:
         "memory": memory.measure,
         "capacity": capacity.measure,
         "workers": workers.measure,
+        "waiting": waiting.measure,
         "budget": budget.measure,
     }
 

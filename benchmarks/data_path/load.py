@@ -42,6 +42,8 @@ class Load:
         events: Events of streams, ``[DONE]`` included.
         seconds: How long it took.
         latencies_s: Request to end of answer, of those answered well.
+        ttfts_s: Request to the first bytes of an answer's body.
+        gaps_s: From read to read of a stream, after the first.
     """
 
     answered: int = 0
@@ -49,6 +51,8 @@ class Load:
     events: int = 0
     seconds: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
+    ttfts_s: list[float] = field(default_factory=list)
+    gaps_s: list[float] = field(default_factory=list)
 
     @property
     def p50_s(self) -> float:
@@ -161,7 +165,7 @@ class _Client(asyncio.Protocol):
             f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n"
             "content-type: application/json\r\ncontent-length: "
         ).encode()
-        self._sent_s = 0.0
+        self._sent_s = self._read_s = 0.0
         self._events = 0
         self._cut = self._last = b""
 
@@ -176,6 +180,9 @@ class _Client(asyncio.Protocol):
             self.done.set_result(None)
 
     def data_received(self, data: bytes) -> None:
+        was_s, self._read_s, events = self._read_s, time.perf_counter(), self._events
+        if events and self._traffic.events is not None:
+            self._load.gaps_s.append(self._read_s - was_s)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -184,6 +191,8 @@ class _Client(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         # What is kept is too short to be counted twice, and long enough for any cut.
         joined = self._cut + data
+        if not self._events:
+            self._load.ttfts_s.append(self._read_s - self._sent_s)
         self._events += joined.count(_EVENT)
         self._cut = joined[1 - len(_EVENT) :]
         self._last = (self._last + data)[-len(_END) :]

@@ -102,6 +102,7 @@ class Choice:
         options: More for its command line.
         module: Python module that our own command line is started by, and its arguments.
         interpreted: Whether ours runs from source though a compiled build is there.
+        title: What to call it in place of its command line.
     """
 
     program: str
@@ -109,6 +110,7 @@ class Choice:
     options: tuple[str, ...] = ()
     module: tuple[str, ...] = (OURS,)
     interpreted: bool = False
+    title: str = ""
 
     @property
     def name(self) -> str:
@@ -119,7 +121,7 @@ class Choice:
         """
         kind = ("interpreted",) if self.interpreted else ()
         policy = (self.policy,) if self.policy else ()
-        return " ".join((self.program, *kind, *policy, *self.options))
+        return self.title or " ".join((self.program, *kind, *policy, *self.options))
 
 
 def installed(folder: Path | None) -> list[str]:

@@ -83,10 +83,15 @@ async def in_turns(routers: Sequence[Running], traffic: Traffic, rounds: int) ->
     """Measure routers in turns; who comes first rotates."""
     turns: dict[str, list[Turn]] = {router.name: [] for router in routers}
     for number in range(rounds):
-        first = number % len(routers)
-        for router in (*routers[first:], *routers[:first]):
+        for router in rotated(routers, number):
             turns[router.name].append(await turn(router, traffic))
     return turns
+
+
+def rotated(routers: Sequence[Running], number: int) -> list[Running]:
+    """Let another one come first in each round."""
+    first = number % len(routers)
+    return [*routers[first:], *routers[:first]]
 
 
 def ratio(turns: Turns, name: str, other: str) -> Ratio | None:

@@ -209,7 +209,7 @@ def test_bad_options_are_refused(arguments: list[str], capsys: pytest.CaptureFix
 def test_all_rows_of_the_table_are_parts() -> None:
     assert tuple(parts()) == (
         "tiny", "prompt", "streams", "latency", "decisions", "scrape", "memory", "capacity",
-        "workers", "budget",
+        "workers", "waiting", "budget",
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 
 from collectors.trace_files import UNFINISHED
 from foretoken.processes import free_ports
-from tests.foretoken.running import Running, asking
+from tests.foretoken.running import AGAIN_S, PATIENCE_S, Running, asking
 
 MODEL = "llama-3.1-8b"
 ASK = {"model": MODEL, "messages": [{"role": "user", "content": "tell me"}], "max_tokens": 8}
@@ -110,6 +111,18 @@ def ask_each_on_its_own_connection(url: str, count: int) -> list[httpx.Response]
             return await asyncio.gather(*asked)
 
     return asyncio.run(scenario())
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux alone has it")
+def test_workers_wait_for_their_turn_where_no_core_is_free(service: Service) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:  # the leader does not while the trainer works
+        policies = {os.sched_getscheduler(pid) for pid in service.workers()}
+        if policies == {os.SCHED_BATCH}:
+            break
+        time.sleep(AGAIN_S)
+
+    assert policies == {os.SCHED_BATCH}
 
 
 def test_whichever_worker_is_asked_answers_for_all(service: Service) -> None:
