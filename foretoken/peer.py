@@ -328,8 +328,9 @@ class Peer:
         for carrier in self._carriers:
             carrier.tell(lesson)
 
-    def _hand_on(self, observation: Observation) -> bool:
-        return self.outside is not None and self.outside.exchange.feed(Fed(lesson_of(observation)))
+    def _hand_on(self, observations: Sequence[Observation]) -> int:
+        feed = self.outside.exchange.feed if self.outside else lambda _: False
+        return sum(not feed(Fed(lesson_of(each))) for each in observations)
 
     def _on_report(self, on_report: Callable[[Report], None], report: Report) -> None:
         on_report(report)

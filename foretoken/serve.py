@@ -39,6 +39,8 @@ def run_server(settings: Settings, config: ConfigFile | None) -> int:
     """
     log_lines = prepare(settings, settings.trace_dir, settings.store_dir)
     warn_if_open(settings)
+    if settings.proxy.sched_batch:
+        be_batch()
     with listen(settings) as listener:
         settings, config = named(settings, config)
         if settings.workers > 1:
@@ -103,7 +105,6 @@ def server_of(built: Built, settings: Settings) -> uvicorn.Server:
 def prepare(settings: Settings, *places: Place | None) -> LogLines | None:
     """Set logging up and find out whether folders can be written, and buckets be used at all.
 
-    From here on the process, and all it starts, is scheduled by the kernel as settings say.
     Whether a bucket answers is not asked: it may in a while, and serving does not need it.
 
     Returns:
@@ -114,8 +115,6 @@ def prepare(settings: Settings, *places: Place | None) -> LogLines | None:
         StoreRefused: No models can be kept at such a URL.
     """
     log_lines = configure(settings.log.format, settings.log.level)
-    if settings.proxy.sched_batch:
-        be_batch()
     for place in places:
         if place is None:
             continue

@@ -9,12 +9,13 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import msgspec
 
 from collectors.in_step import until_next
+from foretoken.sched_batch import kept
 from foretoken.settings import TrainerSettings
 from foretoken.trainer_protocol import SIGN_OF_LIFE, Forget, LeadUntil, Report, TooLong, frame
 from models_store import Place
@@ -86,7 +87,19 @@ class Trainer:
         """Take one observation to be sent soon, or drop and count it."""
         if self._pipe is None:
             self.dropped += 1
-            return
+        else:
+            self._gather(observation)
+
+    def pass_on(self, data: bytes, count: int) -> None:
+        """Hand over a frame of so many observations that was written elsewhere."""
+        pipe = self._pipe
+        if pipe is None or not self._has_room(pipe.transport):
+            self.dropped += count
+        else:
+            pipe.write(data)
+
+    def _gather(self, observation: Observation) -> None:
+        """Keep one to be sent with others."""
         self._unsent.append(observation)
         if len(self._unsent) >= MOST_TOGETHER:
             self._send()
@@ -129,16 +142,20 @@ class Trainer:
             self._timer.cancel()
             self._timer = None
         unsent, self._unsent = self._unsent, []
-        pipe = self._pipe
         if not unsent:
             return
-        if pipe is None or not self._has_room(pipe.transport):
-            self.dropped += len(unsent)
-            return
         try:
-            pipe.write(frame(unsent))
+            self._hand_over(unsent)
         except TooLong:
             self.dropped += len(unsent)
+
+    def _hand_over(self, observations: Sequence[Observation]) -> None:
+        """Give some to whoever trains.
+
+        Raises:
+            TooLong: They are more than a frame holds.
+        """
+        self.pass_on(frame(observations), len(observations))
 
     def _send_leave(self) -> None:
         pipe, until_s = self._pipe, self._until_s
@@ -154,6 +171,10 @@ class Trainer:
         )
 
     async def _live_once(self) -> int:
+        with kept():  # of a trainer that dies in the middle of a round it is not as it was
+            return await self._live_and_die()
+
+    async def _live_and_die(self) -> int:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *self._arguments,

@@ -113,6 +113,7 @@ def main() -> None:
     store_dir, keep, interval_s, cpu_share, settings_json = sys.argv[1:]
     settings = PredictorSettings.model_validate_json(settings_json)
     os.nice(NICENESS)
+    server = os.getppid()
     store = ModelsStore(store_dir)
     inbox = Inbox(settings.training.window_rows, least=settings.training.judged_rows)
     fleets: dict[str, FleetTraining] = {}
@@ -128,7 +129,7 @@ def main() -> None:
             training = fleets.setdefault(
                 fleet, FleetTraining(store, fleet, settings, may_publish=inbox.may_publish)
             )
-            with interrupted_by(os.getppid()):
+            with interrupted_by(server):
                 report = with_unread(train(training, fleet, new), inbox.dropped[fleet])
             say(report)
             if report.accepted:

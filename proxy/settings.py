@@ -226,9 +226,9 @@ class ProxySettings(_Section):
     tick_s: float = Field(default=0.02, ge=0.001, le=1)
     """How often waiting requests are looked at again."""
     sched_batch: bool = True
-    """Ask Linux for SCHED_BATCH: where no core is free, wait until what runs there sleeps or its
-    turn of some milliseconds ends, and relay what has come by then at once. Streams take a quarter
-    less CPU on a busy machine; False saves the milliseconds (docs/decisions/data-path.md)."""
+    """On Linux, where no core is free, wait until what runs there sleeps or has used up its time
+    slice of some milliseconds (SCHED_BATCH), and relay what has come by then. Tokens then cost less
+    CPU; false relays each at once (docs/decisions/data-path.md)."""
     upstream: UpstreamSettings = UpstreamSettings()
     stalls: StallSettings = StallSettings()
     context: ContextSettings = ContextSettings()

@@ -2,7 +2,7 @@
 
 The server runs as users run it, but for a sampler (:mod:`benchmarks.data_path.sampled`)
 that looks at its stack every few milliseconds of CPU; what the parts add up to is what
-``/proc`` says of the same seconds. The trainer is a process of its own and not in it.
+its CPU-time clock says of the same seconds. The trainer is a process of its own and not in it.
 """
 
 import asyncio

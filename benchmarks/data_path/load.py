@@ -42,8 +42,8 @@ class Load:
         events: Events of streams, ``[DONE]`` included.
         seconds: How long it took.
         latencies_s: Request to end of answer, of those answered well.
-        ttfts_s: Request to the first bytes of an answer's body.
-        gaps_s: From read to read of a stream, after the first.
+        ttfts_s: Request to the first event of a stream.
+        gaps_s: From one event of a stream to the next; those read together have none.
     """
 
     answered: int = 0
@@ -165,7 +165,7 @@ class _Client(asyncio.Protocol):
             f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n"
             "content-type: application/json\r\ncontent-length: "
         ).encode()
-        self._sent_s = self._read_s = 0.0
+        self._sent_s = self._event_s = 0.0
         self._events = 0
         self._cut = self._last = b""
 
@@ -180,9 +180,6 @@ class _Client(asyncio.Protocol):
             self.done.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        was_s, self._read_s, events = self._read_s, time.perf_counter(), self._events
-        if events and self._traffic.events is not None:
-            self._load.gaps_s.append(self._read_s - was_s)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -191,9 +188,16 @@ class _Client(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         # What is kept is too short to be counted twice, and long enough for any cut.
         joined = self._cut + data
-        if not self._events:
-            self._load.ttfts_s.append(self._read_s - self._sent_s)
-        self._events += joined.count(_EVENT)
+        events = joined.count(_EVENT)
+        if events:
+            now_s = time.perf_counter()
+            if self._events:
+                self._load.gaps_s.append(now_s - self._event_s)
+            else:
+                self._load.ttfts_s.append(now_s - self._sent_s)
+            self._load.gaps_s.extend([0.0] * (events - 1))
+            self._events += events
+            self._event_s = now_s
         self._cut = joined[1 - len(_EVENT) :]
         self._last = (self._last + data)[-len(_END) :]
 

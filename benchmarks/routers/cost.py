@@ -1,7 +1,6 @@
 """What telling costs: a real server, one router that tells, one that hears, on this machine."""
 
 import asyncio
-import os
 import time
 from pathlib import Path
 from random import Random
@@ -10,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.data_path.process_tree import cpu_s
 from foretoken.clock import unix_clock
 from foretoken.routers.frames import Told
 from foretoken.routers.outside import Outside
@@ -98,10 +98,10 @@ async def _measure(url: str, server_pid: int, seconds: float) -> dict[str, float
         await asyncio.sleep(0.01)
     idle_s = await _told(one, two, endpoints, seconds=seconds / 2, quiet=True)
     told_bytes = one.exchange.counts.published_bytes
-    server_s, ear.ages_s = _cpu_s(server_pid), []
+    server_s, ear.ages_s = cpu_s(server_pid), []
     rows_s: list[float] = []
     busy_s = await _told(one, two, endpoints, seconds=seconds, rows_s=rows_s)
-    server_s = _cpu_s(server_pid) - server_s
+    server_s = cpu_s(server_pid) - server_s
     figures = {
         "requests_per_s": float(REQUESTS_PER_S),
         "bytes_per_request": (one.exchange.counts.published_bytes - told_bytes)
@@ -175,8 +175,3 @@ def _pid(server: object) -> int:
     if process is None:
         raise RuntimeError("the server has no process")
     return int(process.pid)
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from foretoken.workers.messages import Fed, Hello, Lesson, Message, frame, frames
+from foretoken.workers.messages import Gathered, Hello, Lesson, Message, frame, frames
 from scheduler.words import Shown
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ COLLECT_S: Final = 0.005
 LESSONS_S: Final = 0.025
 """What only teaches may wait longer: a frame costs both sides more than what is in it."""
 
-_LESSONS: Final = (Fed, Lesson, Shown)
+_PATIENT: Final = (Gathered, Lesson, Shown)
 RECONNECT_S: Final = 0.05
 MOST_BUFFERED_BYTES: Final = 32 << 20
 """A worker that does not read for so long is stuck; more is not kept for it."""
@@ -81,7 +81,7 @@ class Bus:
     def tell(self, message: Message) -> None:
         """Tell all others: within milliseconds, or some more where it only teaches."""
         self._told.append(message)
-        patient = isinstance(message, _LESSONS)
+        patient = isinstance(message, _PATIENT)
         if self._timer is not None:
             if patient or not self._patient:
                 return

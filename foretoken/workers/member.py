@@ -21,6 +21,7 @@ from foretoken.routers.frames import Told
 from foretoken.routers.outside import Outside
 from foretoken.service import Service
 from foretoken.settings import Settings
+from foretoken.trainer_protocol import frame
 from foretoken.worker_metrics import worker_families
 from foretoken.workers.asking import METRICS, SNAPSHOT, Asking
 from foretoken.workers.bus import Bus
@@ -29,11 +30,11 @@ from foretoken.workers.messages import (
     Asked,
     Discovered,
     Fed,
+    Gathered,
     Hello,
     Journal,
     Message,
     States,
-    lesson_of,
 )
 from foretoken.workers.table import BEAT_S, SharedTable
 from foretoken.workers.whole import Changes, WholeControl
@@ -177,7 +178,7 @@ class Member(Peer):
         if isinstance(writer, int):
             self._elect()
 
-    def heard(self, writer: Writer, message: Message | Told) -> None:
+    def heard(self, writer: Writer, message: Message | Told | Fed) -> None:
         """Take in a message of another worker, or of another router."""
         service = self._service
         if service is None:
@@ -190,6 +191,9 @@ class Member(Peer):
                 self._found[message.source] = message
                 found = [EndpointSettings.model_validate_json(one) for one in message.endpoints]
                 super().on_found(message.source, found)
+        elif isinstance(message, Gathered):
+            if self.training.is_set() and service.trainer is not None:
+                service.trainer.pass_on(message.rows, message.count)
         elif not isinstance(message, Hello | Asked | Answered | Journal):
             super().heard(writer, message)
         elif isinstance(writer, int) and not isinstance(message, Hello):
@@ -246,13 +250,13 @@ class Member(Peer):
 
         self._playing = asyncio.create_task(play())
 
-    def _hand_on(self, observation: Observation) -> bool:
+    def _hand_on(self, observations: Sequence[Observation]) -> int:
         if self.elects:
-            return super()._hand_on(observation)
+            return super()._hand_on(observations)
         if self._leader not in self._bus.connected:
-            return False
-        self._bus.tell(Fed(lesson_of(observation)))
-        return True
+            return len(observations)
+        self._bus.tell(Gathered(frame(observations), len(observations)))
+        return 0
 
     async def _beat(self) -> None:
         began_s = self.clock()

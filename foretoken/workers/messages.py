@@ -54,9 +54,21 @@ class Lesson(msgspec.Struct, frozen=True, array_like=True, tag="lesson"):
 
 
 class Fed(msgspec.Struct, frozen=True, array_like=True, tag="fed"):
-    """Carry an observation to the trainer, by way of the worker that runs it."""
+    """Carry an observation to the trainer, by way of the router that runs it."""
 
     lesson: Lesson
+
+
+class Gathered(msgspec.Struct, frozen=True, array_like=True, tag="gathered"):
+    """Carry observations to the trainer, by way of the worker that runs it.
+
+    Attributes:
+        rows: They, as the trainer reads them (:mod:`foretoken.trainer_protocol`).
+        count: How many.
+    """
+
+    rows: bytes
+    count: int
 
 
 class States(msgspec.Struct, frozen=True, array_like=True, tag="states"):
@@ -122,7 +134,7 @@ Message = (
     | Shown
     | Suspected
     | Lesson
-    | Fed
+    | Gathered
     | States
     | Discovered
     | Trained

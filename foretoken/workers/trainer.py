@@ -1,6 +1,6 @@
 """One trainer for all workers: run by the one that leads, fed by all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from foretoken.settings import TrainerSettings
 from foretoken.trainer import Trainer
@@ -20,7 +20,7 @@ class SharedTrainer(Trainer):
         keep: Likewise.
         on_report: Likewise.
         leads: Tells whether we lead.
-        hand_on: Takes an observation to the worker that does; false where it cannot.
+        hand_on: Takes observations to the worker that does; gives how many it could not.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class SharedTrainer(Trainer):
         keep: int,
         on_report: Callable[[Report], None],
         leads: Callable[[], bool],
-        hand_on: Callable[[Observation], bool],
+        hand_on: Callable[[Sequence[Observation]], int],
     ) -> None:
         super().__init__(
             settings=settings,
@@ -50,8 +50,14 @@ class SharedTrainer(Trainer):
         return not self._leads()
 
     def feed(self, observation: Observation) -> None:
-        """Hand over one observation, to our own process or to the worker that leads."""
+        """Take one for our own process, or for the worker that leads."""
         if self._leads():
             super().feed(observation)
-        elif not self._hand_on(observation):
-            self.dropped += 1
+        else:
+            self._gather(observation)
+
+    def _hand_over(self, observations: Sequence[Observation]) -> None:
+        if self._leads():
+            super()._hand_over(observations)
+        else:
+            self.dropped += self._hand_on(observations)

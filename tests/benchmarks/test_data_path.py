@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.data_path import capacity, chats, latency, memory, sampled, scrape, workers
+from benchmarks.data_path import (
+    capacity,
+    chats,
+    latency,
+    memory,
+    sampled,
+    scrape,
+    waiting,
+    workers,
+)
 from benchmarks.data_path.__main__ import main, parts
 from benchmarks.data_path.judge import Verdict, met, verdict_table
 from benchmarks.data_path.part import Options, Outcome
@@ -225,3 +234,21 @@ def test_verdicts_are_shown_with_their_outcome() -> None:
 
     assert columns[1] == ["0.50x", "not judged"]
     assert columns[4] == ["reached", ""]
+
+
+def test_waits_of_all_rounds_are_put_together() -> None:
+    rounds = [
+        waiting.Seen(cpu_s=0.002, wakings_per_s=700.0, ttfts_s=[0.003], gaps_s=[0.01, 0.01]),
+        waiting.Seen(cpu_s=0.001, wakings_per_s=500.0, ttfts_s=[0.005], gaps_s=[0.01, 0.05]),
+    ]
+
+    outcome = waiting.outcome({("nothing", OURS): rounds}, "mixture decides")
+
+    shown = waiting.figures_of(rounds)
+    assert (shown.cpu_ms, shown.wakings_per_s) == pytest.approx((1.5, 600.0))
+    assert shown.ttft_ms[0] == pytest.approx(4.0)
+    assert shown.gap_ms[0] == pytest.approx(10.0)
+    assert shown.gap_ms[2] == pytest.approx(50.0, rel=0.01)
+    (table,) = outcome.tables.values()
+    assert table.row_count == 1
+    assert outcome.verdicts == ()

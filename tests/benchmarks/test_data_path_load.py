@@ -109,7 +109,8 @@ def test_load_counts_answers_and_events() -> None:
     at_stub(ask)
 
     assert (loads[0].answered, loads[0].failed, loads[0].events) == (20, 0, 160)
-    assert len(loads[0].latencies_s) == 20
+    assert len(loads[0].latencies_s) == len(loads[0].ttfts_s) == 20
+    assert len(loads[0].gaps_s) == 20 * 7
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,9 @@ def test_events_cut_anywhere_are_counted_once() -> None:
             traffic = Traffic(make=cycle([b"{}"]), connections=1, events=2, requests=1)
             return await send(endpoint.port, traffic)
 
-    assert asyncio.run(play()).events == 3  # the end is one too
+    load = asyncio.run(play())
+    assert load.events == 3  # the end is one too
+    assert (len(load.ttfts_s), len(load.gaps_s)) == (1, 2)
 
 
 def test_nobody_listening_is_no_result() -> None:

@@ -1,67 +1,97 @@
 """Who waits for a core, in processes of their own, and what the trainer does about it."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from foretoken import serve
+from foretoken.errors import CannotListen
 from foretoken.sched_batch import interrupted_by
+from foretoken.settings import Settings
+from proxy import ProxySettings
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux alone has it")
 
+def allowed() -> bool:
+    """Say whether the kernel, or whoever keeps us, lets processes wait."""
+    script = "import os; os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))"
+    ended = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    return ended.returncode == 0
+
+
+pytestmark = pytest.mark.skipif(not allowed(), reason="no SCHED_BATCH here")
+
+COMMON = """
+import json, os, subprocess, sys, threading
+from foretoken.sched_batch import be_batch, kept
+
+def become(policy):
+    os.sched_setscheduler(0, policy, os.sched_param(0))
+
+become(os.SCHED_OTHER)
+"""
 STARTED = """
-import os, subprocess, sys, threading
-from foretoken.sched_batch import be_batch
-
 be_batch()
 told = [os.sched_getscheduler(0)]
 thread = threading.Thread(target=lambda: told.append(os.sched_getscheduler(0)))
 thread.start()
 thread.join()
-child = subprocess.run(
-    [sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"],
-    check=True, capture_output=True, text=True,
-)
-told.append(int(child.stdout))
-print(told == [os.SCHED_BATCH] * 3)
+script = "import os; print(os.sched_getscheduler(0))"
+told.append(int(subprocess.check_output([sys.executable, "-c", script])))
+print(json.dumps(told))
 """
-
+GIVEN_ANOTHER = """
+become(os.SCHED_IDLE)
+be_batch()
+print(json.dumps([os.sched_getscheduler(0)]))
+"""
+CHANGED_BY_ANOTHER = """
+be_batch()
+with kept():
+    become(os.SCHED_OTHER)
+print(json.dumps([os.sched_getscheduler(0)]))
+"""
 WAITING = """
-import sys
-from foretoken.sched_batch import be_batch
-
-if sys.argv[1] == "batch":
-    be_batch()
+become(getattr(os, sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.read()
 """
 
 
-def test_threads_and_children_wait_as_well() -> None:
-    told = subprocess.run(
-        [sys.executable, "-c", STARTED], check=True, capture_output=True, text=True, timeout=60
-    )
+@pytest.mark.parametrize(
+    ("script", "policies"),
+    [
+        (STARTED, ["SCHED_BATCH"] * 3),
+        (GIVEN_ANOTHER, ["SCHED_IDLE"]),
+        (CHANGED_BY_ANOTHER, ["SCHED_BATCH"]),
+    ],
+    ids=["threads and children too", "another policy stays", "what a dead trainer left is undone"],
+)
+def test_who_waits(script: str, policies: list[str]) -> None:
+    told = subprocess.check_output([sys.executable, "-c", COMMON + script], timeout=60)
 
-    assert told.stdout == "True\n"
+    assert json.loads(told) == [getattr(os, policy) for policy in policies]
 
 
-@pytest.mark.parametrize("kind", ["batch", "normal"])
-def test_who_is_interrupted_by_us_is_afterwards_as_before(kind: str) -> None:
+@pytest.mark.parametrize("policy", ["SCHED_BATCH", "SCHED_OTHER", "SCHED_IDLE"])
+def test_who_waits_for_us_interrupts_us_for_a_while(policy: str) -> None:
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", WAITING, kind]
+    command = [sys.executable, "-c", COMMON + WAITING, policy]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        before = os.sched_getscheduler(process.pid)
         with interrupted_by(process.pid):
             within = os.sched_getscheduler(process.pid)
         after = os.sched_getscheduler(process.pid)
         process.communicate()
 
-    assert before == (os.SCHED_BATCH if kind == "batch" else os.sched_getscheduler(0))
-    assert within == os.SCHED_OTHER
-    assert after == before
+    given = getattr(os, policy)
+    assert within == (os.SCHED_OTHER if policy == "SCHED_BATCH" else given)
+    assert after == given
 
 
 def test_nobody_to_be_interrupted_is_no_failure() -> None:
@@ -73,3 +103,18 @@ def test_nobody_to_be_interrupted_is_no_failure() -> None:
         done = True
 
     assert done
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_server_waits_unless_told_not_to(
+    wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    note: Callable[[], None] = lambda: asked.append(True)  # noqa: E731  # short
+    monkeypatch.setattr(serve, "be_batch", note)
+    proxy = ProxySettings(host="192.0.2.1", sched_batch=wanted)  # an address of nobody's
+
+    with pytest.raises(CannotListen):
+        serve.run_server(Settings(proxy=proxy, data_dir=tmp_path), None)
+
+    assert asked == [True] * wanted

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from foretoken.trainer_metrics import TrainerCollector
 from foretoken.trainer_process import Inbox, rest_s
 from foretoken.trainer_protocol import Forget, Report, frame, words
 from foretoken.training import in_use
+from foretoken.workers.trainer import SharedTrainer
 from models_store import ModelsStore
 from predictor import PredictorSettings
 from predictor.types import Observation
@@ -143,14 +145,21 @@ def test_feeding_a_trainer_that_has_just_died_raises_nothing(tmp_path: Path) -> 
     assert uvloop.run(scenario()) > 0
 
 
-def test_the_process_trains_on_what_it_is_fed_and_publishes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written_elsewhere", [False, True])
+def test_the_process_trains_on_what_it_is_fed_and_publishes(
+    written_elsewhere: bool, tmp_path: Path
+) -> None:
     async def scenario() -> Report:
         reports = Reports()
         trainer = make_trainer(tmp_path, reports)
         running = asyncio.create_task(trainer.run())
         await until_alive(trainer)
-        for each in observe(400):
-            trainer.feed(each)
+        seen = observe(400)
+        if written_elsewhere:
+            trainer.pass_on(frame(seen), len(seen))
+        else:
+            for each in seen:
+                trainer.feed(each)
         report = await reports.next()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -246,8 +255,9 @@ def test_feeding_a_dead_trainer_drops_and_counts(tmp_path: Path) -> None:
 
     for each in observe(5):
         trainer.feed(each)
+    trainer.pass_on(frame(observe(2)), 2)
 
-    assert trainer.dropped == 5
+    assert trainer.dropped == 7
 
 
 def test_an_interrupt_from_the_terminal_is_not_the_trainers(tmp_path: Path) -> None:
@@ -323,3 +333,33 @@ def test_rounds_keep_to_the_interval_and_to_the_share_of_a_core(
         assert wall_s + rested_s >= interval_s - 1e-9
 
     assert used_s / clock_s <= share + 1e-9
+
+
+def test_what_another_worker_trains_on_goes_there_together() -> None:
+    handed: list[list[Observation]] = []
+
+    def hand_on(observations: Sequence[Observation]) -> int:
+        handed.append(list(observations))
+        return 1  # there was no room for one of them
+
+    async def scenario() -> int:
+        trainer = SharedTrainer(
+            settings=TrainerSettings(),
+            predictor=PredictorSettings(),
+            store_dir=Path("never"),
+            keep=1,
+            on_report=lambda _: None,
+            leads=lambda: False,
+            hand_on=hand_on,
+        )
+        for each in observe(3):
+            trainer.feed(each)
+        async with asyncio.timeout(30):
+            while not handed:
+                await asyncio.sleep(0)
+        return trainer.dropped
+
+    dropped = asyncio.run(scenario())
+
+    assert [len(each) for each in handed] == [3]
+    assert dropped == 1

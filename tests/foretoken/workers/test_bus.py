@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from foretoken.workers.bus import Bus
 from foretoken.workers.messages import (
     Asked,
+    Gathered,
     Hello,
     Message,
     States,
@@ -24,7 +25,7 @@ from foretoken.workers.messages import (
     observation_of,
 )
 from predictor.types import EndpointState
-from scheduler.words import Left, Sent
+from scheduler.words import Left, Sent, Shown
 from tests.foretoken.observed import observe
 
 SENT = Sent("r", "m", "a:1", "m", None, (1, 2**64 - 1), 0.5, None, 3)
@@ -119,9 +120,16 @@ def test_what_one_tells_all_others_hear_in_order() -> None:
     play(scenario, count=3)
 
 
-def test_a_lesson_waits_until_there_is_more_to_tell() -> None:
-    lesson = lesson_of(next(iter(observe(1))))
-
+@pytest.mark.parametrize(
+    "lesson",
+    [
+        lesson_of(observe(1)[0]),
+        Gathered(b"rows", 1),
+        Shown("m", "a:1", None, None, 100, 25, 7, 0.0, 16),
+    ],
+    ids=["lesson", "gathered", "shown"],
+)
+def test_a_lesson_waits_until_there_is_more_to_tell(lesson: Message) -> None:
     async def scenario(workers: Workers) -> None:
         bus, ear = workers.buses[0], workers.ears[1]
         bus.tell(lesson)
