@@ -30,6 +30,13 @@ def asking(url: str = "") -> httpx.Client:
     )
 
 
+def may_be_batch() -> bool:
+    """Say whether the kernel, or whoever keeps us, lets processes be SCHED_BATCH."""
+    script = "import os; os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))"
+    ended = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    return ended.returncode == 0
+
+
 class Running:
     """Hold processes of the command line; leaving the context ends them."""
 

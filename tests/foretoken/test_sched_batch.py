@@ -14,16 +14,10 @@ from foretoken.errors import CannotListen
 from foretoken.sched_batch import interrupted_by
 from foretoken.settings import Settings
 from proxy import ProxySettings
+from tests.foretoken.running import may_be_batch
 
 
-def allowed() -> bool:
-    """Say whether the kernel, or whoever keeps us, lets processes wait."""
-    script = "import os; os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))"
-    ended = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
-    return ended.returncode == 0
-
-
-pytestmark = pytest.mark.skipif(not allowed(), reason="no SCHED_BATCH here")
+pytestmark = pytest.mark.skipif(not may_be_batch(), reason="no SCHED_BATCH here")
 
 COMMON = """
 import json, os, subprocess, sys, threading

@@ -21,7 +21,7 @@ import pytest
 
 from collectors.trace_files import UNFINISHED
 from foretoken.processes import free_ports
-from tests.foretoken.running import AGAIN_S, PATIENCE_S, Running, asking
+from tests.foretoken.running import AGAIN_S, PATIENCE_S, Running, asking, may_be_batch
 
 MODEL = "llama-3.1-8b"
 ASK = {"model": MODEL, "messages": [{"role": "user", "content": "tell me"}], "max_tokens": 8}
@@ -113,7 +113,7 @@ def ask_each_on_its_own_connection(url: str, count: int) -> list[httpx.Response]
     return asyncio.run(scenario())
 
 
-@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux alone has it")
+@pytest.mark.skipif(not may_be_batch(), reason="no SCHED_BATCH here")
 def test_workers_wait_for_their_turn_where_no_core_is_free(service: Service) -> None:
     deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:  # the leader does not while the trainer works
