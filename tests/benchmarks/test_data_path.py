@@ -101,11 +101,15 @@ def test_scraping_that_does_not_keep_up_falls_short() -> None:
 
 
 def test_memory_is_judged_by_growth_and_size() -> None:
-    grown = memory.outcome(1, 2, 200_000_000, 220_000_000, judged=True)
-    large = memory.outcome(1, 2, 400_000_000, 400_000_000, judged=True)
+    grown = memory.outcome(1, 2, [(200_000_000, 220_000_000)], judged=True)
+    large = memory.outcome(1, 2, [(400_000_000, 400_000_000)], judged=True)
+    often = [(200_000_000, 220_000_000), (300_000_000, 330_000_000), (200_000_000, 201_000_000)]
+    grown_mostly = memory.outcome(1, 2, often, judged=True)
 
     assert [each.passes for each in grown.verdicts] == [False, True]
     assert [each.passes for each in large.verdicts] == [True, False]
+    assert [each.passes for each in grown_mostly.verdicts] == [False, True]
+    assert grown_mostly.verdicts[1].spread == (201.0, 330.0)
 
 
 def test_a_chunk_costs_what_a_stream_costs_beyond_a_request() -> None:

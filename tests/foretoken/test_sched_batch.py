@@ -16,7 +16,6 @@ from foretoken.settings import Settings
 from proxy import ProxySettings
 from tests.foretoken.running import may_be_batch
 
-
 pytestmark = pytest.mark.skipif(not may_be_batch(), reason="no SCHED_BATCH here")
 
 COMMON = """
