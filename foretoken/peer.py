@@ -76,11 +76,11 @@ class Ledgers:
         for ledger in self._ledgers:
             ledger.booked(endpoint, sums)
 
-    def changed(self, now: float) -> Iterable[tuple[str, Bookings]]:
+    def changed(self, now: float, *, at_once: bool = False) -> Iterable[tuple[str, Bookings]]:
         """Give the sums of all others wherever they have changed."""
         changed: set[str] = set()
         for ledger, latest in zip(self._ledgers, self._latest, strict=True):
-            for endpoint, bookings in ledger.changed(now):
+            for endpoint, bookings in ledger.changed(now, at_once=at_once):
                 latest[endpoint] = bookings
                 changed.add(endpoint)
         return [(endpoint, self._sum(endpoint)) for endpoint in changed] if changed else ()

@@ -71,8 +71,11 @@ class Ledger(Protocol):
         """Write our own row of an endpoint."""
         ...
 
-    def changed(self, now: float) -> Iterable[tuple[str, Bookings]]:
-        """Give the sums of all others wherever they have changed since last asked."""
+    def changed(self, now: float, *, at_once: bool = False) -> Iterable[tuple[str, Bookings]]:
+        """Give the sums of all others wherever they have changed since last asked.
+
+        Those of the last milliseconds may be missing, unless they are wanted at once.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ by whoever connects the schedulers.
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from predictor.types import (
@@ -130,6 +130,15 @@ class PeerScheduler(Scheduler):
         self._hear_bookings(now)
         return super().route(request, now)
 
+    def tick(self, now: float) -> Iterator[Dispatch | Shed]:
+        """Release waiting requests as any scheduler does, where nobody else just has.
+
+        A seat that is free is seen by all of us: without a look at once two would take it.
+        """
+        if self.waiting_requests:
+            self._hear_bookings(now, at_once=True)
+        return super().tick(now)
+
     def finished(self, request_id: str, measurement: Measurement, now: float) -> RequestRecord:
         """End a request, learn from it, and let the others learn."""
         record = super().finished(request_id, measurement, now)
@@ -163,8 +172,8 @@ class PeerScheduler(Scheduler):
     def _tell_suspected(self, endpoint: str, reason: Suspicion) -> None:
         self._herald.tell(Suspected(endpoint, reason))
 
-    def _hear_bookings(self, now: float) -> None:
-        for endpoint, others in self._ledger.changed(now):
+    def _hear_bookings(self, now: float, *, at_once: bool = False) -> None:
+        for endpoint, others in self._ledger.changed(now, at_once=at_once):
             self._accounting.hear(endpoint, others, now)
             fleet = self.fleets.get(self.states[endpoint].model or "")
             if fleet is not None:

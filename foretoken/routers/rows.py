@@ -74,7 +74,12 @@ class RouterRows:
             self.on_change()
         self._untold.add(endpoint)
 
-    def changed(self, now: float) -> Iterable[tuple[str, Bookings]]:  # noqa: ARG002  # the ledger's
+    def changed(
+        self,
+        now: float,  # noqa: ARG002  # the ledger's
+        *,
+        at_once: bool = False,  # noqa: ARG002  # likewise: it always is
+    ) -> Iterable[tuple[str, Bookings]]:
         """Give the others' sums wherever they have changed."""
         if not self._news:
             return ()

@@ -142,9 +142,9 @@ class SharedTable:
         doubles[self._first_count + slot] += 1.0
         doubles[self._total] += 1.0
 
-    def changed(self, now: float) -> Iterable[tuple[str, Bookings]]:
-        """Give the others' sums wherever they have changed; at most every 5 ms anything."""
-        if 0.0 < self._due_s - now <= REFRESH_S:
+    def changed(self, now: float, *, at_once: bool = False) -> Iterable[tuple[str, Bookings]]:
+        """Give the others' sums wherever they have changed; every 5 ms, unless at once."""
+        if 0.0 < self._due_s - now <= REFRESH_S and not at_once:
             return ()
         self._due_s = now + REFRESH_S
         doubles = self._doubles

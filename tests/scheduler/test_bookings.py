@@ -39,7 +39,7 @@ class Ledger:
         self.rows[endpoint] = Bookings(*sums)
         self.writes += 1
 
-    def changed(self, now: float) -> tuple[()]:
+    def changed(self, now: float, *, at_once: bool = False) -> tuple[()]:
         return ()
 
 

@@ -26,13 +26,15 @@ class Link:
         self.rows: dict[str, Bookings] = {}
         self.news: dict[str, Bookings] = {}
         self.words: list[Word] = []
+        self.looks: list[bool] = []
 
     def follow(self, endpoints: Iterable[str]) -> None: ...
 
     def booked(self, endpoint: str, sums: Sums) -> None:
         self.other.news[endpoint] = Bookings(*sums)
 
-    def changed(self, now: float) -> list[tuple[str, Bookings]]:
+    def changed(self, now: float, *, at_once: bool = False) -> list[tuple[str, Bookings]]:
+        self.looks.append(at_once)
         news, self.news = self.news, {}
         return list(news.items())
 
@@ -85,6 +87,26 @@ def test_two_workers_do_not_herd() -> None:
     chosen = [goes_to((pair.one, pair.two)[i % 2], f"r{i}") for i in range(8)]
 
     assert sorted(chosen) == sorted([f"e{i}:1" for i in range(4)] * 2)
+
+
+def test_two_workers_do_not_take_the_same_free_seat() -> None:
+    pair = Pair("a:1")
+    looks = pair.links[0].looks
+
+    list(pair.one.tick(0.0))  # nobody waits for one
+    assert looks == []
+    pair.one.update([endpoint("a:1", up=False)])
+    pair.one.route(request("waits"), now=0.0)
+    assert pair.one.waiting_requests == 1
+    looks.clear()
+    pair.one.update([endpoint("a:1")])
+    goes_to(pair.two, "takes it")
+    (released,) = pair.one.tick(0.1)
+
+    assert looks[0]
+    assert isinstance(released, Dispatch)
+    features = released.decision.features
+    assert features[0, COLUMN["inflight_requests"]] == 1.0
 
 
 def test_one_that_places_nothing_tells_of_what_the_others_placed() -> None:

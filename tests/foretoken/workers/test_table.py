@@ -78,6 +78,10 @@ def test_a_look_comes_again_only_after_its_time() -> None:
     assert list(tables[1].changed(1.0 + REFRESH_S / 2)) == []
     assert len(list(tables[1].changed(1.0 + 2 * REFRESH_S))) == 1
 
+    tables[0].booked("a:1", ONE)
+
+    assert len(list(tables[1].changed(1.0 + 2 * REFRESH_S, at_once=True))) == 1
+
 
 def test_a_clock_that_steps_back_does_not_stop_looks() -> None:
     tables = Tables(2, "a:1")
