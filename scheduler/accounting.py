@@ -19,6 +19,8 @@ from scheduler.endpoint_table import EndpointTable
 
 # Weight of one observation in the recent means: they hold about the last five.
 RECENT_WEIGHT: Final = 0.2
+# After so long a rate has come to nothing.
+_LONG_S: Final = 20 * RATE_TAU_S
 _UNCACHED: Final = COLUMN["uncached_tokens"]
 _OUTPUT: Final = COLUMN["expected_output_tokens"]
 
@@ -194,7 +196,7 @@ class InflightAccounting:
         _leave_queue(account, request_id, booking)
         account.context_tokens += booking.context_tokens
         _stream(account.streams, booking, 1)
-        account.recent_ttft_s = _blend(account.recent_ttft_s, ttft_s)
+        account.recent_ttft_s = _blend(account, account.recent_ttft_s, ttft_s)
         self._changed(account)
 
     def release(self, request_id: str, endpoint: str, *, tpot_s: float | None) -> None:
@@ -212,7 +214,7 @@ class InflightAccounting:
         if not account.streams.count:
             account.streams = _Streams(booking.booked_s)
         if tpot_s is not None:
-            account.recent_tpot_s = _blend(account.recent_tpot_s, tpot_s)
+            account.recent_tpot_s = _blend(account, account.recent_tpot_s, tpot_s)
         self._changed(account)
 
     def hear(self, endpoint: str, others: Bookings, now: float) -> None:
@@ -377,5 +379,16 @@ def _kept(account: _Account, now: float) -> float:
     return math.exp((account.rated_s - now) / RATE_TAU_S)
 
 
-def _blend(mean: float | None, value: float) -> float:
-    return value if mean is None else mean + RECENT_WEIGHT * (value - mean)
+def _blend(account: _Account, mean: float | None, value: float) -> float:
+    """Move our mean as far as all requests together would have moved that of a lone writer.
+
+    We see our share of them; what others see is in theirs (:func:`scheduler.bookings.added`).
+    """
+    if mean is None:
+        return value
+    weight, others = RECENT_WEIGHT, account.others
+    if others is not NOTHING and account.dispatches_per_s > 0.0:
+        later_s = min(others.rated_s - account.rated_s, _LONG_S)
+        ratio = others.dispatches_per_s / account.dispatches_per_s
+        weight = 1.0 - (1.0 - weight) ** (1.0 + ratio * math.exp(later_s / RATE_TAU_S))
+    return mean + weight * (value - mean)

@@ -8,7 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from predictor.feature_rows import feature_matrix, request_rows
 from predictor.types import IDLE, EndpointState, FloatArray
-from scheduler.accounting import InflightAccounting
+from scheduler import bookings
+from scheduler.accounting import InflightAccounting, _sums
 from scheduler.endpoint_table import EndpointTable
 
 ENDPOINTS = ("a:1", "b:1")
@@ -202,3 +203,39 @@ def test_the_row_of_an_endpoint_that_left_is_given_to_another_clean() -> None:
     assert table.effectiveness(rows).tolist() == [1.0] * len(names)
     assert np.isnan(table.scraped_s(rows)).all()
     np.testing.assert_array_equal(from_table(table, 5.0), from_snapshots(InflightAccounting(), 5.0))
+
+
+def test_recent_means_move_as_far_with_two_writers_as_with_one() -> None:
+    lone, two = InflightAccounting(), (InflightAccounting(), InflightAccounting())
+    rows: list[bookings.Sums] = [bookings.NOTHING, bookings.NOTHING]
+
+    for number in range(400):
+        now, name = number * 0.1, f"r{number}"
+        ttft_s = 0.1 if number < 390 else 0.4
+        writer = number % 3 == 0
+        for one in (lone, two[writer]):
+            one.book(name, "a:1", prefill_tokens=1, context_tokens=1, now=now)
+            one.first_token(name, "a:1", ttft_s=ttft_s)
+            one.release(name, "a:1", tpot_s=None)
+        rows[writer] = _sums(two[writer]._accounts["a:1"])
+        for one, others in zip(two, reversed(rows), strict=True):
+            one.hear("a:1", bookings.Bookings(*others), now)
+
+    both = bookings.Bookings(*bookings.added(*rows))
+    expected = lone.load("a:1", 40.0).recent_ttft_s
+    assert expected == pytest.approx(0.37, abs=0.01)
+    assert both.recent_ttft_s == pytest.approx(expected, rel=0.04)
+
+
+@pytest.mark.parametrize("idle_s", [600.0, 1e9])
+def test_a_writer_that_was_busy_long_ago_is_none_now(idle_s: float) -> None:
+    accounting = InflightAccounting()
+    busy = bookings.Bookings(rated_s=0.0, dispatches_per_s=5.0, recent_ttft_s=0.1)
+    for number in range(30):
+        now, name = idle_s + number * 5.0, f"r{number}"
+        accounting.hear("a:1", busy, now)
+        accounting.book(name, "a:1", prefill_tokens=1, context_tokens=1, now=now)
+        accounting.first_token(name, "a:1", ttft_s=0.9 if number == 29 else 0.1)
+        accounting.release(name, "a:1", tpot_s=None)
+
+    assert accounting.load("a:1", idle_s).recent_ttft_s == pytest.approx(0.26, abs=0.001)
