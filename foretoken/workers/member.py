@@ -16,7 +16,8 @@ from starlette.types import ASGIApp
 from collectors import EndpointSettings
 from collectors.in_step import in_step
 from foretoken.background import Job
-from foretoken.peer import Ledgers, Peer, while_set
+from foretoken.ledgers import Ledgers
+from foretoken.peer import Peer, while_set
 from foretoken.routers.frames import Told
 from foretoken.routers.outside import Outside
 from foretoken.service import Service
