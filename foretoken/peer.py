@@ -34,8 +34,9 @@ from predictor.types import EndpointState, Observation
 from proxy import Encoding
 from scheduler import FleetFactory, Scheduler
 from scheduler.bookings import Ledger
-from scheduler.peers import PeerScheduler, Writer
-from scheduler.words import Left, Sent, Shown, Suspected, Word
+from scheduler.peers import PeerScheduler
+from scheduler.turns import Writer
+from scheduler.words import Queued, Suspected, Word
 
 if TYPE_CHECKING:  # one worker loads nothing of what several need
     from foretoken.workers.whole import WholeControl
@@ -80,9 +81,11 @@ class Peer:
         clock: As above.
         outside: As above.
         worker: Our number among the processes of this router, ``None`` where it has one.
+        order: Tells the others of this router whose turn it is, ``None`` where there are none.
     """
 
     worker: int | None = None
+    order: Callable[[Queued], None] | None = None
 
     def __init__(
         self,
@@ -118,6 +121,7 @@ class Peer:
             rng=random.Random(seed),
             ledger=self._ledger,
             herald=self,
+            order=self.order,
             later=self._later,
         )
 
@@ -195,12 +199,12 @@ class Peer:
         for carrier in self._carriers:
             carrier.tell(word)
 
-    def heard(self, writer: Writer, message: Told | Fed) -> None:
+    def heard(self, writer: Writer, message: Told | Queued | Fed) -> None:
         """Take in a message of another."""
         service = self._service
         if service is None:
             return
-        if isinstance(message, Sent | Left | Shown | Suspected):
+        if isinstance(message, Word | Queued):
             if isinstance(service.scheduler, PeerScheduler):
                 service.scheduler.heard(writer, message, self.clock())
             return

@@ -1,6 +1,6 @@
 """Decide where each request goes; pure, fed by events, returns what to do."""
 
-from scheduler.actions import Action, Dispatch, Shed, ShedReason, Wait, WaitReason
+from scheduler.actions import Action, Dispatch, Shed, ShedReason, Standing, Wait, WaitReason
 from scheduler.candidates import Signal
 from scheduler.capacity import Room
 from scheduler.compilation import rehearse
@@ -13,7 +13,6 @@ from scheduler.errors import (
     UnknownTier,
 )
 from scheduler.fleet import Fleet, FleetFactory, TokenRatio, policies_of
-from scheduler.flow_control import Standing
 from scheduler.forecast import Forecast, Typical
 from scheduler.ladder import FALLBACK_REASONS, Mode, Reason
 from scheduler.outlook import Outlook, sized_for

@@ -4,7 +4,7 @@ Returned by :class:`scheduler.scheduler.Scheduler`, carried out by the proxy, th
 Envoy picker or the simulator. They hold no behaviour.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from predictor.types import Decision, RequestRecord
 from predictor.values import Value
@@ -66,6 +66,24 @@ class Wait(Value):
     request_id: str
     deadline_s: float
     reason: WaitReason = "no_endpoint"
+
+
+class Standing(NamedTuple):
+    """Tell of one request that waits.
+
+    Attributes:
+        model: Base model of its fleet.
+        tier: As asked for, ``None`` for the default one.
+        reason: Why.
+        since_s: Since when.
+        tenant: Whom it is for.
+    """
+
+    model: str
+    tier: str | None
+    reason: WaitReason
+    since_s: float
+    tenant: str | None = None
 
 
 class Shed(Value):

@@ -1,23 +1,26 @@
 """Requests that wait: how many may, in which order they have their turn, and for how long.
 
 One queue per fleet and priority band, the highest band first; within a band tenants are
-served fairly (:mod:`scheduler.fair_queue`). Bounded in count, bytes and time, and per
-tenant. Whether one whose turn it is goes is the decider's to say. While nothing waits,
-nothing here does anything. Called by the scheduler only.
+served fairly (:mod:`scheduler.fair_queue`), also where others of them wait at other
+schedulers (:mod:`scheduler.turns`). Bounded in count, bytes and time, and per tenant. Whether
+one whose turn it is goes is the decider's to say. Called by the scheduler only.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from typing import Final, NamedTuple
+from typing import Final
 
-from scheduler.actions import Dispatch, Shed, ShedReason, Wait, WaitReason
+from scheduler.actions import Dispatch, Shed, ShedReason, Standing, Wait, WaitReason
 from scheduler.fair_queue import FairQueue, Waiting
 from scheduler.live import LiveRequest
 from scheduler.objectives import Held
+from scheduler.queue_bounds import QueueBounds
 from scheduler.saturation import Placing
 from scheduler.settings import SchedulerSettings
+from scheduler.turns import Turn, Turns, Writer
+from scheduler.words import First, Queued, Served
 
 # Of a band, so many tenants' most urgent requests are tried at a look; whoever comes after
 # them in the order of turns has little more chance.
@@ -27,6 +30,9 @@ LOOK_EVERY_S: Final = 0.01
 # Seconds per token to weigh requests by before anything is predicted: an 8B model, an A100.
 NOMINAL_PREFILL_TOKEN_S: Final = 1e-4
 NOMINAL_TPOT_S: Final = 0.02
+COST_STEP_S: Final = 2.0**-20
+"""Costs are multiples of it: their sums are exact, in whichever order they are told."""
+MOST_COST_S: Final = 1e6
 LEAST_RETRY_S: Final = 1.0
 MOST_RETRY_S: Final = 600.0
 # After so long a request is given up again whose attempt at the end of its wait failed.
@@ -55,7 +61,7 @@ class _Band:
     """
 
     priority: int
-    queue: FairQueue = field(default_factory=FairQueue)
+    queue: FairQueue
     held: int = 0
 
 
@@ -91,39 +97,23 @@ class _Entry:
     expires_s: float
 
 
-class Standing(NamedTuple):
-    """Tell of one request that waits.
-
-    Attributes:
-        model: Base model of its fleet.
-        tier: As asked for, ``None`` for the default one.
-        reason: Why.
-        since_s: Since when.
-        tenant: Whom it is for.
-    """
-
-    model: str
-    tier: str | None
-    reason: WaitReason
-    since_s: float
-    tenant: str | None = None
-
-
 class FlowControl:
     """Keep waiting requests within bounds, and let them go in order.
 
     Args:
         settings: Bounds.
+
+    Attributes:
+        turns: The order that is kept with other schedulers, ``None`` where there are none.
     """
 
     def __init__(self, settings: SchedulerSettings) -> None:
+        self.turns: Turns | None = None
         self._settings = settings
         self._entries: dict[str, _Entry] = {}
         self._lobbies: dict[str, _Lobby] = {}
         self._expiry: list[tuple[float, str]] = []
-        self._bytes = 0
-        self._bytes_of: dict[str, int] = {}  # by tenant
-        self._count_of: dict[str, int] = {}
+        self._bounds = QueueBounds(settings)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -134,7 +124,7 @@ class FlowControl:
     @property
     def waiting_bytes(self) -> int:
         """Sum up the prompts that wait."""
-        return self._bytes
+        return self._bounds.waiting_bytes
 
     def standing(self) -> Iterator[Standing]:
         """Give every request that waits."""
@@ -147,21 +137,24 @@ class FlowControl:
 
     def configure(self, settings: SchedulerSettings) -> None:
         """Take other bounds into force, for those that come."""
-        self._settings = settings
+        self._settings = self._bounds.settings = settings
 
-    def is_behind(self, live: LiveRequest) -> bool:
+    def is_behind(self, live: LiveRequest, now: float) -> bool:
         """Say whether requests of its fleet and its priority or above are held already."""
-        lobby = self._lobbies.get(live.fleet.model)
+        fleet, priority = live.fleet.model, live.priority
+        if self.turns is not None and self.turns.is_behind(fleet, priority, now):
+            return True
+        lobby = self._lobbies.get(fleet)
         if lobby is None:
             return False
-        return any(one.held for one in lobby.bands.values() if one.priority >= live.priority)
+        return any(one.held for one in lobby.bands.values() if one.priority >= priority)
 
     def enter(self, live: LiveRequest, held: Held, now: float) -> Wait | ShedReason:
         """Let a request wait, or say which bound it would break."""
-        refused = self._full_for(live)
+        request, tier = live.request, live.tier
+        refused = self._bounds.full_for(request.tenant, request.prompt_bytes)
         if refused is not None:
             return refused
-        request, tier = live.request, live.tier
         lobby = self._lobbies.setdefault(live.fleet.model, _Lobby())
         _note(lobby, held)
         longest_s = self._settings.max_wait_s if tier.max_wait_s is None else tier.max_wait_s
@@ -174,7 +167,9 @@ class FlowControl:
             expires_s=expires_s,
             cost_s=_cost_s(live, lobby),
         )
-        band = lobby.bands.setdefault(live.priority, _Band(priority=live.priority))
+        band = lobby.bands.get(live.priority)
+        if band is None:
+            band = lobby.bands[live.priority] = self._band(live.fleet.model, live.priority)
         band.queue.add(waiting)
         band.held += held.reason != "no_endpoint"
         self._entries[request.request_id] = _Entry(
@@ -186,43 +181,27 @@ class FlowControl:
             expires_s=expires_s,
         )
         heappush(self._expiry, (expires_s, request.request_id))
-        self._count(waiting, 1)
+        self._bounds.came(request.tenant, request.prompt_bytes)
         live.waiting_since_s, live.wait_reason = now, held.reason
         return Wait(request_id=request.request_id, deadline_s=expires_s, reason=held.reason)
 
-    def leave(self, request_id: str, now: float, *, served: bool = False) -> None:
-        """Take a request out; one that is served at its tenant's cost."""
-        entry = self._entries.pop(request_id)
-        live, band, waiting = entry.live, entry.band, entry.waiting
-        (band.queue.serve if served else band.queue.remove)(waiting)
-        band.held -= entry.reason != "no_endpoint"
-        if not band.queue:
-            del entry.lobby.bands[band.priority]
-            if not entry.lobby.bands:
-                del self._lobbies[live.fleet.model]
-        self._count(waiting, -1)
-        if len(self._expiry) > 2 * len(self._entries) + _SLACK:  # those who left pile up
-            known = self._entries.items()
-            self._expiry = [(one.expires_s, name) for name, one in known]
-            heapify(self._expiry)
-        live.wait_reason, live.waiting_since_s = entry.reason, None
-        live.queued_s += now - waiting.since_s
+    def leave(self, request_id: str, now: float) -> None:
+        """Take a request out that is not served."""
+        entry = self._entries[request_id]
+        entry.band.queue.remove(entry.waiting)
+        self._gone(entry, now)
 
     def release(self, now: float, attempt: Attempt, refuse: Refuse) -> Iterator[Dispatch | Shed]:
         """Let go whoever can, and give up those that have waited as long as they may."""
-        while self._expiry and self._expiry[0][0] <= now:
-            expires_s, request_id = heappop(self._expiry)
-            entry = self._entries.get(request_id)
-            if entry is not None and entry.expires_s == expires_s:
-                # Should giving it up fail, it has another chance, and the others theirs first.
-                entry.expires_s = now + AGAIN_S
-                heappush(self._expiry, (entry.expires_s, request_id))
-                yield self._give_up(entry, now, attempt, refuse)
-        for lobby in [one for one in self._lobbies.values() if now - one.looked_s >= LOOK_EVERY_S]:
-            lobby.looked_s = now
-            for band in sorted(lobby.bands.values(), key=lambda one: -one.priority):
-                while (action := self._next_of(band, now, attempt)) is not None:
-                    yield action
+        yield from self._give_up_overdue(now, attempt, refuse)
+        for lobby in list(self._lobbies.values()):
+            if now - lobby.looked_s >= LOOK_EVERY_S:
+                lobby.looked_s = now
+                yield from self._look(lobby, now, attempt)
+        if self.turns is not None:
+            for fleet, lobby in self._lobbies.items():
+                if lobby.looked_s == now:
+                    self.turns.stand(fleet, self._firsts(fleet, lobby))
 
     def reinstate(self) -> None:
         """Give all their places back: endpoints have come, gone or changed."""
@@ -239,13 +218,87 @@ class FlowControl:
         before = sum(len(one.queue) for one in bands if one.priority >= live.priority)
         return min(max(before / lobby.dispatches_per_s, LEAST_RETRY_S), MOST_RETRY_S)
 
-    def _next_of(self, band: _Band, now: float, attempt: Attempt) -> Dispatch | Shed | None:
+    def heard(self, writer: Writer, word: Queued, now: float) -> None:
+        """Take in what another scheduler tells of requests that wait there."""
+        if self.turns is None:
+            return
+        self.turns.heard(writer, word)
+        if isinstance(word, Served) and word.after_long is not None:
+            lobby = self._lobbies.get(word.fleet)
+            if lobby is not None:
+                lobby.turns_s[word.after_long] = now
+
+    # How
+
+    def _give_up_overdue(
+        self, now: float, attempt: Attempt, refuse: Refuse
+    ) -> Iterator[Dispatch | Shed]:
+        while self._expiry and self._expiry[0][0] <= now:
+            expires_s, request_id = heappop(self._expiry)
+            entry = self._entries.get(request_id)
+            if entry is not None and entry.expires_s == expires_s:
+                # Should giving it up fail, it has another chance, and the others theirs first.
+                entry.expires_s = now + AGAIN_S
+                heappush(self._expiry, (entry.expires_s, request_id))
+                yield self._give_up(entry, now, attempt, refuse)
+
+    def _look(self, lobby: _Lobby, now: float, attempt: Attempt) -> Iterator[Dispatch | Shed]:
+        """Let go whoever can of a fleet; whose turn it is is asked once for each band."""
+        for band in sorted(lobby.bands.values(), key=_rank):
+            turns = self.turns
+            while (action := self._next_of(band, now, attempt, turns)) is not None:
+                turns = None
+                yield action
+
+    def _serve(
+        self, entry: _Entry, now: float, *, was_first: bool, after_long: int | None = None
+    ) -> None:
+        """Take a request out that is served, at its tenant's cost."""
+        live, waiting, band = entry.live, entry.waiting, entry.band
+        start_s = band.queue.serve(waiting)
+        if self.turns is not None:
+            self.turns.tell(
+                Served(
+                    live.fleet.model,
+                    band.priority,
+                    waiting.request.tenant,
+                    start_s,
+                    waiting.cost_s,
+                    was_first,
+                    after_long,
+                )
+            )
+        self._gone(entry, now)
+
+    def _gone(self, entry: _Entry, now: float) -> None:
+        live, band, waiting = entry.live, entry.band, entry.waiting
+        del self._entries[waiting.request_id]
+        band.held -= entry.reason != "no_endpoint"
+        if not band.queue:
+            del entry.lobby.bands[band.priority]
+            if not entry.lobby.bands:
+                del self._lobbies[live.fleet.model]
+            if self.turns is not None:
+                self.turns.emptied(live.fleet.model, band.priority)
+        self._bounds.left(waiting.request.tenant, waiting.request.prompt_bytes)
+        if len(self._expiry) > 2 * len(self._entries) + _SLACK:  # those who left pile up
+            known = self._entries.items()
+            self._expiry = [(one.expires_s, name) for name, one in known]
+            heapify(self._expiry)
+        live.wait_reason, live.waiting_since_s = entry.reason, None
+        live.queued_s += now - waiting.since_s
+
+    def _next_of(
+        self, band: _Band, now: float, attempt: Attempt, turns: Turns | None
+    ) -> Dispatch | Shed | None:
         """Let the first of those go whose turn it is and who can."""
-        for first in band.queue.turns()[:MOST_TRIES]:
+        for index, first in enumerate(band.queue.turns()[:MOST_TRIES]):
             waiting: Waiting | None = first
             while waiting is not None:
                 entry = self._entries[waiting.request_id]
-                action = self._try(entry, now, attempt)
+                if turns is not None and self._yields(turns, entry, now):
+                    return None
+                action = self._try(entry, now, attempt, was_first=index == 0)
                 if action is not None:
                     return action
                 # Whom only its own wishes keep back does not keep back its tenant's others.
@@ -253,7 +306,9 @@ class FlowControl:
                 waiting = band.queue.postpone(waiting) if stuck else None
         return None
 
-    def _try(self, entry: _Entry, now: float, attempt: Attempt) -> Dispatch | Shed | None:
+    def _try(
+        self, entry: _Entry, now: float, attempt: Attempt, *, was_first: bool
+    ) -> Dispatch | Shed | None:
         """Let one go that can; note why it cannot."""
         has_turn = self._has_turn(entry, now)
         action = attempt(entry.live, now, "at_once" if has_turn else "release")
@@ -262,10 +317,35 @@ class FlowControl:
             entry.band.held += (action.reason != "no_endpoint") - (entry.reason != "no_endpoint")
             entry.reason = action.reason
             return None
+        tier = entry.live.tier.priority
         if has_turn:
-            entry.lobby.turns_s[entry.live.tier.priority] = now
-        self.leave(entry.waiting.request_id, now, served=isinstance(action, Dispatch))
+            entry.lobby.turns_s[tier] = now
+        if isinstance(action, Dispatch):
+            self._serve(entry, now, was_first=was_first, after_long=tier if has_turn else None)
+        else:
+            self.leave(entry.waiting.request_id, now)
         return action
+
+    def _band(self, fleet: str, priority: int) -> _Band:
+        queue = FairQueue() if self.turns is None else self.turns.queue(fleet, priority)
+        return _Band(priority=priority, queue=queue)
+
+    def _yields(self, turns: Turns, entry: _Entry, now: float) -> bool:
+        """Say whether one that could go leaves it to one of another scheduler."""
+        band, waiting = entry.band, entry.waiting
+        turn = Turn(_rank(band), band.queue.start_s(waiting), waiting.due_s)
+        placing: Placing = "at_once" if self._has_turn(entry, now) else "release"
+        return turns.yields(entry.live, turn, now, placing)
+
+    def _firsts(self, fleet: str, lobby: _Lobby) -> Iterator[First]:
+        """Find whose turn it is of those that an endpoint which is up could serve."""
+        for band in lobby.bands.values():
+            queue = band.queue
+            for waiting in queue.turns() if band.held else ():
+                if self._entries[waiting.request_id].reason != "no_endpoint":
+                    start_s = queue.start_s(waiting)
+                    yield First(fleet, band.priority, start_s, waiting.due_s, queue.virtual_s)
+                    break
 
     def _has_turn(self, entry: _Entry, now: float) -> bool:
         """Say whether its band and tier have waited long enough to let it go, risk or not."""
@@ -280,41 +360,26 @@ class FlowControl:
         live, reason, retry_s = entry.live, entry.reason, self.retry_after_s(entry.live)
         if reason == "no_endpoint" or not live.tier.sheddable:
             action = attempt(live, now, "at_once")
-            if not isinstance(action, Held):
-                self.leave(live.request.request_id, now, served=isinstance(action, Dispatch))
+            if isinstance(action, Dispatch):
+                self._serve(entry, now, was_first=False)
+                return action
+            if isinstance(action, Shed):
+                self.leave(live.request.request_id, now)
                 return action
         self.leave(live.request.request_id, now)
         return refuse(live, "queue_timeout", now, retry_s)
 
-    def _full_for(self, live: LiveRequest) -> ShedReason | None:
-        settings, size, tenant = self._settings, live.request.prompt_bytes, live.request.tenant
-        most, most_bytes = settings.max_waiting_requests, settings.max_waiting_bytes
-        if tenant is not None:
-            share = settings.max_tenant_ratio
-            # One request fits whatever the share.
-            count, held_bytes = self._count_of.get(tenant, 0), self._bytes_of.get(tenant, 0)
-            if count and (count >= share * most or held_bytes + size > share * most_bytes):
-                return "tenant_queue_full"
-        if len(self._entries) >= most or self._bytes + size > most_bytes:
-            return "queue_full"
-        return None
-
-    def _count(self, waiting: Waiting, change: int) -> None:
-        size, tenant = change * waiting.request.prompt_bytes, waiting.request.tenant
-        self._bytes += size
-        if tenant is None:
-            return
-        self._count_of[tenant] = self._count_of.get(tenant, 0) + change
-        self._bytes_of[tenant] = self._bytes_of.get(tenant, 0) + size
-        if not self._count_of[tenant]:
-            del self._count_of[tenant], self._bytes_of[tenant]
-
 
 def _note(lobby: _Lobby, held: Held) -> None:
-    if held.prefill_token_s is not None and held.tpot_s is not None:
-        lobby.prefill_token_s, lobby.tpot_s = held.prefill_token_s, held.tpot_s
+    prefill_token_s, tpot_s = held.prefill_token_s or math.nan, held.tpot_s or math.nan
+    if math.isfinite(prefill_token_s + tpot_s):  # predictions may be no numbers
+        lobby.prefill_token_s, lobby.tpot_s = prefill_token_s, tpot_s
     if held.dispatches_per_s:
         lobby.dispatches_per_s = held.dispatches_per_s
+
+
+def _rank(band: _Band) -> int:
+    return -band.priority
 
 
 def _is_choosy(live: LiveRequest) -> bool:
@@ -330,4 +395,5 @@ def _cost_s(live: LiveRequest, lobby: _Lobby) -> float:
         request.tenant, request.max_tokens, session=request.session_id
     )
     prefill_s = fleet.prompt_tokens(request) * lobby.prefill_token_s
-    return max(prefill_s + output_tokens * lobby.tpot_s, 1e-6)
+    cost_s = min(prefill_s + output_tokens * lobby.tpot_s, MOST_COST_S)
+    return max(math.ceil(cost_s / COST_STEP_S), 1) * COST_STEP_S

@@ -3,9 +3,10 @@
 Beside its own bookings it counts those of the others (:mod:`scheduler.bookings`), and it
 tells and hears what only the one who placed a request knows: which prompt went where, which
 conversation and adapter, what was promised, and what a finished request showed of its
-prompt and output. Each has its own queue and its own models. What is heard late, or never,
-costs quality and nothing else. Constructed by ``foretoken.build``; the words are carried
-by whoever connects the schedulers.
+prompt and output. Each has its own models, and holds its own requests that wait; with those
+that keep one order of these it shares whose turn it is (:mod:`scheduler.turns`). What is
+heard late, or never, costs quality, or a short wait, and nothing else. Constructed by
+``foretoken.build``; the words are carried by whoever connects the schedulers.
 """
 
 import random
@@ -33,10 +34,8 @@ from scheduler.saturation import Placing
 from scheduler.scheduler import Scheduler
 from scheduler.settings import SchedulerSettings
 from scheduler.suspects import Suspicion
-from scheduler.words import Left, Sent, Shown, Suspected, Word
-
-Writer = int | str
-"""Names another scheduler: the number of a worker, or what another router is called."""
+from scheduler.turns import Turns, Writer
+from scheduler.words import First, Left, Queued, Sent, Served, Shown, Suspected, Word
 
 
 class Herald(Protocol):
@@ -56,6 +55,7 @@ class PeerScheduler(Scheduler):
         rng: Likewise.
         ledger: Holds everyone's bookings.
         herald: Carries what we tell.
+        order: Tells those that keep one order of waiting requests with us, ``None`` for nobody.
         later: Calls back at the end of the event loop's turn, where there is one: others are
             told of our bookings then, once for all that the turn has changed.
     """
@@ -68,6 +68,7 @@ class PeerScheduler(Scheduler):
         rng: random.Random,
         ledger: Ledger,
         herald: Herald,
+        order: Callable[[Queued], None] | None = None,
         later: Callable[[Callable[[], None]], object] = at_once,
     ) -> None:
         super().__init__(settings=settings, make_fleet=make_fleet, rng=rng)
@@ -75,11 +76,13 @@ class PeerScheduler(Scheduler):
         self._accounting.later = later
         self._herald = herald
         self._suspects.on_suspect = self._tell_suspected
+        if order is not None:
+            self._queue.turns = Turns(tell=order, could=self._could)
         self._promised: dict[Writer, dict[str, Fleet]] = {}  # elsewhere, by writer and request
 
     # What others tell
 
-    def heard(self, writer: Writer, word: Word, now: float) -> None:
+    def heard(self, writer: Writer, word: Word | Queued, now: float) -> None:
         """Take in what another scheduler tells; what concerns unknown endpoints is dropped."""
         if isinstance(word, Left):
             self._heard_left(writer, word.request_id)
@@ -87,6 +90,9 @@ class PeerScheduler(Scheduler):
         if isinstance(word, Suspected):
             if word.endpoint in self.states:
                 self._suspects.hear(word.endpoint, word.reason, now)
+            return
+        if isinstance(word, First | Served):
+            self._queue.heard(writer, word, now)
             return
         fleet = self.fleets.get(word.fleet)
         if fleet is None or word.endpoint not in self.states:
@@ -100,6 +106,13 @@ class PeerScheduler(Scheduler):
         """Note that another scheduler is gone: its promises are no longer to be kept."""
         for name, fleet in self._promised.pop(writer, {}).items():
             fleet.promises.end(_key(writer, name))
+        if self._queue.turns is not None:
+            self._queue.turns.lost(writer)
+
+    def joined(self) -> None:
+        """Tell another scheduler that has just come what it could not hear."""
+        if self._queue.turns is not None:
+            self._queue.turns.repeat()
 
     # What is asked of us, with or without requests of our own
 
@@ -147,6 +160,14 @@ class PeerScheduler(Scheduler):
             if word is not None:
                 self._herald.tell(word)
         return record
+
+    def _could(self, live: LiveRequest, now: float, placing: Placing) -> bool:
+        """Say whether a request that waits could go; book nothing."""
+        members = self._eligibility.eligible(live, now)
+        if not members:
+            return False
+        self._hear_bookings(now)
+        return isinstance(self._decided(live, members, now, placing), Decision)
 
     def _attempt(self, live: LiveRequest, now: float, placing: Placing) -> Dispatch | Shed | Held:
         self._hear_bookings(now)

@@ -69,7 +69,7 @@ class Placement:
     def _place(self, live: LiveRequest, now: float) -> Action:
         members = self._eligibility.eligible(live, now)
         if members:
-            if self._queue and self._queue.is_behind(live):
+            if self._queue.is_behind(live, now):
                 return self._wait(live, BEHIND, members, now)
             action = self._choose(live, members, now)
             return self._wait(live, action, members, now) if isinstance(action, Held) else action

@@ -19,11 +19,10 @@ from predictor.types import (
     RequestRecord,
 )
 from predictor.values import replace
-from scheduler.actions import Action, Dispatch, Shed
+from scheduler.actions import Action, Dispatch, Shed, Standing
 from scheduler.capacity import Room, rooms
 from scheduler.errors import DuplicateRequest, ModelNotFound
 from scheduler.fleet import Fleet
-from scheduler.flow_control import Standing
 from scheduler.forecast import Forecast, Typical, forecast
 from scheduler.ladder import Mode
 from scheduler.learning import early_label_s

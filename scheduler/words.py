@@ -66,6 +66,47 @@ class Shown(msgspec.Struct, frozen=True, array_like=True, tag="shown"):
     cached_tokens: int | None
 
 
+class Served(msgspec.Struct, frozen=True, array_like=True, tag="served"):
+    """Tell that a request that waited was served in its turn.
+
+    Attributes:
+        fleet: Base model.
+        priority: Its band.
+        tenant: Who pays for it.
+        start_s: Where its tenant stood (:mod:`scheduler.fair_queue`).
+        cost_s: By how much its tenant goes on.
+        was_first: Whether it was first of its band there; else it passed one that could not go.
+        after_long: Priority of its tier where it had waited long enough to go whatever was
+            at risk, ``None`` where it went as others do.
+    """
+
+    fleet: str
+    priority: int
+    tenant: str | None
+    start_s: float
+    cost_s: float
+    was_first: bool
+    after_long: int | None
+
+
+class First(msgspec.Struct, frozen=True, array_like=True, tag="first"):
+    """Tell who is first of those of a band that wait at one scheduler.
+
+    Attributes:
+        fleet: Base model.
+        priority: The band.
+        start_s: Where the tenant of that request stands, ``None`` where nobody waits any more.
+        due_s: Its deadline, on the clock that all share.
+        virtual_s: Time of the band's queue.
+    """
+
+    fleet: str
+    priority: int
+    start_s: float | None = None
+    due_s: float = 0.0
+    virtual_s: float = 0.0
+
+
 class Suspected(msgspec.Struct, frozen=True, array_like=True, tag="suspected"):
     """Tell that an endpoint failed just now.
 
@@ -79,3 +120,5 @@ class Suspected(msgspec.Struct, frozen=True, array_like=True, tag="suspected"):
 
 
 Word = Sent | Left | Shown | Suspected
+Queued = First | Served
+"""Of requests that wait: for those that keep one order of them."""

@@ -8,6 +8,7 @@ another worker with every turn, which is the worst that can happen to what is no
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
@@ -29,10 +30,14 @@ from scheduler import (
     build_policy,
 )
 from scheduler.peers import PeerScheduler
-from scheduler.words import Shown, Word
+from scheduler.words import Queued, Shown, Word
 
 UNDER_WAY_S: Final = 0.001
 """A frame, besides the time it waits for more."""
+
+
+Item = Word | Queued | Observation
+"""What one worker tells the others."""
 
 
 class Post:
@@ -41,15 +46,15 @@ class Post:
     def __init__(self) -> None:
         self.now = 0.0
         self._sent = count()
-        self._under_way: list[tuple[float, int, int, Word | Observation]] = []
+        self._under_way: list[tuple[float, int, int, Item]] = []
 
-    def send(self, worker: int, item: Word | Observation) -> None:
+    def send(self, worker: int, item: Item) -> None:
         """Send something to all others; what only teaches waits as long as it ever does."""
         waits_s = LESSONS_S if isinstance(item, Observation | Shown) else COLLECT_S
         due_s = self.now + waits_s + UNDER_WAY_S
         heappush(self._under_way, (due_s, next(self._sent), worker, item))
 
-    def due(self, now: float) -> Iterator[tuple[int, Word | Observation]]:
+    def due(self, now: float) -> Iterator[tuple[int, Item]]:
         """Give what has come by now, and from whom."""
         self.now = max(self.now, now)
         while self._under_way and self._under_way[0][0] <= now:
@@ -111,6 +116,7 @@ class Crew:
                 rng=Random(f"{rng.random()} {worker}"),
                 ledger=SharedTable(table.descriptor, workers=self.workers, worker=worker),
                 herald=Herald(self.post, worker),
+                order=partial(self.post.send, worker),
             )
             for worker in range(self.workers)
         ]

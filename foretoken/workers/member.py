@@ -41,7 +41,8 @@ from foretoken.workers.table import BEAT_S, SharedTable
 from foretoken.workers.whole import Changes, WholeControl
 from predictor.types import EndpointState, Observation
 from proxy import Encoding, page_with
-from scheduler.peers import Writer
+from scheduler.peers import PeerScheduler
+from scheduler.turns import Writer
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Member(Peer):
 
     Attributes:
         worker: The same.
+        order: Tells the others whose turn it is.
         informed: Set once an endpoint is known to be up.
     """
 
@@ -85,6 +87,7 @@ class Member(Peer):
             seed=str(worker),
         )
         self.worker = worker
+        self.order = bus.tell
         self.informed = asyncio.Event()
         self._table = table
         self._bus = bus
@@ -170,6 +173,8 @@ class Member(Peer):
                 self._bus.tell_one(worker, found)
         if self._leading.is_set() and self._told:
             self._bus.tell_one(worker, States(list(self._told.values())))
+        if self._service is not None and isinstance(self._service.scheduler, PeerScheduler):
+            self._service.scheduler.joined()
         if fresh and not self._bus.fresh:
             self._bus.tell_one(worker, Journal(self._changes.all()))
 

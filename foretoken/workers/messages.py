@@ -13,7 +13,7 @@ import numpy as np
 
 from foretoken.trainer_protocol import Report
 from predictor.types import EndpointState, Observation, Use
-from scheduler.words import Left, Sent, Shown, Suspected
+from scheduler.words import First, Left, Sent, Served, Shown, Suspected
 
 _LENGTH: Final = struct.Struct(">I")
 MOST_FRAME_BYTES: Final = 256 << 20
@@ -133,6 +133,8 @@ Message = (
     | Left
     | Shown
     | Suspected
+    | First
+    | Served
     | Lesson
     | Gathered
     | States

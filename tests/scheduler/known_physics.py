@@ -1,8 +1,9 @@
 """A predictor with known physics and a fleet around it, for the scheduler's tests."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -17,7 +18,10 @@ from predictor.types import (
     Predictions,
     RequestFeatures,
 )
-from scheduler import Fleet, Scheduler, SchedulerSettings, build_policy
+from scheduler import Fleet, FleetFactory, Scheduler, SchedulerSettings, build_policy
+from scheduler.bookings import Bookings, Ledger, Sums
+from scheduler.peers import Herald, PeerScheduler
+from scheduler.words import Queued, Word
 
 MODEL = "m"
 
@@ -84,16 +88,56 @@ def make_scheduler(
     settings: SchedulerSettings | None = None,
 ) -> Scheduler:
     settings = settings or SchedulerSettings()
-
-    def make_fleet(model: str) -> Fleet:
-        return Fleet(
-            model=model,
-            policy=build_policy(settings.policy),
-            fallback=build_policy(settings.fallback),
-            predictor=predictor,
-            output_lengths=OutputLengths(),
-        )
-
-    scheduler = Scheduler(settings=settings, make_fleet=make_fleet, rng=random.Random(0))
+    scheduler = Scheduler(
+        settings=settings, make_fleet=_fleets(predictor, settings), rng=random.Random(0)
+    )
     scheduler.update(states)
     return scheduler
+
+
+class PeerLink(Ledger, Herald, Protocol):
+    """Connect a scheduler with others in every way."""
+
+
+class Nobody:
+    """Stand for others that have nothing in flight and hear nothing."""
+
+    def follow(self, endpoints: Iterable[str]) -> None: ...
+
+    def booked(self, endpoint: str, sums: Sums) -> None: ...
+
+    def changed(self, now: float, *, at_once: bool = False) -> list[tuple[str, Bookings]]:
+        return []
+
+    def tell(self, word: Word) -> None: ...
+
+
+def make_peer(
+    link: PeerLink,
+    states: Sequence[EndpointState],
+    settings: SchedulerSettings | None = None,
+    *,
+    predictor: KnownPhysics | None = None,
+    order: Callable[[Queued], None] | None = None,
+) -> PeerScheduler:
+    settings = settings or SchedulerSettings()
+    scheduler = PeerScheduler(
+        settings=settings,
+        make_fleet=_fleets(predictor or KnownPhysics(), settings),
+        rng=random.Random(0),
+        ledger=link,
+        herald=link,
+        order=order,
+    )
+    scheduler.update(states)
+    return scheduler
+
+
+def _fleets(predictor: KnownPhysics, settings: SchedulerSettings) -> FleetFactory:
+    return lambda model: Fleet(
+        model=model,
+        policy=build_policy(settings.policy),
+        fallback=build_policy(settings.fallback),
+        predictor=predictor,
+        output_lengths=OutputLengths(),
+    )

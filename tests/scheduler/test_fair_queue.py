@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predictor.types import RequestFeatures
-from scheduler.fair_queue import FairQueue, Waiting
+from scheduler.fair_queue import MOST_GONE, FairQueue, Waiting
 
 NUMBERS = count()
 
@@ -146,3 +146,78 @@ def test_no_tenant_falls_behind_by_more_than_two_of_the_dearest(
         seconds[str(one.request.tenant)] += one.cost_s
 
     assert abs(seconds["a"] - seconds["b"]) <= 2 * max(*costs, other)
+
+
+def test_a_tenant_pays_for_what_is_served_elsewhere() -> None:
+    queue = FairQueue()
+    for tenant in ("a", "a", "b", "b"):
+        queue.add(waiting(tenant))
+
+    queue.served_elsewhere("a", 0.0, 5.0)
+
+    assert [one.request.tenant for one in served(queue, 4)] == ["b", "b", "a", "a"]
+
+
+def test_a_tenant_that_comes_again_has_not_been_forgotten() -> None:
+    queue = FairQueue()
+    for tenant in ("a", "b", "b", "b"):
+        queue.add(waiting(tenant, cost_s=3.0 if tenant == "a" else 1.0))
+    served(queue, 1)
+    queue.add(waiting("a"))
+    queue.served_elsewhere("gone", 0.0, 2.5)
+    queue.add(waiting("gone"))
+
+    order = [one.request.tenant for one in served(queue, 5)]
+
+    assert order == ["b", "b", "b", "gone", "a"]
+
+
+def test_a_tenant_that_could_not_go_for_long_has_no_burst_afterwards() -> None:
+    queue = FairQueue()
+    stuck = waiting("x")
+    queue.add(stuck)
+    for _ in range(60):
+        queue.add(waiting("y"))
+    queue.postpone(stuck)
+    served(queue, 40)
+    for _ in range(20):
+        queue.add(waiting("x"))
+    queue.reinstate()
+
+    order = [one.request.tenant for one in served(queue, 20)]
+
+    assert order.count("x") <= 15
+
+
+def test_tenants_that_have_left_do_not_pile_up() -> None:
+    queue = FairQueue()
+    queue.add(waiting("stays", due_s=1.0))
+
+    for number in range(2 * MOST_GONE):
+        queue.served_elsewhere(f"t{number}", 0.0, 1.0)
+
+    assert len(queue._gone) == MOST_GONE
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0.1, 5.0)), min_size=20, max_size=60),
+    st.floats(0.1, 5.0),
+)
+def test_of_two_queues_that_tell_each_other_no_tenant_falls_behind(
+    turns: list[tuple[bool, float]], other: float
+) -> None:
+    here, there = FairQueue(), FairQueue()
+    for queue in (here, there):
+        for _, cost_s in turns:
+            queue.add(waiting("a", cost_s=cost_s))
+            queue.add(waiting("b", cost_s=other))
+
+    seconds = {"a": 0.0, "b": 0.0}
+    for is_here, _ in turns:  # both still wait in both
+        queue, told = (here, there) if is_here else (there, here)
+        first = queue.turns()[0]
+        told.served_elsewhere(first.request.tenant, queue.serve(first), first.cost_s)
+        seconds[str(first.request.tenant)] += first.cost_s
+
+    dearest = max(*(cost_s for _, cost_s in turns), other)
+    assert abs(seconds["a"] - seconds["b"]) <= 2 * dearest

@@ -1,6 +1,7 @@
 """Whatever is asked in whatever order, flow control loses and forgets nothing."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -13,14 +14,24 @@ from hypothesis.stateful import (
     rule,
 )
 
-from predictor.types import Measurement, Objective
+from predictor.types import EndpointState, Measurement, Objective
 from scheduler import (
     Action,
+    Scheduler,
     SchedulerSettings,
     Shed,
     Wait,
 )
-from tests.scheduler.known_physics import KnownPhysics, endpoint, make_scheduler, request
+from scheduler.words import First, Queued, Served
+from tests.scheduler.known_physics import (
+    MODEL,
+    KnownPhysics,
+    Nobody,
+    endpoint,
+    make_peer,
+    make_scheduler,
+    request,
+)
 from tests.scheduler.tiered import TIERS
 
 
@@ -36,15 +47,14 @@ class Conservation(RuleBasedStateMachine):
         self.settings = SchedulerSettings(
             tiers=TIERS, max_waiting_requests=self.MOST, max_waiting_bytes=30_000, max_wait_s=5.0
         )
-        self.scheduler = make_scheduler(
-            KnownPhysics({"b:1": 3e-4}),
-            [endpoint(name, max_seqs=3) for name in self.NAMES],
-            self.settings,
-        )
+        self.scheduler = self.make([endpoint(name, max_seqs=3) for name in self.NAMES])
         self.now = 0.0
         self.numbers = 0
         self.state: dict[str, str] = {}  # waiting, dispatched, ended
         self.reasons: Counter[str] = Counter()
+
+    def make(self, states: Sequence[EndpointState]) -> Scheduler:
+        return make_scheduler(KnownPhysics({"b:1": 3e-4}), states, self.settings)
 
     def carry_out(self, action: Action) -> None:
         name = action.request_id
@@ -152,10 +162,57 @@ class Conservation(RuleBasedStateMachine):
         scheduler = self.scheduler
         assert (scheduler.waiting_requests, scheduler.inflight_requests) == (0, 0)
         assert scheduler._queue.waiting_bytes == 0
-        assert not scheduler._queue._count_of
+        assert not scheduler._queue._bounds._count_of
         assert all(not fleet.promises for fleet in scheduler.fleets.values())
         assert not scheduler._live
 
 
-Conservation.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40)
+class ConservationAmongOthers(Conservation):
+    """The same where others say that it is their turn, and may take it or not."""
+
+    def make(self, states: Sequence[EndpointState]) -> Scheduler:
+        self.told: list[Queued] = []
+        predictor = KnownPhysics({"b:1": 3e-4})
+        self.peer = make_peer(
+            Nobody(), states, self.settings, predictor=predictor, order=self.told.append
+        )
+        return self.peer
+
+    @rule(
+        writer=st.integers(1, 3),
+        priority=st.integers(-10, 10),
+        start_s=st.none() | st.floats(0, 50),
+        due_s=st.floats(0, 50),
+        virtual_s=st.floats(0, 50),
+    )
+    def another_is_first(
+        self, writer: int, priority: int, start_s: float | None, due_s: float, virtual_s: float
+    ) -> None:
+        first = First(MODEL, priority, start_s, due_s, virtual_s)
+        self.peer.heard(writer, first, self.now)
+
+    @rule(
+        tenant=st.sampled_from(["x", "y", None]),
+        start_s=st.floats(0, 50),
+        was_first=st.booleans(),
+        after_long=st.none() | st.integers(-10, 10),
+    )
+    def another_was_served(
+        self, tenant: str | None, start_s: float, was_first: bool, after_long: int | None
+    ) -> None:
+        self.peer.heard(1, Served(MODEL, 0, tenant, start_s, 1.0, was_first, after_long), self.now)
+
+    @rule(writer=st.integers(1, 3))
+    def another_is_gone(self, writer: int) -> None:
+        self.peer.lost(writer)
+
+    def teardown(self) -> None:
+        super().teardown()
+        last = {word.priority: word for word in self.told if isinstance(word, First)}
+        assert all(first.start_s is None for first in last.values())
+
+
+for machine in (Conservation, ConservationAmongOthers):
+    machine.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40)
 TestConservation = Conservation.TestCase
+TestConservationAmongOthers = ConservationAmongOthers.TestCase

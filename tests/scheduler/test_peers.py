@@ -1,19 +1,17 @@
 """Two schedulers on the same endpoints: what one does, the other takes into account."""
 
-import random
 from collections.abc import Iterable
 
 import pytest
 
-from predictor import OutputLengths
 from predictor.features import COLUMN
 from predictor.types import Measurement, Objective
-from scheduler import Dispatch, Fleet, SchedulerSettings, build_policy
+from scheduler import Dispatch, SchedulerSettings
 from scheduler.bookings import Bookings, Sums
 from scheduler.forecast import Typical
 from scheduler.peers import PeerScheduler
 from scheduler.words import Left, Sent, Shown, Suspected, Word
-from tests.scheduler.known_physics import MODEL, KnownPhysics, endpoint, request
+from tests.scheduler.known_physics import MODEL, endpoint, make_peer, request
 
 DONE = Measurement(outcome="completed", prompt_tokens=1000, output_tokens=11, cached_tokens=900)
 
@@ -46,7 +44,9 @@ class Pair:
     def __init__(self, *names: str, settings: SchedulerSettings | None = None) -> None:
         self.links = Link(), Link()
         self.links[0].other, self.links[1].other = self.links[1], self.links[0]
-        self.one, self.two = (make(link, names, settings) for link in self.links)
+        self.one, self.two = (
+            make_peer(link, [endpoint(name) for name in names], settings) for link in self.links
+        )
 
     def deliver(self) -> list[Word]:
         """Let the second hear what the first has told."""
@@ -54,25 +54,6 @@ class Pair:
         for word in words:
             self.two.heard(0, word, 0.0)
         return words
-
-
-def make(link: Link, names: Iterable[str], settings: SchedulerSettings | None) -> PeerScheduler:
-    settings = settings or SchedulerSettings()
-
-    def make_fleet(model: str) -> Fleet:
-        return Fleet(
-            model=model,
-            policy=build_policy(settings.policy),
-            fallback=build_policy(settings.fallback),
-            predictor=KnownPhysics(),
-            output_lengths=OutputLengths(),
-        )
-
-    scheduler = PeerScheduler(
-        settings=settings, make_fleet=make_fleet, rng=random.Random(0), ledger=link, herald=link
-    )
-    scheduler.update([endpoint(name) for name in names])
-    return scheduler
 
 
 def goes_to(scheduler: PeerScheduler, request_id: str, **changes: object) -> str:

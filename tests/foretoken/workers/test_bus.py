@@ -25,7 +25,7 @@ from foretoken.workers.messages import (
     observation_of,
 )
 from predictor.types import EndpointState
-from scheduler.words import Left, Sent, Shown
+from scheduler.words import First, Left, Sent, Served, Shown
 from tests.foretoken.observed import observe
 
 SENT = Sent("r", "m", "a:1", "m", None, (1, 2**64 - 1), 0.5, None, 3)
@@ -193,7 +193,13 @@ def test_a_worker_that_goes_is_missed_and_one_that_comes_back_is_told_apart() ->
 
 @given(st.lists(st.integers(1, 50), max_size=20))
 def test_frames_are_whole_wherever_they_are_cut(sizes: list[int]) -> None:
-    said: list[list[Message]] = [[Hello(1, fresh=True)], [SENT, SENT], [], [Left("r")]]
+    said: list[list[Message]] = [
+        [Hello(1, fresh=True)],
+        [SENT, SENT],
+        [],
+        [Left("r"), First("m", 0), First("m", -10, 2.5, 7.0, 1.5)],
+        [Served("m", 0, None, 2.5, 0.5, True, None), Served("m", 5, "t", 0.0, 1.0, False, -10)],
+    ]
     data, buffer, heard = b"".join(map(frame, said)), bytearray(), []
 
     start = 0
