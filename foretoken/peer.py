@@ -210,9 +210,7 @@ class Peer:
             return
         match message:
             case Lesson():
-                predictor = service.models.predictors.get(message.model)
-                if isinstance(predictor, SharingPredictor):
-                    predictor.hear(observation_of(message))
+                self._heard_lesson(service, writer, observation_of(message))
             case Fed(lesson):
                 if self.training.is_set() and service.trainer is not None:
                     service.trainer.feed(observation_of(lesson))
@@ -275,6 +273,14 @@ class Peer:
             wanted = outside.exchange.decrees.draining(state.endpoint)
             if wanted is not None and wanted is not state.draining:
                 self.decreed(state.endpoint, draining=wanted)
+
+    def _heard_lesson(self, service: Service, writer: Writer, seen: Observation) -> None:
+        predictor = service.models.predictors.get(seen.model)
+        if isinstance(predictor, SharingPredictor):
+            predictor.hear(seen)
+        # Other routers may have models of their own.
+        if isinstance(writer, int) and isinstance(service.scheduler, PeerScheduler):
+            service.scheduler.heard_lesson(seen)
 
     def _later(self, call: Callable[[], None]) -> None:
         """Call at the end of the event loop's turn, at once before it runs."""

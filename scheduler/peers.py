@@ -18,6 +18,7 @@ from predictor.types import (
     EndpointState,
     Measurement,
     Objective,
+    Observation,
     RequestFeatures,
     RequestRecord,
 )
@@ -101,6 +102,12 @@ class PeerScheduler(Scheduler):
             self._heard_sent(writer, fleet, word)
         else:
             self._heard_shown(fleet, word)
+
+    def heard_lesson(self, seen: Observation) -> None:
+        """Take in what another that has our models observed, beside what predictors learn."""
+        fleet = self.fleets.get(seen.model)
+        if fleet is not None:
+            fleet.trust.judge_elsewhere(seen)
 
     def lost(self, writer: Writer) -> None:
         """Note that another scheduler is gone: its promises are no longer to be kept."""

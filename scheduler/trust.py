@@ -182,8 +182,19 @@ class Trust:
         """
         if decision is None or decision.predictions is None:
             return
-        if decision.predictions.layer == "cold":
-            return
+        if decision.predictions.layer != "cold":
+            self._judge(seen)
+
+    def judge_elsewhere(self, seen: Observation) -> None:
+        """Compare what another scheduler of the fleet predicted with what it then measured.
+
+        All learn the same, so that one is as far off as the other; were each to judge by its
+        own requests, one would hold back what another sends on by a heuristic.
+        """
+        if seen.use != "teaching" and self.reason not in {None, "cold"}:
+            self._judge(seen)
+
+    def _judge(self, seen: Observation) -> None:
         pairs = (
             (seen.predicted_ttft_s, seen.upstream_ttft_s),
             (seen.predicted_tpot_s, seen.tpot_s),

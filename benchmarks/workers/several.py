@@ -128,6 +128,7 @@ class Crew:
                         continue
                     if isinstance(item, Observation):
                         self.predictors[other].hear(item)
+                        scheduler.heard_lesson(item)
                     else:
                         scheduler.heard(worker, item, now)
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import pytest
 
-from predictor.features import COLUMN
-from predictor.types import Measurement, Objective
+from predictor.features import COLUMN, N_FEATURES
+from predictor.types import Measurement, Objective, Observation
+from predictor.values import replace
 from scheduler import Dispatch, SchedulerSettings
 from scheduler.bookings import Bookings, Sums
 from scheduler.forecast import Typical
@@ -14,6 +16,16 @@ from scheduler.words import Left, Sent, Shown, Suspected, Word
 from tests.scheduler.known_physics import MODEL, endpoint, make_peer, request
 
 DONE = Measurement(outcome="completed", prompt_tokens=1000, output_tokens=11, cached_tokens=900)
+
+FAR_OFF = Observation(
+    endpoint="a:1",
+    model=MODEL,
+    hardware=None,
+    observed_s=1.0,
+    features=np.zeros(N_FEATURES),
+    upstream_ttft_s=5.0,
+    predicted_ttft_s=0.1,
+)
 
 
 class Link:
@@ -223,3 +235,29 @@ def test_a_failing_endpoint_is_left_alone_by_all() -> None:
     assert pair.two.suspicion(action.endpoint, 0.1) == "unreachable"
     pair.two.heard(0, Suspected("gone:1", "failing"), 0.0)
     assert pair.two.suspicion("gone:1", 0.1) is None
+
+
+def test_what_is_far_off_at_one_is_far_off_at_both() -> None:
+    pair = Pair("a:1")
+    goes_to(pair.two, "first")  # predictions decide
+    labels = pair.two.settings.ladder.error_labels
+    reasons = []
+
+    for use in ("teaching", "fully"):
+        for _ in range(labels):
+            pair.two.heard_lesson(replace(FAR_OFF, use=use))
+        action = pair.two.route(request(use), now=2.0)
+        assert isinstance(action, Dispatch)
+        reasons.append(action.decision.reason)
+    pair.two.heard_lesson(replace(FAR_OFF, model="unknown"))
+
+    assert reasons == ["predicted", "prediction_inaccurate"]
+
+
+def test_one_that_knows_nothing_yet_judges_nobody() -> None:
+    pair = Pair("a:1")
+
+    for _ in range(2 * pair.two.settings.ladder.error_labels):
+        pair.two.heard_lesson(FAR_OFF)
+
+    assert not pair.two.fleets[MODEL].trust.is_inaccurate
