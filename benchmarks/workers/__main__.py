@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from math import inf
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -31,7 +31,9 @@ PARTS: Final = ("cost", "delay", "quality")
 MOST_COST: Final = 1.1
 MOST_DELAY_S: Final = 0.010
 MOST_LOST: Final = 0.02
-JUDGED: Final = ("hit_ratio", "ttft_error_mdape", "tpot_error_mdape", "quiet_share")
+JUDGED: Final = ("hit_ratio", "ttft_error_mdape", "tpot_error_mdape", "quiet_prompt_ratio")
+LEAST_HITS: Final = 0.01
+"""Where one worker finds less than that, there is nothing to lose."""
 
 Row = tuple[str, str, str, str, bool | None]
 """What, one worker, several, must, and whether it is kept (``None``: there is none)."""
@@ -99,7 +101,7 @@ def _delay(given: argparse.Namespace) -> tuple[object, list[Row]]:
 
 
 def _quality(given: argparse.Namespace) -> tuple[object, list[Row]]:
-    seeds = (1,) if given.quick else (1, 2, 3)
+    seeds = range(1, (1 if given.quick else given.seeds) + 1)
     cells = list(
         quality.cells(data=given.data, workers=given.workers, seeds=seeds, quick=given.quick)
     )
@@ -107,7 +109,7 @@ def _quality(given: argparse.Namespace) -> tuple[object, list[Row]]:
     rows: list[Row] = []
     for group in {(c.workload, c.load): None for c in cells}:
         mine = {i: c for i, c in enumerate(cells) if (c.workload, c.load) == group}
-        for measure in (*quality.MEASURES, "quiet_share"):
+        for measure in (*quality.MEASURES, *quality.OF_TENANTS):
             one, several = (
                 [played[i].get(measure) for i, c in mine.items() if (c.workers == 1) is alone]
                 for alone in (True, False)
@@ -126,17 +128,31 @@ def quality_row(
     >>> quality_row("hit_ratio", [0.5, None], [0.5, 0.5])
     ('', '', 'not judged: unknown in 1 of 4 runs', None)
     >>> quality_row("hit_ratio", [0.5, 0.5], [0.5, 0.4])
-    ('0.5000', '0.4500', 'loses at most 2%', False)
+    ('0.5000', '0.4500, -10.0% (±10.0%)', 'loses at most 2%', False)
     """
     before, after = _known(one), _known(several)
-    judged = measure in JUDGED
+    judged = measure in JUDGED and not (measure in quality.OF_TENANTS and not before + after)
     unknown = len(one) + len(several) - len(before) - len(after)
     if unknown:
         of = f"unknown in {unknown} of {len(one) + len(several)} runs"
         return ("", "", f"not judged: {of}", None) if judged else None
     kept = lost(fmean(before), fmean(after), measure) <= MOST_LOST if judged else None
     must = f"loses at most {MOST_LOST:.0%}" if judged else ""
-    return f"{fmean(before):.4f}", f"{fmean(after):.4f}", must, kept
+    if measure == "hit_ratio" and fmean(before) < LEAST_HITS:
+        kept, must = None, "not judged: hardly anything is found"
+    return f"{fmean(before):.4f}", f"{fmean(after):.4f}{_change(before, after)}", must, kept
+
+
+def _change(before: Sequence[float], after: Sequence[float]) -> str:
+    """Say by how much runs of the same seeds differ, with the standard error of that.
+
+    >>> _change([1.0, 1.0], [1.0, 1.02]), _change([1.0], [1.02]), _change([0.0, 1.0], [1.0, 1.0])
+    (', +1.0% (±1.0%)', '', '')
+    """
+    if len(before) < 2 or 0.0 in before:
+        return ""
+    ratios = [after / before - 1.0 for before, after in zip(before, after, strict=True)]
+    return f", {fmean(ratios):+.1%} (±{stdev(ratios) / len(ratios) ** 0.5:.1%})"
 
 
 def _known(figures: Sequence[float | None]) -> list[float]:
@@ -162,10 +178,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
+    parser.add_argument("--seeds", type=int, default=quality.SEEDS, help="of quality, default: 5")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args(arguments)
+    if given.seeds < 1:
+        parser.error("--seeds must be at least 1")
     if given.workers < 2:
         parser.error("--workers must be at least 2: one is what they are compared with")
     if "quality" in (given.part or PARTS) and not given.data.is_dir():

@@ -1,18 +1,22 @@
 """The comparison of several workers with one: its parts, not its figures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.workers import delay
 from benchmarks.workers.__main__ import lost, main, quality_row
-from benchmarks.workers.quality import Cell, cells, play
+from benchmarks.workers.quality import Cell, _is_quiet, cells, fairness, play
 from benchmarks.workers.several import UNDER_WAY_S, Crew, Post
 from foretoken.simulation.arms import ARMS
+from foretoken.simulation.outcome import Outcome, under_way
 from foretoken.simulation.run import simulate
 from foretoken.workers.bus import COLLECT_S, LESSONS_S
+from predictor.types import RequestFeatures
 from scheduler.words import Left, Shown
 from simulator.fleets import load_fleet
+from simulator.traffic import TrafficRequest
 from simulator.workloads import load_workload
 
 
@@ -83,13 +87,37 @@ def test_a_quiet_tenant_has_its_share_told(tmp_path: Path) -> None:
     except FileNotFoundError:
         pytest.skip("the workload reads recorded lengths that are not here")
 
-    assert figures["quiet_share"] == pytest.approx(0.5, abs=0.5)
+    for each in ("quiet_prompt_ratio", "flood_served_ratio"):
+        assert figures[each] == pytest.approx(0.5, abs=0.5)
+
+
+def test_a_tenant_that_is_served_at_the_end_of_its_wait_is_not_served_promptly() -> None:
+    def outcome(session: str, ttft_s: float | None) -> Outcome:
+        request = TrafficRequest(
+            session_id=session,
+            segments=(),
+            prompt_tokens=1,
+            output_tokens=1,
+            answer_id=1,
+            at_s=0.0,
+        )
+        features = RequestFeatures(request_id="r", arrived_s=0.0, model="m")
+        known = under_way(features, request)
+        return replace(known, ttft_s=ttft_s, outcome="shed" if ttft_s is None else "completed")
+
+    quiet = next(str(number) for number in range(9) if _is_quiet(str(number)))
+    flood = next(str(number) for number in range(9) if not _is_quiet(str(number)))
+    times = [(quiet, 0.1), (quiet, 1.9), (quiet, 9.9), (quiet, None), (flood, 9.9), (flood, None)]
+
+    figures = fairness(outcome(*each) for each in times)
+
+    assert figures == {"quiet_prompt_ratio": 0.5, "flood_served_ratio": 0.5}
 
 
 def test_losing_is_told_apart_from_gaining() -> None:
     assert lost(0.5, 0.6, "hit_ratio") < 0
     assert lost(0.05, 0.04, "ttft_error_mdape") < 0
-    assert lost(0.5, 0.4, "quiet_share") == pytest.approx(0.2)
+    assert lost(0.5, 0.4, "quiet_prompt_ratio") == pytest.approx(0.2)
     assert lost(0.05, 0.069, "ttft_error_mdape") == pytest.approx(0.38)
     assert lost(0.0, 0.1, "tpot_error_mdape") > 1e9
 
@@ -99,6 +127,11 @@ def test_a_figure_that_some_run_lacks_is_told_as_not_judged() -> None:
         "", "", "not judged: unknown in 1 of 2 runs", None,
     )  # fmt: skip
     assert quality_row("e2e_mean_s", [0.5], [None]) is None
+    assert quality_row("quiet_prompt_ratio", [None], [None]) is None
+    assert quality_row("hit_ratio", [None], [None]) is not None
+    assert quality_row("hit_ratio", [0.002], [0.001]) == (
+        "0.0020", "0.0010", "not judged: hardly anything is found", None,
+    )  # fmt: skip
     assert quality_row("tpot_error_mdape", [0.05], [0.069]) == (
         "0.0500", "0.0690", "loses at most 2%", False,
     )  # fmt: skip
