@@ -175,7 +175,8 @@ def test_a_machine_that_takes_anothers_place_has_its_own_pace_and_an_empty_cache
     assert other_s is not None
     assert other_s > 2 * usual_s
     assert _outcomes(late)["cut"] > 0
-    assert late.outcomes[-1].endpoint == usual.endpoints[0]
+    sent = [seen.endpoint for seen in late.outcomes if seen.arrived_s > 30.0 and seen.endpoint]
+    assert set(sent) == set(usual.endpoints)  # it is known by the same name
 
 
 def test_shared_storage_is_there_for_every_endpoint() -> None:
