@@ -20,8 +20,6 @@ Writer = int | str
 
 PATIENCE_S: Final = 0.1
 """What is free is left to another for so long; it looks every few hundredths of a second."""
-
-
 PASSED_S: Final = 0.5
 """Whoever took nothing is passed for so long, and then waited for again: it may be that it
 could not, as others always looked first."""
@@ -122,19 +120,13 @@ class Turns:
         self._queues: dict[tuple[str, int], FairQueue] = {}  # in which anybody waits anywhere
         self._told: dict[tuple[str, int], First] = {}
 
-    @property
-    def told(self) -> set[str]:
-        """List the fleets of which we told that some of ours wait."""
-        return {fleet for fleet, _ in self._told}
-
     def queue(self, fleet: str, priority: int) -> FairQueue:
         """Give the queue of a band; what others served of it has been paid there."""
         return self._queues.setdefault((fleet, priority), FairQueue())
 
     def emptied(self, fleet: str, priority: int) -> None:
         """Note that none of ours of a band waits any more."""
-        if self._told.pop((fleet, priority), None) is not None:
-            self.tell(First(fleet, priority))
+        self._step_back(fleet, priority)
         self._tidy(fleet, priority)
 
     def is_behind(self, fleet: str, priority: int, now: float) -> bool:
@@ -174,10 +166,9 @@ class Turns:
     def stand(self, fleet: str, firsts: Iterable[First]) -> None:
         """Tell who is first of ours in each band of a fleet, where that has changed."""
         present = {first.priority: first for first in firsts}
-        gone = [band for name, band in self._told if name == fleet and band not in present]
-        for priority in gone:
-            del self._told[fleet, priority]
-            self.tell(First(fleet, priority))
+        for name, band in list(self._told):
+            if name == fleet and band not in present:
+                self._step_back(fleet, band)
         for priority, first in present.items():
             known = self._told.get((fleet, priority))
             if known is None or (known.start_s, known.due_s) != (first.start_s, first.due_s):
@@ -219,6 +210,11 @@ class Turns:
         for fleet, others in list(self._others.items()):
             for key in [one for one in others if one[0] == writer]:
                 self._left(fleet, key)
+
+    def _step_back(self, fleet: str, priority: int) -> None:
+        """Tell that none of ours of a band is first, where one was said to be."""
+        if self._told.pop((fleet, priority), None) is not None:
+            self.tell(First(fleet, priority))
 
     def _left(self, fleet: str, key: tuple[Writer, int]) -> None:
         others = self._others.get(fleet, {})
