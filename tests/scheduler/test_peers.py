@@ -1,7 +1,5 @@
 """Two schedulers on the same endpoints: what one does, the other takes into account."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import pytest
 
@@ -9,11 +7,11 @@ from predictor.features import COLUMN, N_FEATURES
 from predictor.types import Measurement, Objective, Observation
 from predictor.values import replace
 from scheduler import Dispatch, SchedulerSettings
-from scheduler.bookings import Bookings, Sums
 from scheduler.forecast import Typical
 from scheduler.peers import PeerScheduler
-from scheduler.words import Left, Sent, Shown, Suspected, Word
-from tests.scheduler.known_physics import MODEL, endpoint, make_peer, request
+from scheduler.words import Left, Sent, Shown, Suspected
+from tests.scheduler.known_physics import MODEL, endpoint, request
+from tests.scheduler.pair import Pair
 
 DONE = Measurement(outcome="completed", prompt_tokens=1000, output_tokens=11, cached_tokens=900)
 
@@ -28,46 +26,6 @@ FAR_OFF = Observation(
 )
 
 
-class Link:
-    """Carry rows and words to the one other scheduler; words when they are delivered."""
-
-    def __init__(self) -> None:
-        self.other: Link
-        self.rows: dict[str, Bookings] = {}
-        self.news: dict[str, Bookings] = {}
-        self.words: list[Word] = []
-        self.looks: list[bool] = []
-
-    def follow(self, endpoints: Iterable[str]) -> None: ...
-
-    def booked(self, endpoint: str, sums: Sums) -> None:
-        self.other.news[endpoint] = Bookings(*sums)
-
-    def changed(self, now: float, *, at_once: bool = False) -> list[tuple[str, Bookings]]:
-        self.looks.append(at_once)
-        news, self.news = self.news, {}
-        return list(news.items())
-
-    def tell(self, word: Word) -> None:
-        self.words.append(word)
-
-
-class Pair:
-    def __init__(self, *names: str, settings: SchedulerSettings | None = None) -> None:
-        self.links = Link(), Link()
-        self.links[0].other, self.links[1].other = self.links[1], self.links[0]
-        self.one, self.two = (
-            make_peer(link, [endpoint(name) for name in names], settings) for link in self.links
-        )
-
-    def deliver(self) -> list[Word]:
-        """Let the second hear what the first has told."""
-        words, self.links[0].words = self.links[0].words, []
-        for word in words:
-            self.two.heard(0, word, 0.0)
-        return words
-
-
 def goes_to(scheduler: PeerScheduler, request_id: str, **changes: object) -> str:
     action = scheduler.route(request(request_id, **changes), now=0.0)
     assert isinstance(action, Dispatch)
@@ -75,7 +33,7 @@ def goes_to(scheduler: PeerScheduler, request_id: str, **changes: object) -> str
 
 
 def test_two_workers_do_not_herd() -> None:
-    pair = Pair(*(f"e{i}:1" for i in range(4)))
+    pair = Pair(*(endpoint(f"e{i}:1") for i in range(4)))
 
     chosen = [goes_to((pair.one, pair.two)[i % 2], f"r{i}") for i in range(8)]
 
@@ -83,7 +41,7 @@ def test_two_workers_do_not_herd() -> None:
 
 
 def test_two_workers_do_not_take_the_same_free_seat() -> None:
-    pair = Pair("a:1")
+    pair = Pair(endpoint("a:1"))
     looks = pair.links[0].looks
 
     list(pair.one.tick(0.0))  # nobody waits for one
@@ -103,7 +61,7 @@ def test_two_workers_do_not_take_the_same_free_seat() -> None:
 
 
 def test_one_that_places_nothing_tells_of_what_the_others_placed() -> None:
-    pair = Pair("a:1")
+    pair = Pair(endpoint("a:1"))
     fleet = pair.two.fleets[MODEL]
     typical = Typical(prompt_tokens=1000.0, cached_tokens=0.0, output_tokens=10.0)
 
@@ -122,7 +80,7 @@ def test_one_that_places_nothing_tells_of_what_the_others_placed() -> None:
 
 
 def test_a_prompt_goes_where_the_other_worker_sent_it() -> None:
-    pair = Pair("a:1", "b:1")
+    pair = Pair(endpoint("a:1"), endpoint("b:1"))
     hashes = tuple(range(15))
     first = goes_to(pair.one, "first", block_hashes=hashes)
     pair.one.finished("first", DONE, now=0.2)
@@ -137,7 +95,7 @@ def test_a_prompt_goes_where_the_other_worker_sent_it() -> None:
 
 def test_a_conversation_stays_where_the_other_worker_sent_it() -> None:
     settings = SchedulerSettings(session="strict")
-    pair = Pair("a:1", "b:1", "c:1", settings=settings)
+    pair = Pair(endpoint("a:1"), endpoint("b:1"), endpoint("c:1"), settings=settings)
     first = goes_to(pair.one, "first", session_id="s")
     pair.deliver()
 
@@ -148,7 +106,7 @@ def test_a_conversation_stays_where_the_other_worker_sent_it() -> None:
 
 
 def test_what_the_other_worker_promised_is_kept_until_it_has_left() -> None:
-    pair = Pair("a:1")
+    pair = Pair(endpoint("a:1"))
     goes_to(pair.one, "urgent", objective=Objective(ttft_s=1.0, tpot_s=0.1))
     pair.deliver()
     promises = pair.two.fleets[MODEL].promises
@@ -162,7 +120,7 @@ def test_what_the_other_worker_promised_is_kept_until_it_has_left() -> None:
 
 
 def test_a_worker_that_is_gone_has_promised_nothing() -> None:
-    pair = Pair("a:1")
+    pair = Pair(endpoint("a:1"))
     goes_to(pair.one, "urgent", objective=Objective(ttft_s=1.0))
     goes_to(pair.two, "own", objective=Objective(ttft_s=1.0))
     pair.deliver()
@@ -173,7 +131,7 @@ def test_a_worker_that_is_gone_has_promised_nothing() -> None:
 
 
 def test_both_learn_what_one_answer_shows() -> None:
-    pair = Pair("a:1")
+    pair = Pair(endpoint("a:1"))
     goes_to(pair.one, "r", prompt_bytes=100_000, tenant="t")
     pair.one.finished(
         "r", Measurement(outcome="completed", prompt_tokens=50_000, output_tokens=500), now=1.0
@@ -191,7 +149,7 @@ def test_both_learn_what_one_answer_shows() -> None:
 
 
 def test_a_request_that_has_nothing_to_tell_tells_nothing_when_it_goes() -> None:
-    pair = Pair("a:1")
+    pair = Pair(endpoint("a:1"))
 
     goes_to(pair.one, "plain")
 
@@ -199,7 +157,7 @@ def test_a_request_that_has_nothing_to_tell_tells_nothing_when_it_goes() -> None
 
 
 def test_news_of_unknown_endpoints_and_fleets_are_dropped() -> None:
-    pair = Pair("a:1")
+    pair = Pair(endpoint("a:1"))
     hashes = (1, 2, 3)
 
     pair.two.heard(0, Sent("r", MODEL, "gone:1", MODEL, "s", hashes, 1.0, None, 0), 0.0)
@@ -211,7 +169,7 @@ def test_news_of_unknown_endpoints_and_fleets_are_dropped() -> None:
 
 
 def test_a_finished_request_leaves_nothing_booked_anywhere() -> None:
-    pair = Pair("a:1")
+    pair = Pair(endpoint("a:1"))
     goes_to(pair.one, "r")
     pair.one.finished("r", DONE, now=1.0)
 
@@ -224,7 +182,7 @@ def test_a_finished_request_leaves_nothing_booked_anywhere() -> None:
 
 
 def test_a_failing_endpoint_is_left_alone_by_all() -> None:
-    pair = Pair("a:1", "b:1")
+    pair = Pair(endpoint("a:1"), endpoint("b:1"))
     action = pair.one.route(request("r"), 0.0)
     assert isinstance(action, Dispatch)
 
@@ -238,7 +196,7 @@ def test_a_failing_endpoint_is_left_alone_by_all() -> None:
 
 
 def test_what_is_far_off_at_one_is_far_off_at_both() -> None:
-    pair = Pair("a:1")
+    pair = Pair(endpoint("a:1"))
     goes_to(pair.two, "first")  # predictions decide
     labels = pair.two.settings.ladder.error_labels
     reasons = []
@@ -255,7 +213,7 @@ def test_what_is_far_off_at_one_is_far_off_at_both() -> None:
 
 
 def test_one_that_knows_nothing_yet_judges_nobody() -> None:
-    pair = Pair("a:1")
+    pair = Pair(endpoint("a:1"))
 
     for _ in range(2 * pair.two.settings.ladder.error_labels):
         pair.two.heard_lesson(FAR_OFF)
