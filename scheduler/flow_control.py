@@ -17,6 +17,7 @@ from scheduler.fair_queue import FairQueue, Waiting
 from scheduler.live import LiveRequest
 from scheduler.objectives import Held
 from scheduler.queue_bounds import QueueBounds
+from scheduler.queue_pace import LEAST_RETRY_S, QueuePace
 from scheduler.saturation import Placing
 from scheduler.settings import SchedulerSettings
 from scheduler.turns import Turn, Turns, Writer
@@ -33,12 +34,9 @@ NOMINAL_TPOT_S: Final = 0.02
 COST_STEP_S: Final = 2.0**-20
 """Costs are multiples of it: their sums are exact, in whichever order they are told."""
 MOST_COST_S: Final = 1e6
-LEAST_RETRY_S: Final = 1.0
-MOST_RETRY_S: Final = 600.0
 # After so long a request is given up again whose attempt at the end of its wait failed.
 AGAIN_S: Final = 1.0
 _SLACK: Final = 64
-
 
 NONE_UP: Final = Held(reason="no_endpoint")
 BEHIND: Final = Held(reason="behind_others")
@@ -75,7 +73,7 @@ class _Lobby:
             its tier: by their own priorities, clients would make turns at will.
         prefill_token_s: Seconds a prompt token takes.
         tpot_s: Seconds an output token takes.
-        dispatches_per_s: Requests the fleet takes in a second.
+        pace: How fast they go.
         looked_s: When it was last looked at who can go.
     """
 
@@ -83,7 +81,7 @@ class _Lobby:
     turns_s: dict[int, float] = field(default_factory=dict)
     prefill_token_s: float = NOMINAL_PREFILL_TOKEN_S
     tpot_s: float = NOMINAL_TPOT_S
-    dispatches_per_s: float = 0.0
+    pace: QueuePace
     looked_s: float = -math.inf
 
 
@@ -155,7 +153,7 @@ class FlowControl:
         refused = self._bounds.full_for(request.tenant, request.prompt_bytes)
         if refused is not None:
             return refused
-        lobby = self._lobbies.setdefault(live.fleet.model, _Lobby())
+        lobby = self._lobbies.setdefault(live.fleet.model, _Lobby(pace=QueuePace(now)))
         _note(lobby, held)
         longest_s = self._settings.max_wait_s if tier.max_wait_s is None else tier.max_wait_s
         expires_s = now + longest_s
@@ -209,14 +207,14 @@ class FlowControl:
             for band in lobby.bands.values():
                 band.queue.reinstate()
 
-    def retry_after_s(self, live: LiveRequest) -> float:
+    def retry_after_s(self, live: LiveRequest, now: float) -> float:
         """Estimate when those before a request that is refused will have gone."""
         lobby = self._lobbies.get(live.fleet.model)
-        if lobby is None or lobby.dispatches_per_s <= 0.0:
+        if lobby is None:
             return LEAST_RETRY_S
         bands = lobby.bands.values()
         before = sum(len(one.queue) for one in bands if one.priority >= live.priority)
-        return min(max(before / lobby.dispatches_per_s, LEAST_RETRY_S), MOST_RETRY_S)
+        return lobby.pace.wait_s(before, now)
 
     def heard(self, writer: Writer, word: Queued, now: float) -> None:
         """Take in what another scheduler tells of requests that wait there."""
@@ -255,6 +253,7 @@ class FlowControl:
     ) -> None:
         """Take a request out that is served, at its tenant's cost."""
         live, waiting, band = entry.live, entry.waiting, entry.band
+        entry.lobby.pace.went(now)
         start_s = band.queue.serve(waiting)
         if self.turns is not None:
             self.turns.tell(
@@ -357,7 +356,7 @@ class FlowControl:
         self, entry: _Entry, now: float, attempt: Attempt, refuse: Refuse
     ) -> Dispatch | Shed:
         """Refuse one that may be, or cannot go anywhere; let another go wherever is best."""
-        live, reason, retry_s = entry.live, entry.reason, self.retry_after_s(entry.live)
+        live, reason, retry_s = entry.live, entry.reason, self.retry_after_s(entry.live, now)
         if reason == "no_endpoint" or not live.tier.sheddable:
             action = attempt(live, now, "at_once")
             if isinstance(action, Dispatch):
@@ -375,7 +374,7 @@ def _note(lobby: _Lobby, held: Held) -> None:
     if math.isfinite(prefill_token_s + tpot_s):  # predictions may be no numbers
         lobby.prefill_token_s, lobby.tpot_s = prefill_token_s, tpot_s
     if held.dispatches_per_s:
-        lobby.dispatches_per_s = held.dispatches_per_s
+        lobby.pace.fleet_per_s = held.dispatches_per_s
 
 
 def _rank(band: _Band) -> int:

@@ -86,7 +86,7 @@ class Placement:
             action = self._choose(live, members, now, "at_once")
             if not isinstance(action, Held):
                 return action
-        return self._shed(live, entered, now, self._queue.retry_after_s(live))
+        return self._shed(live, entered, now, self._queue.retry_after_s(live, now))
 
     def _attempt(self, live: LiveRequest, now: float, placing: Placing) -> Dispatch | Shed | Held:
         members = self._eligibility.eligible(live, now)

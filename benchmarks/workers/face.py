@@ -3,6 +3,7 @@
 How they share, and which of them a request comes to, is for whoever made them.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from predictor.types import EndpointState, Measurement, RequestFeatures, RequestRecord
@@ -32,6 +33,7 @@ class SeveralSchedulers:
         self._deal = deal
         self._deliver = deliver
         self._at: dict[str, int] = {}
+        self._ended_s = -math.inf  # when the last one ended
         self.ended_at = 0
 
     @property
@@ -74,12 +76,15 @@ class SeveralSchedulers:
     def finished(self, request_id: str, measurement: Measurement, now: float) -> RequestRecord:
         """End a request."""
         self._deliver(now)
-        self.ended_at = self._at.pop(request_id)
+        self.ended_at, self._ended_s = self._at.pop(request_id), now
         return self._schedulers[self.ended_at].finished(request_id, measurement, now)
 
     def tick(self, now: float) -> Iterator[Dispatch | Shed]:
-        """Let waiting requests go, at every one."""
+        """Let waiting requests go where one has just ended, or else, by the clock, at all."""
         self._deliver(now)
+        if self._ended_s == now:
+            yield from self._schedulers[self.ended_at].tick(now)
+            return
         for each in self._schedulers:
             yield from each.tick(now)
 
