@@ -13,6 +13,7 @@ LEAST_RETRY_S: Final = 1.0
 MOST_RETRY_S: Final = 600.0
 FEWEST_GONE: Final = 8
 """Before so many have gone, what the fleet takes in all is the better guess."""
+_HARDLY_ANY: Final = 1e-9  # they decay to nothing
 
 
 class QueuePace:
@@ -49,10 +50,14 @@ class QueuePace:
 
     def wait_s(self, before: int, now: float) -> float:
         """Estimate in how many seconds so many will have gone, within reason."""
-        count, span_s = self._decayed(now) if self._gone >= FEWEST_GONE else (self.fleet_per_s, 1.0)
-        if count <= 0.0:
+        if self._gone >= FEWEST_GONE:
+            count, span_s = self._decayed(now)
+        elif self.fleet_per_s > 0.0:
+            count, span_s = self.fleet_per_s, 1.0
+        else:
             return LEAST_RETRY_S
-        return min(max(before * span_s / count, LEAST_RETRY_S), MOST_RETRY_S)
+        wait_s = before * span_s / max(count, _HARDLY_ANY)
+        return min(max(wait_s, LEAST_RETRY_S), MOST_RETRY_S)
 
     def _decayed(self, now: float) -> tuple[float, float]:
         keep = math.exp((self._as_of_s - now) / RATE_TAU_S)
