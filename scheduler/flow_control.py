@@ -149,14 +149,13 @@ class FlowControl:
 
     def enter(self, live: LiveRequest, held: Held, now: float) -> Wait | ShedReason:
         """Let a request wait, or say which bound it would break."""
-        request, tier = live.request, live.tier
+        request = live.request
         refused = self._bounds.full_for(request.tenant, request.prompt_bytes)
         if refused is not None:
             return refused
         lobby = self._lobbies.setdefault(live.fleet.model, _Lobby(pace=QueuePace(now)))
         _note(lobby, held)
-        longest_s = self._settings.max_wait_s if tier.max_wait_s is None else tier.max_wait_s
-        expires_s = now + longest_s
+        expires_s = now + self._settings.longest_wait_s(live.tier)
         ttft_s = live.objective.ttft_s
         waiting = Waiting(
             request=request,
@@ -208,13 +207,14 @@ class FlowControl:
                 band.queue.reinstate()
 
     def retry_after_s(self, live: LiveRequest, now: float) -> float:
-        """Estimate when those before a request that is refused will have gone."""
+        """Estimate when those before a request that is refused will have gone, or given up."""
         lobby = self._lobbies.get(live.fleet.model)
         if lobby is None:
             return LEAST_RETRY_S
         bands = lobby.bands.values()
         before = sum(len(one.queue) for one in bands if one.priority >= live.priority)
-        return lobby.pace.wait_s(before, now)
+        most_s = self._settings.longest_wait_s(live.tier)
+        return lobby.pace.retry_after_s(before, now, most_s=most_s)
 
     def heard(self, writer: Writer, word: Queued, now: float) -> None:
         """Take in what another scheduler tells of requests that wait there."""

@@ -12,7 +12,8 @@ from predictor.features import RATE_TAU_S
 LEAST_RETRY_S: Final = 1.0
 MOST_RETRY_S: Final = 600.0
 FEWEST_GONE: Final = 8
-"""Before so many have gone, what the fleet takes in all is the better guess."""
+LEAST_SPAN_S: Final = 1.0
+"""Before so many have gone, in so long, what the fleet takes in all is the better guess."""
 _HARDLY_ANY: Final = 1e-9  # they decay to nothing
 
 
@@ -27,11 +28,11 @@ class QueuePace:
 
     >>> pace = QueuePace(now=0.0)
     >>> pace.fleet_per_s = 10.0
-    >>> pace.wait_s(50, now=0.0)
+    >>> pace.retry_after_s(50, now=0.0, most_s=60.0)
     5.0
     >>> for second in range(100):
     ...     pace.went(float(second))
-    >>> round(pace.wait_s(50, now=99.0))
+    >>> round(pace.retry_after_s(50, now=99.0, most_s=60.0))
     48
     """
 
@@ -48,16 +49,15 @@ class QueuePace:
         self._count, self._as_of_s = count + 1.0, now
         self._gone += 1
 
-    def wait_s(self, before: int, now: float) -> float:
-        """Estimate in how many seconds so many will have gone, within reason."""
-        if self._gone >= FEWEST_GONE:
-            count, span_s = self._decayed(now)
-        elif self.fleet_per_s > 0.0:
+    def retry_after_s(self, before: int, now: float, *, most_s: float) -> float:
+        """Estimate in how many seconds so many will have gone, or given up after ``most_s``."""
+        count, span_s = self._decayed(now)
+        if self._gone < FEWEST_GONE or span_s < LEAST_SPAN_S:
             count, span_s = self.fleet_per_s, 1.0
-        else:
-            return LEAST_RETRY_S
+            if count <= 0.0:  # nobody can tell
+                return LEAST_RETRY_S
         wait_s = before * span_s / max(count, _HARDLY_ANY)
-        return min(max(wait_s, LEAST_RETRY_S), MOST_RETRY_S)
+        return max(min(wait_s, most_s, MOST_RETRY_S), LEAST_RETRY_S)
 
     def _decayed(self, now: float) -> tuple[float, float]:
         keep = math.exp((self._as_of_s - now) / RATE_TAU_S)

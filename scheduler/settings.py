@@ -375,3 +375,7 @@ class SchedulerSettings(_Section):
             msg = f"default_tier {self.default_tier!r} is not among the tiers: {known}"
             raise ValueError(msg)
         return self
+
+    def longest_wait_s(self, tier: TierSettings) -> float:
+        """Say how long a request of a tier waits at most."""
+        return self.max_wait_s if tier.max_wait_s is None else tier.max_wait_s

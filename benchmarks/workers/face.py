@@ -33,7 +33,8 @@ class SeveralSchedulers:
         self._deal = deal
         self._deliver = deliver
         self._at: dict[str, int] = {}
-        self._ended_s = -math.inf  # when the last one ended
+        self._ended: set[int] = set()  # where requests have ended since the last look
+        self._ended_s = -math.inf
         self.ended_at = 0
 
     @property
@@ -48,6 +49,7 @@ class SeveralSchedulers:
 
     def update(self, states: Iterable[EndpointState]) -> None:
         """Take in the whole present set of endpoints."""
+        self._ended.clear()  # all look at it
         states = list(states)
         for each in self._schedulers:
             each.update(states)
@@ -56,12 +58,12 @@ class SeveralSchedulers:
         """Place a request at whichever it comes to."""
         self._deliver(now)
         number = self._at[request.request_id] = self._deal(request)
-        return self._schedulers[number].route(request, now)
+        return self._told(self._schedulers[number].route(request, now), now)
 
     def reroute(self, request_id: str, now: float) -> Action:
         """Place a request again."""
         self._deliver(now)
-        return self._of(request_id).reroute(request_id, now)
+        return self._told(self._of(request_id).reroute(request_id, now), now)
 
     def first_token(self, request_id: str, now: float) -> float | None:
         """Note a first token."""
@@ -76,17 +78,32 @@ class SeveralSchedulers:
     def finished(self, request_id: str, measurement: Measurement, now: float) -> RequestRecord:
         """End a request."""
         self._deliver(now)
-        self.ended_at, self._ended_s = self._at.pop(request_id), now
+        self.ended_at = self._at[request_id]
+        self._end(request_id, now)
         return self._schedulers[self.ended_at].finished(request_id, measurement, now)
 
     def tick(self, now: float) -> Iterator[Dispatch | Shed]:
-        """Let waiting requests go where one has just ended, or else, by the clock, at all."""
+        """Let waiting requests go where some have just ended, or else, by the clock, at all."""
         self._deliver(now)
-        if self._ended_s == now:
-            yield from self._schedulers[self.ended_at].tick(now)
-            return
-        for each in self._schedulers:
-            yield from each.tick(now)
+        ended, self._ended = self._ended, set()
+        if self._ended_s != now:  # nobody looked then: nobody waited
+            ended.clear()
+        for number, each in enumerate(self._schedulers):
+            if not ended or number in ended:
+                for action in each.tick(now):
+                    self._told(action, now)
+                    yield action
 
     def _of(self, request_id: str) -> Scheduler:
         return self._schedulers[self._at[request_id]]
+
+    def _told(self, action: Action, now: float) -> Action:
+        if isinstance(action, Shed):
+            self._end(action.request_id, now)
+        return action
+
+    def _end(self, request_id: str, now: float) -> None:
+        if self._ended_s != now:
+            self._ended.clear()
+        self._ended.add(self._at.pop(request_id))
+        self._ended_s = now
