@@ -3,7 +3,6 @@
 How they share, and which of them a request comes to, is for whoever made them.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from predictor.types import EndpointState, Measurement, RequestFeatures, RequestRecord
@@ -33,8 +32,7 @@ class SeveralSchedulers:
         self._deal = deal
         self._deliver = deliver
         self._at: dict[str, int] = {}
-        self._ended: set[int] = set()  # where requests have ended since the last look
-        self._ended_s = -math.inf
+        self._ended_s: dict[int, float] = {}  # where requests have ended since the last look
         self.ended_at = 0
 
     @property
@@ -49,7 +47,7 @@ class SeveralSchedulers:
 
     def update(self, states: Iterable[EndpointState]) -> None:
         """Take in the whole present set of endpoints."""
-        self._ended.clear()  # all look at it
+        self._ended_s.clear()  # all look at it
         states = list(states)
         for each in self._schedulers:
             each.update(states)
@@ -85,9 +83,9 @@ class SeveralSchedulers:
     def tick(self, now: float) -> Iterator[Dispatch | Shed]:
         """Let waiting requests go where some have just ended, or else, by the clock, at all."""
         self._deliver(now)
-        ended, self._ended = self._ended, set()
-        if self._ended_s != now:  # nobody looked then: nobody waited
-            ended.clear()
+        # Ends of an earlier instant are past: nobody waited then.
+        ended = {number for number, at_s in self._ended_s.items() if at_s == now}
+        self._ended_s.clear()
         for number, each in enumerate(self._schedulers):
             if not ended or number in ended:
                 for action in each.tick(now):
@@ -103,7 +101,4 @@ class SeveralSchedulers:
         return action
 
     def _end(self, request_id: str, now: float) -> None:
-        if self._ended_s != now:
-            self._ended.clear()
-        self._ended.add(self._at.pop(request_id))
-        self._ended_s = now
+        self._ended_s[self._at.pop(request_id)] = now

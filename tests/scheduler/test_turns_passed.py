@@ -10,13 +10,19 @@ from tests.scheduler.pair import FULL, LEFT, Pair
 from tests.scheduler.tiered import TIERED
 
 
-def test_who_does_not_take_what_is_free_is_passed_over() -> None:
+def late_after(first: str) -> Pair:
+    """Let one wait at the second for the only seat, and a later one at the first."""
     pair = Pair(FULL)
     pair.occupied()
-    pair.waits(1, "stuck", 0.0)
+    pair.waits(1, first, 0.0)
     pair.waits(0, "late", 1.0)
     pair.look(1, 1.1)
     pair.look(0, 1.1)
+    return pair
+
+
+def test_who_does_not_take_what_is_free_is_passed_over() -> None:
+    pair = late_after("stuck")
     pair.freed(2.0)
 
     at_first = pair.look(0, 2.0)
@@ -44,12 +50,7 @@ def test_patience_begins_when_something_is_free() -> None:
 
 
 def test_one_that_is_gone_holds_nobody_up() -> None:
-    pair = Pair(FULL)
-    pair.occupied()
-    pair.waits(1, "lost", 0.0)
-    pair.waits(0, "late", 1.0)
-    pair.look(1, 1.1)
-    pair.look(0, 1.1)
+    pair = late_after("lost")
 
     pair.one.lost(1)
     pair.freed(2.0)
