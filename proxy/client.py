@@ -15,6 +15,7 @@ from proxy.asgi import AsgiServing
 from proxy.errors import ProxyError, RequestTooSlow, ShuttingDown, TooManyConnections
 from proxy.gate import Admission, Serving
 from proxy.http_request import Request, RequestHead, RequestParser
+from proxy.joint_write import descriptor_of
 from proxy.relay import serves
 from proxy.reply import Reply
 
@@ -44,6 +45,7 @@ class ClientConnection:
         "_blocked",
         "_closing",
         "_crowded",
+        "_descriptor",
         "_heard_s",
         "_lingering",
         "_loop",
@@ -70,6 +72,7 @@ class ClientConnection:
             max_body_bytes=settings.max_body_bytes,
         )
         self._transport: asyncio.Transport | None = None
+        self._descriptor = -1
         self._queue: deque[Request] = deque()
         self._reply: Reply | None = None  # of the request being served
         self._serving: Serving | None = None  # who serves it, if that takes time
@@ -86,6 +89,7 @@ class ClientConnection:
         """Keep the transport."""
         # uvloop's transports have the interface without the base class.
         self._transport = cast("asyncio.Transport", transport)
+        self._descriptor = descriptor_of(transport)
         self._crowded = self._acceptor.enter(self)
 
     def data_received(self, data: bytes) -> None:
@@ -303,7 +307,7 @@ class ClientConnection:
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
-            self._outbox.write(self._transport, data)
+            self._outbox.write(self._transport, data, self._descriptor)
 
     def _replied(self, keep: bool) -> None:  # noqa: FBT001  # called by position
         """Go on with the next request, or close."""

@@ -14,6 +14,7 @@ from predictor.values import Value
 from proxy.chunks import chunk_start
 from proxy.errors import UpstreamBroken, UpstreamError
 from proxy.http_response import ResponseHead, ResponseParser
+from proxy.joint_write import descriptor_of
 from proxy.outbox import Outbox
 from proxy.settings import UpstreamSettings
 
@@ -115,6 +116,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_descriptor",
         "_kept",
         "_now",
         "_on_closed",
@@ -150,6 +152,7 @@ class Connection:
         self.heard_s = self._sent_s = self._now()
         self._parser = ResponseParser(url, max_head_bytes=settings.max_head_bytes)
         self._transport: asyncio.Transport | None = None
+        self._descriptor = -1
         self._receiver: Receiver | None = None
         self._request: OutgoingRequest | None = None
         self._paused = False
@@ -168,7 +171,7 @@ class Connection:
         body = request.body
         if body is None:
             head = b"%b%b%b\r\n" % (request.start, host_line, request.header_lines)
-            self._outbox.write(transport, head)
+            self._outbox.write(transport, head, self._descriptor)
             return
         small = body if len(body) <= JOIN_BYTES else b""
         data = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
@@ -178,9 +181,9 @@ class Connection:
             len(body),
             small,
         )
-        self._outbox.write(transport, data)
+        self._outbox.write(transport, data, self._descriptor)
         if small is not body:
-            self._outbox.write(transport, body)
+            self._outbox.write(transport, body, self._descriptor)
 
     def abort(self, error: UpstreamError) -> None:
         """Close at once; a response under way fails with the error."""
@@ -237,6 +240,7 @@ class Connection:
         """Keep the transport."""
         # uvloop's transports have the interface without the base class.
         self._transport = cast("asyncio.Transport", transport)
+        self._descriptor = descriptor_of(transport)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; hand on what came, and the connection back at the end."""

@@ -170,6 +170,7 @@ class Upstream:
         for pool in self._pools.values():
             for dial in list(pool.dials):
                 dial.give_up()
+        self.outbox.close()
 
     def dispatch(self, url: str, request: OutgoingRequest, receiver: Receiver) -> None:
         """Send a request; what comes of it is told by callback.
