@@ -72,7 +72,7 @@ class ClientConnection:
             max_body_bytes=settings.max_body_bytes,
         )
         self._transport: asyncio.Transport | None = None
-        self._descriptor = -1
+        self._descriptor: int | None = None
         self._queue: deque[Request] = deque()
         self._reply: Reply | None = None  # of the request being served
         self._serving: Serving | None = None  # who serves it, if that takes time

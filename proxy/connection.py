@@ -152,7 +152,7 @@ class Connection:
         self.heard_s = self._sent_s = self._now()
         self._parser = ResponseParser(url, max_head_bytes=settings.max_head_bytes)
         self._transport: asyncio.Transport | None = None
-        self._descriptor = -1
+        self._descriptor: int | None = None
         self._receiver: Receiver | None = None
         self._request: OutgoingRequest | None = None
         self._paused = False

@@ -10,7 +10,9 @@ transport holds already. ``docs/decisions/data-path.md`` has what this saves.
 import asyncio
 import ctypes
 import errno
+import os
 import platform
+import socket
 import sys
 from typing import Final
 
@@ -30,25 +32,25 @@ _EVENT_WORDS: Final = 4  # in a struct io_event, which begins with whose it is
 _RESULT_WORD: Final = 2
 
 
-def descriptor_of(transport: asyncio.BaseTransport) -> int:
-    """Give the descriptor of a transport's socket, -1 where other bytes go there (TLS)."""
-    socket = transport.get_extra_info("socket")
-    if socket is None or transport.get_extra_info("sslcontext") is not None:
-        return -1
-    return int(socket.fileno())
+def descriptor_of(transport: asyncio.BaseTransport) -> int | None:
+    """Give the descriptor of a transport's socket, ``None`` where other bytes go there (TLS)."""
+    found = transport.get_extra_info("socket")
+    if found is None or transport.get_extra_info("sslcontext") is not None:
+        return None
+    return int(found.fileno())
 
 
 class JointWrite:
     """Collect writes to sockets, at most one to each, and make them all at once.
 
     Raises:
-        OSError: The system has no such call, or does not let us make it.
+        OSError: The system has no such call, does not let us make it, or does something else.
     """
 
     def __init__(self) -> None:
         calls = _CALLS.get(platform.machine()) if sys.platform == "linux" else None
         if calls is None or sys.maxsize < 1 << 32:
-            raise OSError(errno.ENOSYS, "io_setup")
+            raise _error(errno.ENOSYS, "io_setup")
         setup, self._destroy, self._getevents, self._submit = calls
         # A library of this kind keeps the interpreter's lock: the calls wait for nothing.
         self._call = ctypes.PyDLL(None, use_errno=True)["syscall"]
@@ -56,7 +58,7 @@ class JointWrite:
         self._call.argtypes = [ctypes.c_long] * 6
         context = ctypes.c_ulong(0)
         if self._call(setup, MOST_WRITES, ctypes.addressof(context), 0, 0, 0) < 0:
-            raise OSError(ctypes.get_errno(), "io_setup")
+            raise _error(ctypes.get_errno(), "io_setup")
         self._context = context.value
         self._bytes = (ctypes.c_char * MOST_BYTES)()
         self._address = ctypes.addressof(self._bytes)
@@ -75,66 +77,88 @@ class JointWrite:
         self._used = 0
         self._writes: list[tuple[asyncio.Transport, bytes]] = []
         self._descriptors: set[int] = set()
+        self._try()
 
     def write(self, transport: asyncio.Transport, descriptor: int, data: bytes) -> None:
         """Write at the next flush; now what is too long, or has to wait for other bytes."""
-        length, writes = len(data), self._writes
-        if (
-            descriptor in self._descriptors  # what it leaves of that comes first
-            or len(writes) == MOST_WRITES
-            or self._used + length > MOST_BYTES
-        ):
+        length = len(data)
+        if descriptor in self._descriptors:  # what it leaves of that comes first
             self.flush()
-            writes = self._writes
         if length > MOST_BYTES or transport.get_write_buffer_size():
             transport.write(data)
             return
-        used, block, words = self._used, len(writes) * _IOCB_WORDS, self._words
-        self._staged[used : used + length] = data
-        words[block + _CALL_WORD] = _WRITE | descriptor << 32
-        words[block + _ADDRESS_WORD] = self._address + used
-        words[block + _LENGTH_WORD] = length
-        self._used = used + length
+        if len(self._writes) == MOST_WRITES or self._used + length > MOST_BYTES:
+            self.flush()
+        self._stage(len(self._writes), descriptor, data)
         self._descriptors.add(descriptor)
-        writes.append((transport, data))
+        self._writes.append((transport, data))
 
     def flush(self) -> None:
         """Make all that was collected."""
         writes = self._writes
-        self._writes, self._used = [], 0
+        self._writes = []
         self._descriptors.clear()
-        made, left = 0, list[tuple[asyncio.Transport, bytes]]()
-        while made < len(writes):
-            addresses = self._first_address + made * _WORD_BYTES
-            submitted = self._call(self._submit, self._context, len(writes) - made, addresses, 0, 0)
-            if submitted > 0:
-                self._settle(writes, submitted, left)
-            else:  # nobody's descriptor, for one: its transport finds out why
-                left.append(writes[made])
-            made += max(submitted, 1)
-        for transport, data in left:
+        if len(writes) == 1:  # as well by itself
+            self._used = 0
+            transport, data = writes[0]
             transport.write(data)
+            return
+        for (transport, data), taken in zip(writes, self._make(len(writes)), strict=True):
+            if taken != len(data):
+                transport.write(data[taken:])
 
     def close(self) -> None:
         """Give the system back what it keeps for us; nothing can be written any more."""
         self._call(self._destroy, self._context, 0, 0, 0, 0)
 
-    def _settle(
-        self,
-        writes: list[tuple[asyncio.Transport, bytes]],
-        submitted: int,
-        left: list[tuple[asyncio.Transport, bytes]],
-    ) -> None:
-        """Note what sockets did not take of what was given to them."""
+    def _stage(self, number: int, descriptor: int, data: bytes) -> None:
+        used, block, words = self._used, number * _IOCB_WORDS, self._words
+        self._staged[used : used + len(data)] = data
+        words[block + _CALL_WORD] = _WRITE | descriptor << 32
+        words[block + _ADDRESS_WORD] = self._address + used
+        words[block + _LENGTH_WORD] = len(data)
+        self._used = used + len(data)
+
+    def _make(self, count: int) -> list[int]:
+        """Make so many staged writes; say how many bytes of each its socket took."""
+        self._used = 0
+        taken, made = [0] * count, 0
+        while made < count:
+            addresses = self._first_address + made * _WORD_BYTES
+            submitted = self._call(self._submit, self._context, count - made, addresses, 0, 0)
+            if submitted > 0:
+                self._settle(submitted, taken)
+            made += max(submitted, 1)  # one that cannot be submitted, for nobody's descriptor
+        return taken
+
+    def _settle(self, submitted: int, taken: list[int]) -> None:
+        results = self._results
         while submitted:
             ended = self._call(
                 self._getevents, self._context, submitted, submitted, self._first_event, 0
             )
             if ended < 0 and ctypes.get_errno() != errno.EINTR:
-                raise OSError(ctypes.get_errno(), "io_getevents")
+                raise _error(ctypes.get_errno(), "io_getevents")
             for event in range(0, ended * _EVENT_WORDS, _EVENT_WORDS):
-                transport, data = writes[self._results[event]]
-                taken = max(self._results[event + _RESULT_WORD], 0)
-                if taken != len(data):
-                    left.append((transport, data[taken:]))
+                taken[results[event]] = max(results[event + _RESULT_WORD], 0)
             submitted -= max(ended, 0)
+
+    def _try(self) -> None:
+        """Make one write as all others will be made."""
+        mine, other = socket.socketpair()
+        with mine, other:
+            mine.settimeout(0)
+            other.settimeout(0)
+            try:
+                self._stage(0, mine.fileno(), b"?")
+                if self._make(1) == [1] and other.recv(2) == b"?":
+                    return
+            except OSError:
+                self.close()
+                raise
+        self.close()
+        raise _error(errno.ENOTSUP, "io_submit")
+
+
+def _error(number: int, call: str) -> OSError:
+    return OSError(number, os.strerror(number), call)

@@ -28,18 +28,18 @@ class Outbox:
 
     def __init__(self) -> None:
         self._bytes = 0
-        self._pending: list[tuple[asyncio.Transport, int, bytes]] = []
+        self._pending: list[tuple[asyncio.Transport, int | None, bytes]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._joint: JointWrite | None = None
         self._together = True  # as far as we know
 
-    def write(self, transport: asyncio.Transport, data: bytes, descriptor: int = -1) -> None:
+    def write(self, transport: asyncio.Transport, data: bytes, descriptor: int | None) -> None:
         """Write to a transport at the end of this turn.
 
         Args:
             transport: Is not closed.
             data: What to write.
-            descriptor: Of the socket, where that is to be given these very bytes; else -1.
+            descriptor: Of its socket, ``None`` where that is given other bytes, as by TLS.
         """
         pending = self._pending
         pending.append((transport, descriptor, data))
@@ -58,15 +58,17 @@ class Outbox:
             return
         self._pending, self._bytes = [], 0
         joint = self._writing_together() if len(pending) > 1 else None
-        for transport, descriptor, data in pending:
-            if transport.is_closing():
-                continue
-            if joint is None or descriptor < 0:
-                transport.write(data)
-            else:
-                joint.write(transport, descriptor, data)
-        if joint is not None:
-            joint.flush()
+        try:
+            for transport, descriptor, data in pending:
+                if transport.is_closing():
+                    continue
+                if joint is None or descriptor is None:
+                    transport.write(data)
+                else:
+                    joint.write(transport, descriptor, data)
+        finally:  # by the next turn a descriptor may be another's
+            if joint is not None:
+                joint.flush()
 
     def close(self) -> None:
         """Give back what the system keeps for us; what is still written is written one by one."""

@@ -3,9 +3,11 @@
 import asyncio
 import platform
 import socket
+import ssl
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -56,35 +58,134 @@ async def wires(count: int) -> AsyncIterator[list[Wire]]:
 
 
 def give(joint: JointWrite, wire: Wire, data: bytes) -> None:
+    assert wire.descriptor is not None
     joint.write(wire.transport, wire.descriptor, data)
 
 
-async def test_all_is_written_at_once_and_past_the_transports() -> None:
-    async with wires(3) as (one, two, three):
-        joint = JointWrite()
-        give(joint, one, b"first")
-        give(joint, two, b"second")
-        give(joint, three, b"third")
-        with pytest.raises(BlockingIOError):
-            one.other.recv(1)
+class Untouched(asyncio.Transport):
+    """Keep what is left to it; nothing should be where its socket takes all."""
 
-        joint.flush()
+    def __init__(self) -> None:
+        self.left: list[bytes] = []
+        self.closed = False
 
-        read = [wire.other.recv(100) for wire in (one, two, three)]  # no turn of the loop since
-        assert read == [b"first", b"second", b"third"]
-        joint.close()
+    def write(self, data: object) -> None:
+        assert isinstance(data, bytes)
+        self.left.append(data)
+
+    def get_write_buffer_size(self) -> int:
+        return sum(map(len, self.left))
+
+    def is_closing(self) -> bool:
+        return self.closed
 
 
-async def test_more_than_one_call_holds_take_several() -> None:
+@contextmanager
+def pairs(count: int) -> Iterator[list[tuple[socket.socket, socket.socket]]]:
+    """Connect so many pairs of sockets, of which none waits."""
+    made = [socket.socketpair() for _ in range(count)]
+    for both in made:
+        for one in both:
+            one.settimeout(0)
+    try:
+        yield made
+    finally:
+        for both in made:
+            for one in both:
+                one.close()
+
+
+def test_what_sockets_take_is_written_to_them_and_not_to_transports() -> None:
     count = 2 * MOST_WRITES + 3
-    async with wires(count) as many:
-        joint = JointWrite()
-        for number, wire in enumerate(many):
-            give(joint, wire, b"%d" % number)
+    with pairs(count) as made:
+        joint, transports = JointWrite(), [Untouched() for _ in range(count)]
+        for number, (mine, _) in enumerate(made):
+            joint.write(transports[number], mine.fileno(), b"%d" % number)
+        with pytest.raises(BlockingIOError):
+            made[-1][1].recv(1)
+
         joint.flush()
 
-        assert [wire.other.recv(100) for wire in many] == [b"%d" % each for each in range(count)]
+        # One more than full calls hold would go alone, by its transport.
+        assert [other.recv(100) for _, other in made] == [b"%d" % each for each in range(count)]
+        assert not any(transport.left for transport in transports)
         joint.close()
+
+
+def test_what_a_socket_does_not_take_is_left_to_its_transport() -> None:
+    with pairs(2) as ((full, reader), (mine, other)):
+        full.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        joint, slow, well = JointWrite(), Untouched(), Untouched()
+        data = bytes(range(256)) * (MOST_BYTES // 512)
+        joint.write(slow, full.fileno(), data)
+        joint.write(well, mine.fileno(), b"x")
+
+        joint.flush()
+        joint.write(slow, full.fileno(), b"next")  # waits behind it
+        joint.flush()
+
+        taken = reader.recv(MOST_BYTES)
+        assert 0 < len(taken) < len(data)
+        assert taken + b"".join(slow.left) == data + b"next"
+        assert (other.recv(10), well.left) == (b"x", [])
+        joint.close()
+
+
+async def test_an_outbox_writes_to_sockets_where_several_writes_wait() -> None:
+    with pairs(2) as ((mine, reader), (yours, other)):
+        outbox, transports = Outbox(), [Untouched(), Untouched()]
+        for data in (b"a", b"b"):
+            outbox.write(transports[0], data, mine.fileno())
+            outbox.write(transports[1], data, yours.fileno())
+        await asyncio.sleep(0)
+
+        assert (reader.recv(10), other.recv(10)) == (b"ab", b"ab")
+        assert not any(transport.left for transport in transports)
+        outbox.close()
+
+
+class Broken(Untouched):
+    """Break on every write."""
+
+    def write(self, data: object) -> None:  # asyncio's
+        raise RuntimeError
+
+
+async def test_nothing_is_kept_for_a_descriptor_beyond_its_turn() -> None:
+    with pairs(2) as ((mine, reader), (yours, other)):
+        outbox = Outbox()
+        outbox.write(Untouched(), b"a", mine.fileno())
+        outbox.write(Untouched(), b"b", yours.fileno())
+        outbox.write(Broken(), b"lost", None)
+
+        with pytest.raises(RuntimeError):
+            outbox.flush()
+
+        assert (reader.recv(10), other.recv(10)) == (b"a", b"b")
+        outbox.close()
+
+
+async def test_tls_is_written_by_its_transport(certificate: tuple[Path, Path]) -> None:
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving.load_cert_chain(*certificate)
+    asking = ssl.create_default_context(cafile=certificate[0])
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[asyncio.BaseTransport] = loop.create_future()
+
+    class Accepting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted.set_result(transport)
+
+    server = await loop.create_server(Accepting, "127.0.0.1", 0, ssl=serving)
+    port = server.sockets[0].getsockname()[1]
+    transport, _ = await loop.create_connection(
+        asyncio.Protocol, "127.0.0.1", port, ssl=asking, server_hostname="localhost"
+    )
+
+    assert descriptor_of(transport) is None
+    assert descriptor_of(await accepted) is None
+    transport.close()
+    server.close()
 
 
 async def test_writes_to_one_socket_stay_in_order_whatever_their_length() -> None:
@@ -175,15 +276,3 @@ async def test_a_closed_outbox_still_writes() -> None:
             outbox.close()
 
         assert [await one.read(2), await two.read(2)] == [b"ab", b"ab"]
-
-
-async def test_bytes_for_a_transport_of_its_own_kind_go_through_it() -> None:
-    async with wires(2) as (plain, other):
-        outbox = Outbox()
-        outbox.write(plain.transport, b"plain", plain.descriptor)
-        outbox.write(other.transport, b"ciphered", -1)
-        outbox.flush()
-
-        assert plain.other.recv(100) == b"plain"
-        assert await other.read(8) == b"ciphered"
-        outbox.close()

@@ -27,9 +27,9 @@ class Wire(asyncio.Transport):
 
 async def test_writes_are_made_in_order_when_the_turn_ends() -> None:
     outbox, one, other = Outbox(), Wire(), Wire()
-    outbox.write(one, b"a")
-    outbox.write(other, b"b")
-    outbox.write(one, b"c")
+    outbox.write(one, b"a", None)
+    outbox.write(other, b"b", None)
+    outbox.write(one, b"c", None)
     held = [*one.written, *other.written]
 
     await asyncio.sleep(0)
@@ -41,14 +41,14 @@ async def test_writes_are_made_in_order_when_the_turn_ends() -> None:
 async def test_no_more_than_one_read_is_held_back() -> None:
     outbox, wire = Outbox(), Wire()
 
-    outbox.write(wire, bytes(MOST_BYTES + 1))
+    outbox.write(wire, bytes(MOST_BYTES + 1), None)
 
     assert len(wire.written) == 1
 
 
 async def test_nothing_is_written_to_a_transport_that_has_closed() -> None:
     outbox, wire = Outbox(), Wire()
-    outbox.write(wire, b"a")
+    outbox.write(wire, b"a", None)
     wire.closed = True
 
     outbox.flush()
