@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 # from reading more within the same turn.
 MOST_BYTES: Final = 262_144
 
+FEW_WRITES: Final = 8
+"""So many are made one by one: preparing a common call costs more than it saves, as where
+streams have a token each now and then."""
+
 
 class Outbox:
     """Hold writes back until the turn ends."""
@@ -57,7 +61,7 @@ class Outbox:
         if not pending:
             return
         self._pending, self._bytes = [], 0
-        joint = self._writing_together() if len(pending) > 1 else None
+        joint = self._writing_together() if len(pending) > FEW_WRITES else None
         try:
             for transport, descriptor, data in pending:
                 if transport.is_closing():

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from proxy.joint_write import MOST_BYTES, MOST_WRITES, JointWrite, descriptor_of
-from proxy.outbox import Outbox
+from proxy.outbox import FEW_WRITES, Outbox
 
 pytestmark = [
     pytest.mark.anyio,
@@ -134,12 +134,12 @@ def test_what_a_socket_does_not_take_is_left_to_its_transport() -> None:
 async def test_an_outbox_writes_to_sockets_where_several_writes_wait() -> None:
     with pairs(2) as ((mine, reader), (yours, other)):
         outbox, transports = Outbox(), [Untouched(), Untouched()]
-        for data in (b"a", b"b"):
-            outbox.write(transports[0], data, mine.fileno())
-            outbox.write(transports[1], data, yours.fileno())
+        for _ in range(FEW_WRITES):
+            outbox.write(transports[0], b"a", mine.fileno())
+            outbox.write(transports[1], b"b", yours.fileno())
         await asyncio.sleep(0)
 
-        assert (reader.recv(10), other.recv(10)) == (b"ab", b"ab")
+        assert (reader.recv(100), other.recv(100)) == (b"a" * FEW_WRITES, b"b" * FEW_WRITES)
         assert not any(transport.left for transport in transports)
         outbox.close()
 
@@ -154,14 +154,15 @@ class Broken(Untouched):
 async def test_nothing_is_kept_for_a_descriptor_beyond_its_turn() -> None:
     with pairs(2) as ((mine, reader), (yours, other)):
         outbox = Outbox()
-        outbox.write(Untouched(), b"a", mine.fileno())
-        outbox.write(Untouched(), b"b", yours.fileno())
+        for _ in range(FEW_WRITES):
+            outbox.write(Untouched(), b"a", mine.fileno())
+            outbox.write(Untouched(), b"b", yours.fileno())
         outbox.write(Broken(), b"lost", None)
 
         with pytest.raises(RuntimeError):
             outbox.flush()
 
-        assert (reader.recv(10), other.recv(10)) == (b"a", b"b")
+        assert (reader.recv(100), other.recv(100)) == (b"a" * FEW_WRITES, b"b" * FEW_WRITES)
         outbox.close()
 
 
@@ -258,12 +259,13 @@ async def test_an_outbox_writes_one_by_one_where_there_is_no_such_call(
     caplog.set_level("INFO")
     async with wires(2) as (one, two):
         outbox = Outbox()
-        for _ in range(2):
+        for _ in range(FEW_WRITES):
             outbox.write(one.transport, b"a", one.descriptor)
             outbox.write(two.transport, b"b", two.descriptor)
-            outbox.flush()
+        outbox.flush()
 
-        assert [await one.read(2), await two.read(2)] == [b"aa", b"bb"]
+        count = FEW_WRITES
+        assert [await one.read(count), await two.read(count)] == [b"a" * count, b"b" * count]
         assert [record.message for record in caplog.records] == ["joint_writes_refused"]
 
 
