@@ -4,7 +4,7 @@ A write to a peer that sleeps wakes it, and the waking costs the writer more tha
 write. While one turn's requests are worked on, a peer written to in between would wake,
 find one request, and sleep again; written to at the end of the turn, it wakes once and
 finds them all; so that it does not wake after the first of these writes and take our core,
-they are made in one system call where there is one (:mod:`proxy.joint_write`). A turn with
+many are made in one system call where there is one (:mod:`proxy.joint_write`). A turn with
 one request in it writes as soon as without this. One for both sides of the data path.
 """
 
